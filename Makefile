@@ -1,0 +1,34 @@
+VENV := .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+
+.PHONY: train test lint format constraints
+
+train: $(VENV)/.installed  ## trains a VAE on the embedded handwritten digits
+	$(BIN)/pyro-vae train VAE --data "digits(binarize='dynamic')" --out runs/digits
+
+test: $(VENV)/.installed lint  ## lint, types and tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+constraints:  ## installs the newest versions that pyproject.toml allows, and writes them down if the tests pass
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $(VENV)/.installed
+	$(MAKE) --no-print-directory test
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > constraints.txt
+	touch $(VENV)/.installed

@@ -1,0 +1,156 @@
+"""The evidence lower bound, with drawn or analytic KL (Kingma and Welling, 2014, eqs. 2 and 10).
+
+    ELBO = E_q[log p(x | z)] - beta * sum_j max(KL_j, free_bits)
+
+At beta = 1 without free bits these are Pyro's estimators of the same names: same loss, same
+gradient. Other betas give the beta-VAE; as a schedule, KL warm-up.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any
+
+import pyro
+from pyro.distributions.util import is_identically_zero
+from pyro.infer.util import MultiFrameTensor
+from torch import Tensor
+
+from .estimator import Estimator, Function, Latent, Terms, samples
+
+__all__ = ["TraceMeanField_ELBO", "Trace_ELBO"]
+
+Weight = float | Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
+    """The ELBO with each latent's KL estimated at the draws: E_q[log q(z | x) - log p(z)].
+
+    Latents without reparameterized draws get Pyro's score-function gradient.
+
+    Args:
+        num_particles: Draws of the latents, averaged over.
+        max_plate_nesting: How many batch dimensions the program's plates take; by default this is
+            found by running it once.
+        vectorize_particles: All draws in one run, in a plate; else one run each.
+        beta: The weight of the KL, a number or a schedule.
+        free_bits: The floor, in nats, of each latent site's KL averaged over the batch of a run: a
+            number or a schedule. Unlike with beta < 1, latents above it keep their full gradient.
+
+    Reference:
+        Kingma and Welling, 2014, https://arxiv.org/abs/1312.6114;
+        beta: Higgins et al., 2017, https://openreview.net/forum?id=Sy2fzU9gl;
+        free bits: Kingma et al., 2016, https://arxiv.org/abs/1606.04934, eq. 15
+    """
+
+    vectorize_particles: bool = False  # type: ignore[misc]
+    _: KW_ONLY
+    beta: Weight = 1.0
+    free_bits: Weight = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, value in (("beta", self.beta), ("free_bits", self.free_bits)):
+            if isinstance(value, int | float) and not 0 <= value < math.inf:
+                raise ValueError(
+                    f"{name} of {type(self).__name__} must be finite and not negative, "
+                    f"but is {value}"
+                )
+
+    def kl(self, latent: Latent) -> Tensor:
+        """The KL of one latent, (K, N)."""
+        # The gradient of log q at a fixed draw has mean zero; what moves the draw's distribution
+        # is the score-function term.
+        log_q = latent.log_q if latent.reparameterized else latent.log_q.detach()
+        return log_q - latent.log_p
+
+    def objective(self, t: Terms) -> Tensor:
+        """The bound of each datum, (N,)."""
+        return (t.log_px - self._rate(t.latents)).mean(0)
+
+    def global_objective(self, t: Terms) -> Tensor | float:
+        """Minus the weighted KL of the latents that all data share, and score-function terms."""
+        rate = self._rate(t.global_latents)
+        total = -rate.mean() if isinstance(rate, Tensor) else 0.0
+        latents = {**t.latents, **t.global_latents}
+        if all(latent.reparameterized for latent in latents.values()):
+            return total
+        surrogate = self._score_function(*t.traces) / self.num_particles
+        return total + (surrogate - surrogate.detach())
+
+    def differentiable_loss(
+        self, model: Function, guide: Function, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """Minus the bound, summed over the data, as a tensor with its gradient."""
+        if self.num_particles > 1 and not self.vectorize_particles:
+            one = replace(self, num_particles=1)
+            losses = (
+                one.differentiable_loss(model, guide, *args, **kwargs)
+                for _ in range(self.num_particles)
+            )
+            return sum(losses, start=0.0) / self.num_particles  # type: ignore[return-value]
+        return super().differentiable_loss(model, guide, *args, **kwargs)
+
+    def _rate(self, latents: Mapping[str, Latent]) -> Tensor | float:
+        kls = [self.kl(latent) for latent in latents.values()]
+        # A literal 0 leaves the KL as it is: a drawn KL may well be negative.
+        if not (isinstance(self.free_bits, int | float) and self.free_bits == 0):
+            kls = [kl.mean().clamp(min=self.free_bits) for kl in kls]
+        return self.beta * sum(kls)
+
+    def _score_function(self, model_trace: Any, guide_trace: Any) -> Tensor:
+        """Each latent's score times the part of log w that shares its plates, as in Pyro."""
+        if self.free_bits != 0:
+            raise ValueError("free_bits need latents with reparameterized draws (rsample)")
+        log_w = MultiFrameTensor()
+        for site in samples(model_trace):
+            term = site["log_prob"]
+            if not site["is_observed"]:
+                term = self.beta * (term - guide_trace.nodes[site["name"]]["log_prob"])
+            log_w.add((site["cond_indep_stack"], term.detach()))
+        scores = [(site, site["score_parts"].score_function) for site in samples(guide_trace)]
+        return sum(
+            (log_w.sum_to(site["cond_indep_stack"]) * score).sum()
+            for site, score in scores
+            if not is_identically_zero(score)
+        )
+
+
+@dataclass(frozen=True)
+class TraceMeanField_ELBO(Trace_ELBO, pyro.infer.TraceMeanField_ELBO):
+    """The ELBO with each latent's KL(q || p) in closed form, where one is known.
+
+    Less noise than `Trace_ELBO`, but right only where the guide samples each latent after those
+    that the model's prior of it depends on. So both must sample in the same order, and each
+    latent's draws must be reparameterized; Pyro only warns of the first.
+
+    Raises:
+        ValueError: When it runs a program for which it would be wrong.
+    """
+
+    def kl(self, latent: Latent) -> Tensor:
+        """The KL of one latent, (K, N)."""
+        return latent.kl()
+
+    def terms(self, model: Function, guide: Function, *args: Any, **kwargs: Any) -> Terms:
+        """The terms of the bound from one run of the program."""
+        t = super().terms(model, guide, *args, **kwargs)
+        latents = {**t.latents, **t.global_latents}
+        drawn = [name for name, latent in latents.items() if not latent.reparameterized]
+        if drawn:
+            raise ValueError(
+                f"TraceMeanField_ELBO needs reparameterized draws (rsample), but those of "
+                f"{drawn} are not; use Trace_ELBO"
+            )
+        model_order, guide_order = (
+            [site["name"] for site in samples(trace) if site["name"] in latents]
+            for trace in t.traces
+        )
+        if model_order != [name for name in guide_order if name in model_order]:
+            raise ValueError(
+                f"TraceMeanField_ELBO needs model and guide to sample in one order, but the model "
+                f"samples {model_order} and the guide {guide_order}: its analytic KL would be "
+                "wrong; reorder the guide or use Trace_ELBO"
+            )
+        return t

@@ -1,0 +1,107 @@
+"""Schedules: numbers that change with the training step, such as the beta of a KL warm-up.
+
+A schedule is a function from the step (0, 1, ...) to a number; any such function serves.
+"""
+
+import math
+from dataclasses import dataclass
+
+__all__ = ["constant", "cosine", "cyclical", "linear"]
+
+
+@dataclass(frozen=True)
+class constant:
+    """The same value at every step.
+
+    Example:
+        >>> constant(4.0)(1000)
+        4.0
+    """
+
+    value: float
+
+    def __call__(self, step: int) -> float:
+        """Returns the value at a step."""
+        return self.value
+
+
+@dataclass(frozen=True)
+class linear:
+    """From `start` to `stop` in a straight line over `steps` steps, then `stop`.
+
+    With `linear(0, 1, steps)` as beta this is KL warm-up
+    (Bowman et al., 2016, https://arxiv.org/abs/1511.06349).
+
+    Example:
+        >>> [linear(0, 1, steps=4)(step) for step in (0, 1, 4, 9)]
+        [0.0, 0.25, 1.0, 1.0]
+    """
+
+    start: float
+    stop: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        _at_least_one("linear", "steps", self.steps)
+
+    def __call__(self, step: int) -> float:
+        """Returns the value at a step."""
+        return self.start + (self.stop - self.start) * min(step / self.steps, 1.0)
+
+
+@dataclass(frozen=True)
+class cosine:
+    """From `start` to `stop` along half a cosine over `steps` steps, then `stop`.
+
+    The usual decay of a learning rate (Loshchilov and Hutter, 2017,
+    https://arxiv.org/abs/1608.03983).
+
+    Example:
+        >>> [round(cosine(1, 0, steps=4)(step), 2) for step in (0, 1, 2, 4, 9)]
+        [1.0, 0.85, 0.5, 0.0, 0.0]
+    """
+
+    start: float
+    stop: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        _at_least_one("cosine", "steps", self.steps)
+
+    def __call__(self, step: int) -> float:
+        """Returns the value at a step."""
+        done = min(step / self.steps, 1.0)
+        return self.stop + (self.start - self.stop) * (1 + math.cos(math.pi * done)) / 2
+
+
+@dataclass(frozen=True)
+class cyclical:
+    """Again and again from `start` to `stop`: up for a `ratio` of the period, then held.
+
+    Reference:
+        Fu et al., 2019, https://arxiv.org/abs/1903.10145
+
+    Example:
+        >>> [cyclical(0, 1, period=4)(step) for step in range(6)]
+        [0.0, 0.5, 1.0, 1.0, 0.0, 0.5]
+    """
+
+    start: float
+    stop: float
+    period: int
+    ratio: float = 0.5
+
+    def __post_init__(self) -> None:
+        _at_least_one("cyclical", "period", self.period)
+        if not 0 < self.ratio <= 1:
+            raise ValueError(f"the ratio of cyclical must be in (0, 1], but is {self.ratio}")
+
+    def __call__(self, step: int) -> float:
+        """Returns the value at a step."""
+        rise = (step % self.period) / (self.ratio * self.period)
+        return self.start + (self.stop - self.start) * min(rise, 1.0)
+
+
+def _at_least_one(schedule: str, argument: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"the {argument} of {schedule} must be at least 1, but is {value}")

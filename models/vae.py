@@ -1,0 +1,88 @@
+"""The variational autoencoder (Kingma and Welling, 2014, https://arxiv.org/abs/1312.6114)."""
+
+from collections.abc import Callable, Sequence
+
+import pyro
+import torch
+from pyro.nn import PyroModule, pyro_method
+from torch import Tensor, nn
+
+from pyro_vae.likelihoods import Bernoulli
+from pyro_vae.networks import MLP
+from pyro_vae.posteriors import DiagonalNormal
+from pyro_vae.priors import StandardNormal
+
+__all__ = ["VAE"]
+
+
+class VAE(PyroModule):
+    """z ~ p(z);  x ~ p(x | decoder(z));  guide: z ~ q(z | encoder(x)).
+
+    Every part is an argument; a part that is not given is built to fit the others.
+
+    Args:
+        x_shape: The shape of one datum.
+        latent_dim: The size of z.
+        prior: p(z), by default N(0, I).
+        likelihood: p(x | h), by default Bernoulli.
+        posterior: q(z | h), by default a Normal with diagonal covariance.
+        encoder: A network from x to the posterior's `param_shape`.
+        decoder: A network from z to the likelihood's `param_shape`.
+        hidden: The hidden units of the encoder, and in reverse of the decoder, where not given.
+        activation: Their nonlinearity.
+
+    Raises:
+        ValueError: If the parts do not fit each other; the sentence names both shapes.
+
+    Example:
+        >>> vae = VAE((1, 28, 28), latent_dim=2, likelihood=Normal((1, 28, 28)))
+        >>> vae.model(torch.zeros(5, 1, 28, 28)).shape
+        torch.Size([5, 1, 28, 28])
+    """
+
+    def __init__(
+        self,
+        x_shape: Sequence[int],
+        latent_dim: int = 20,
+        *,
+        prior: nn.Module | None = None,
+        likelihood: nn.Module | None = None,
+        posterior: nn.Module | None = None,
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
+        hidden: Sequence[int] = (400,),
+        activation: Callable[[], nn.Module] = nn.Softplus,
+    ) -> None:
+        super().__init__()
+        x_shape, z_shape = tuple(x_shape), (latent_dim,)
+        self.prior = prior or StandardNormal(latent_dim)
+        self.likelihood = likelihood or Bernoulli(x_shape)
+        self.posterior = posterior or DiagonalNormal(latent_dim)
+        h_z, h_x = self.posterior.param_shape, self.likelihood.param_shape
+        self.encoder = encoder or MLP(x_shape, h_z, hidden=hidden, activation=activation)
+        self.decoder = decoder or MLP(z_shape, h_x, hidden=hidden[::-1], activation=activation)
+        self._check_shapes(x_shape, z_shape)
+
+    @pyro_method
+    def model(self, x: Tensor) -> Tensor:
+        """Samples p(x, z) for x (N, *x_shape)."""
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", self.prior())
+            return pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
+
+    @pyro_method
+    def guide(self, x: Tensor) -> None:
+        """Samples q(z | x) for x (N, *x_shape)."""
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", self.posterior(self.encoder(x)))
+
+    @torch.no_grad()
+    def _check_shapes(self, x_shape: tuple[int, ...], z_shape: tuple[int, ...]) -> None:
+        found: dict[str, object] = {
+            "prior's event shape": (self.prior().event_shape, z_shape),
+            "posterior's latent_dim": ((self.posterior.latent_dim,), z_shape),
+            "likelihood's x_shape": (self.likelihood.x_shape, x_shape),
+        }
+        for what, (got, expected) in found.items():
+            if tuple(got) != expected:
+                raise ValueError(f"the {what} is {tuple(got)}, but this VAE needs {expected}")
