@@ -8,12 +8,16 @@ if not __name__.startswith("pyro_vae."):  # a second copy of every class would f
 
 from .elbo import Trace_ELBO, TraceMeanField_ELBO
 from .estimator import Estimator, Latent, Terms
+from .evaluation import Evaluation, evaluate, log_likelihood, mean_and_error
+from .fit import Fit, fit
 from .schedules import constant, cosine, cyclical, linear
 from .svi import SVI
 
 __all__ = [
     "SVI",
     "Estimator",
+    "Evaluation",
+    "Fit",
     "Latent",
     "Terms",
     "TraceMeanField_ELBO",
@@ -21,5 +25,9 @@ __all__ = [
     "constant",
     "cosine",
     "cyclical",
+    "evaluate",
+    "fit",
     "linear",
+    "log_likelihood",
+    "mean_and_error",
 ]

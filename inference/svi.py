@@ -216,7 +216,7 @@ def _check_held(optimizer: Optimizer, parameters: dict[str, Tensor]) -> None:
 
 
 def _with_a_param_site(model: Function) -> Function:
-    """Some of Pyro's ELBOs call backward only if a trace has a param site; plain modules have none."""
+    """Gives plain modules what some of Pyro's ELBOs ask for before they call backward."""
 
     def with_a_param_site(*args: Any, **kwargs: Any) -> Any:
         message = poutine.runtime.effectful(type="param")(lambda *_, **__: torch.zeros(()))

@@ -1,4 +1,4 @@
-"""Networks: tensors to tensors, `(..., *in_shape) -> (..., *out_shape)` for any leading dimensions."""
+"""Networks: tensors to tensors, `(..., *in_shape) -> (..., *out_shape)`, any leading shape."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Programs: any object with `model(x)` and `guide(x)`, and what one can learn by looking at them."""
+"""Programs: any object with `model(x)` and `guide(x)`, and what one learns by looking at them."""
 
 import functools
 import inspect
@@ -97,7 +97,7 @@ def leaves(value: Tensor) -> list[Tensor]:
 
 
 def localize(model: Any, guide: Any) -> None:
-    """Makes the PyroModules of programs ready for `pyro.settings.context(module_local_params=True)`.
+    """Makes a program's PyroModules ready for the setting `module_local_params`.
 
     Pyro gives a module a parameter store of its own only if it is made under that setting; in the
     global store two modules of one class share their parameters by name.
@@ -105,7 +105,7 @@ def localize(model: Any, guide: Any) -> None:
     for module in modules_of(model, guide).values():
         for part in module.modules():
             if isinstance(part, PyroModule):
-                store = {"params": {}, "constraints": {}}
+                store: dict[str, Any] = {"params": {}, "constraints": {}}
                 vars(part._pyro_context).setdefault("param_state", store)
 
 

@@ -1,0 +1,315 @@
+"""The loop over data: epochs or steps, validation, the best parameters, progress, interruption."""
+
+import math
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer import ELBO
+from pyro.optim import PyroOptim
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from tqdm.auto import tqdm
+
+from pyro_vae.datasets import Split
+from pyro_vae.program import Program, evaluating, modules_of
+
+from .estimator import Estimator, collect
+from .evaluation import evaluate
+from .svi import SVI
+
+__all__ = ["Fit", "fit"]
+
+Data = Tensor | Split | Iterable[Any]
+
+
+@dataclass
+class Progress:
+    """Where a training stands: what it takes, with the parameters, to go on from there."""
+
+    seed: int
+    epoch: int = 0
+    steps_in_epoch: int = 0
+    loss_in_epoch: float = 0.0
+    data_in_epoch: int = 0
+    seconds: float = 0.0
+    best: float = math.inf
+    records: list[dict[str, float]] = field(default_factory=list)
+
+
+class Fit:
+    """A training, under way or done.
+
+    Attributes:
+        svi: What takes the steps.
+        progress: Where it stands. Its `records`, one for each epoch, hold in nats per datum the
+            train_loss, and of the validation data the valid_loss, with each schedule at its end,
+            the rate and the distortion.
+        interrupted: Whether Ctrl-C ended it.
+    """
+
+    def __init__(self, svi: SVI, progress: Progress) -> None:
+        self.svi, self.progress, self.interrupted = svi, progress, False
+
+    @property
+    def records(self) -> list[dict[str, float]]:
+        """One record for each epoch."""
+        return self.progress.records
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values from which `fit(..., resume=...)` goes on, given the same parameters."""
+        rng = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            rng["cuda"] = torch.cuda.get_rng_state()
+        return {"progress": asdict(self.progress), "svi": self.svi.state_dict(), "rng": rng}
+
+
+def fit(
+    program: Program,
+    data: Data,
+    *,
+    loss: ELBO | None = None,
+    optim: PyroOptim | Optimizer | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    batch_size: int = 128,
+    valid: Tensor | Split | None = None,
+    clip_norm: float | None = None,
+    lr_schedule: Callable[[int], float] | None = None,
+    progress: bool = True,
+    on_epoch: Callable[[Fit, bool], None] | None = None,
+    resume: Mapping[str, Any] | None = None,
+) -> Fit:
+    """Trains a program on data by SVI.
+
+    Args:
+        program: What to train.
+        data: A tensor (N, *x_shape), a `Split`, or batches to go through again and again, such as
+            a torch `DataLoader`: tensors, or tuples of arguments for model and guide.
+        loss: The estimator, by default `Trace_ELBO()`.
+        optim: A Pyro or torch optimizer, by default Adam with learning rate 1e-3.
+        epochs: Passes over the data; 20 if neither these nor steps are given.
+        steps: Gradient steps, instead of epochs.
+        batch_size: Data in a step, where `data` is not in batches already.
+        valid: Data to validate on after each epoch; the parameters of the best epoch are then put
+            into the program at the end.
+        clip_norm: The largest norm of the gradient of all parameters together.
+        lr_schedule: A factor of the learning rate, from the step.
+        progress: Shows a bar with the time left, on a terminal or in a notebook.
+        on_epoch: Called after each epoch with the training and whether it is the best so far.
+        resume: The `state_dict` of a training to go on with, whose parameters the program has.
+
+    Returns:
+        The training. Ctrl-C ends it after the step under way; a second Ctrl-C at once.
+
+    Raises:
+        FloatingPointError: If the loss is not finite; says at which step, and which site.
+
+    Example:
+        >>> vae = VAE((1, 8, 8), latent_dim=2)
+        >>> fit(vae, torch.zeros(64, 1, 8, 8), epochs=2, progress=False).svi.steps
+        2
+    """
+    _check_counts(epochs=epochs, steps=steps, batch_size=batch_size)
+    optim = pyro.optim.Adam({"lr": 1e-3}) if optim is None else optim
+    options = {"clip_norm": clip_norm, "lr_schedule": lr_schedule}
+    run = Fit(
+        SVI(program.model, program.guide, optim, loss, **options),
+        Progress(seed=int(torch.randint(2**31, ()))),
+    )
+    if resume is not None:
+        run.progress = Progress(**resume["progress"])
+        run.svi.load_state_dict(resume["svi"])
+    data = Split(data) if isinstance(data, Tensor) else data
+    valid = Split(valid) if isinstance(valid, Tensor) else valid
+    total = steps or (epochs or 20) * _steps_in_an_epoch(data, batch_size)
+    _warn_of_late_schedules(run.svi.loss, total)
+    modules = modules_of(program.model, program.guide)
+    device = _device(modules)
+    best: list[Tensor] = []
+
+    scale = _scale(program, next(_batches(data, batch_size, 0)), run.svi.loss)
+    rng = None if resume is None else resume["rng"]
+    began = time.perf_counter() - run.progress.seconds
+    bar = tqdm(total=total, initial=run.svi.steps, unit="step", disable=None if progress else True)
+    with bar, _interrupts() as stop, pyro.validation_enabled(False):
+        while run.svi.steps < total and not stop.is_set():
+            batches = _batches(data, batch_size, run.progress.seed + run.progress.epoch)
+            for _ in range(run.progress.steps_in_epoch):  # done before the interruption
+                next(batches)
+            if rng is not None:
+                _set_rng_state(rng)
+                rng = None
+            ended = _epoch(run, batches, device, total, stop, bar)
+            run.progress.seconds = time.perf_counter() - began
+            if not ended:
+                break
+            is_best = _record(run, program, valid, total, scale)
+            if is_best and valid is not None:
+                best = [tensor.clone() for tensor in _tensors(run.svi, modules)]
+            bar.set_postfix(_shown(run.records[-1]))
+            if on_epoch is not None:
+                on_epoch(run, is_best)
+        run.interrupted = run.svi.steps < total
+    if best and not run.interrupted:
+        for tensor, value in zip(_tensors(run.svi, modules), best, strict=True):
+            tensor.copy_(value)
+    return run
+
+
+def _epoch(
+    run: Fit,
+    batches: Iterator[Sequence[Any]],
+    device: torch.device,
+    total: int,
+    stop: threading.Event,
+    bar: Any,
+) -> bool:
+    """Steps through what is left of an epoch; says whether it came to its end."""
+    at = run.progress
+    losses: list[Tensor] = []
+    for batch in batches:
+        args = [part.to(device) if isinstance(part, Tensor) else part for part in batch]
+        losses.append(run.svi.step(*args))
+        at.data_in_epoch += len(args[0])
+        at.steps_in_epoch += 1
+        bar.update()
+        if run.svi.steps >= total or stop.is_set():
+            break
+    at.loss_in_epoch += float(sum(losses))
+    return not stop.is_set() or run.svi.steps >= total
+
+
+def _record(
+    run: Fit, program: Program, valid: Split | None, total: int, scale: float
+) -> bool:
+    """Closes an epoch with its record; says whether it is the best so far."""
+    at = run.progress
+    record = {
+        "epoch": at.epoch + 1,
+        "step": run.svi.steps,
+        "train_loss": at.loss_in_epoch / at.data_in_epoch / scale,
+    }
+    if valid is not None:
+        x = next(iter(valid.batches(len(valid))))[0]
+        record |= _validate(run.svi.loss, program, x, total, scale)
+    if isinstance(run.svi.loss, Estimator):
+        record |= {name: value(run.svi.steps) for name, value in run.svi.loss.schedules().items()}
+    at.records.append({**record, "seconds": at.seconds})
+    loss = record.get("valid_loss", record["train_loss"])
+    is_best, at.best = loss < at.best, min(loss, at.best)
+    at.epoch, at.steps_in_epoch, at.loss_in_epoch, at.data_in_epoch = at.epoch + 1, 0, 0.0, 0
+    return is_best
+
+
+def _validate(
+    loss: Any, program: Program, x: Tensor, total: int, scale: float
+) -> dict[str, float]:
+    batch_size = 500
+    model, guide = program.model, program.guide
+    if isinstance(loss, Estimator):
+        loss = loss.at(total)
+    value = loss.loss if isinstance(loss, ELBO) else loss
+    with evaluating(program):
+        losses = [float(value(model, guide, batch)) for batch in x.split(batch_size)]
+    record = {"valid_loss": sum(losses) / len(x) / scale}
+    if isinstance(loss, Estimator):
+        terms = evaluate(program, x, batch_size=batch_size)
+        record |= {"rate": terms.rate.mean().item(), "distortion": terms.distortion.mean().item()}
+    return record
+
+
+def _batches(data: Split | Iterable[Any], batch_size: int, seed: int) -> Iterator[Sequence[Any]]:
+    if isinstance(data, Split):
+        order = torch.Generator().manual_seed(seed)
+        return data.batches(batch_size, shuffle=True, generator=order)
+    return ((batch,) if isinstance(batch, Tensor) else batch for batch in data)
+
+
+def _steps_in_an_epoch(data: Split | Iterable[Any], batch_size: int) -> int:
+    if isinstance(data, Split):
+        return math.ceil(len(data) / batch_size)
+    if not isinstance(data, Sized):
+        raise TypeError("data that do not know their length need steps, not epochs")
+    return len(data)
+
+
+def _scale(program: Program, batch: Sequence[Any], loss: Any) -> float:
+    """Runs the program once with validation, and tells what its losses are scaled by.
+
+    A data plate of a size beyond the batch scales a loss up to that size.
+    """
+    if not isinstance(loss, Estimator):
+        return 1.0
+    with torch.random.fork_rng(), evaluating(program):
+        return collect(program.model, program.guide, batch, {}).scale
+
+
+def _set_rng_state(rng: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(rng["cpu"])
+    if "cuda" in rng and torch.cuda.is_available():
+        torch.cuda.set_rng_state(rng["cuda"])
+
+
+def _device(modules: Mapping[str, nn.Module]) -> torch.device:
+    tensors = (t for m in modules.values() for t in (*m.parameters(), *m.buffers()))
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
+
+
+def _tensors(svi: SVI, modules: Mapping[str, nn.Module]) -> list[Tensor]:
+    """What a training changes: the parameters, and buffers such as BatchNorm's."""
+    buffers = [buffer for module in modules.values() for buffer in module.buffers()]
+    return [parameter.data for parameter in svi.parameters.values()] + buffers
+
+
+def _shown(record: Mapping[str, float]) -> dict[str, str]:
+    names = ("epoch", "train_loss", "valid_loss")
+    return {name: f"{record[name]:.5g}" for name in names if name in record}
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, but is {value}")
+    if counts["epochs"] is not None and counts["steps"] is not None:
+        raise ValueError("give epochs or steps, not both")
+
+
+def _warn_of_late_schedules(loss: Any, total: int) -> None:
+    if not isinstance(loss, Estimator):
+        return
+    for name, schedule in loss.schedules().items():
+        needed = getattr(schedule, "steps", getattr(schedule, "period", 0))
+        if needed > total:
+            warnings.warn(
+                f"{name} of {type(loss).__name__} takes {needed} steps to reach its end, but the "
+                f"training has {total}; shorten the schedule or train longer",
+                stacklevel=3,
+            )
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets; the second one interrupts as usual."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # only the main thread may set handlers
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def on_interrupt(number: int, frame: Any) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
