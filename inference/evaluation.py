@@ -52,7 +52,9 @@ def evaluate(
     rates, distortions = [], []
     with evaluating(program):
         for batch in x.split(batch_size):
-            runs = [collect(program.model, program.guide, (batch,), {}) for _ in range(num_particles)]
+            runs = [
+                collect(program.model, program.guide, (batch,), {}) for _ in range(num_particles)
+            ]
             rates.append(torch.stack([_rate(t) for t in runs]).mean(0))
             distortions.append(torch.stack([-t.log_px[0] for t in runs]).mean(0))
     return Evaluation(torch.cat(rates), torch.cat(distortions))

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
 from pyro_vae.datasets import Split
-from pyro_vae.program import Program, evaluating, modules_of
+from pyro_vae.program import Program, device_of, evaluating, modules_of
 
 from .estimator import Estimator, collect
 from .evaluation import evaluate
@@ -119,7 +119,7 @@ def fit(
     """
     _check_counts(epochs=epochs, steps=steps, batch_size=batch_size)
     optim = pyro.optim.Adam({"lr": 1e-3}) if optim is None else optim
-    options = {"clip_norm": clip_norm, "lr_schedule": lr_schedule}
+    options: dict[str, Any] = {"clip_norm": clip_norm, "lr_schedule": lr_schedule}
     run = Fit(
         SVI(program.model, program.guide, optim, loss, **options),
         Progress(seed=int(torch.randint(2**31, ()))),
@@ -132,7 +132,7 @@ def fit(
     total = steps or (epochs or 20) * _steps_in_an_epoch(data, batch_size)
     _warn_of_late_schedules(run.svi.loss, total)
     modules = modules_of(program.model, program.guide)
-    device = _device(modules)
+    device = device_of(program)
     best: list[Tensor] = []
 
     scale = _scale(program, next(_batches(data, batch_size, 0)), run.svi.loss)
@@ -187,9 +187,7 @@ def _epoch(
     return not stop.is_set() or run.svi.steps >= total
 
 
-def _record(
-    run: Fit, program: Program, valid: Split | None, total: int, scale: float
-) -> bool:
+def _record(run: Fit, program: Program, valid: Split | None, total: int, scale: float) -> bool:
     """Closes an epoch with its record; says whether it is the best so far."""
     at = run.progress
     record = {
@@ -209,9 +207,7 @@ def _record(
     return is_best
 
 
-def _validate(
-    loss: Any, program: Program, x: Tensor, total: int, scale: float
-) -> dict[str, float]:
+def _validate(loss: Any, program: Program, x: Tensor, total: int, scale: float) -> dict[str, float]:
     batch_size = 500
     model, guide = program.model, program.guide
     if isinstance(loss, Estimator):
@@ -256,11 +252,6 @@ def _set_rng_state(rng: Mapping[str, Tensor]) -> None:
     torch.set_rng_state(rng["cpu"])
     if "cuda" in rng and torch.cuda.is_available():
         torch.cuda.set_rng_state(rng["cuda"])
-
-
-def _device(modules: Mapping[str, nn.Module]) -> torch.device:
-    tensors = (t for m in modules.values() for t in (*m.parameters(), *m.buffers()))
-    return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 def _tensors(svi: SVI, modules: Mapping[str, nn.Module]) -> list[Tensor]:

@@ -1,9 +1,9 @@
 """The variational autoencoder (Kingma and Welling, 2014, https://arxiv.org/abs/1312.6114)."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pyro
-import torch
 from pyro.nn import PyroModule, pyro_method
 from torch import Tensor, nn
 
@@ -11,6 +11,7 @@ from pyro_vae.likelihoods import Bernoulli
 from pyro_vae.networks import MLP
 from pyro_vae.posteriors import DiagonalNormal
 from pyro_vae.priors import StandardNormal
+from pyro_vae.wiring import check_network, check_part
 
 __all__ = ["VAE"]
 
@@ -40,6 +41,12 @@ class VAE(PyroModule):
         torch.Size([5, 1, 28, 28])
     """
 
+    prior: Any
+    likelihood: Any
+    posterior: Any
+    encoder: Any
+    decoder: Any
+
     def __init__(
         self,
         x_shape: Sequence[int],
@@ -61,7 +68,11 @@ class VAE(PyroModule):
         h_z, h_x = self.posterior.param_shape, self.likelihood.param_shape
         self.encoder = encoder or MLP(x_shape, h_z, hidden=hidden, activation=activation)
         self.decoder = decoder or MLP(z_shape, h_x, hidden=hidden[::-1], activation=activation)
-        self._check_shapes(x_shape, z_shape)
+        check_part("VAE", "prior's event shape", self.prior().event_shape, z_shape)
+        check_part("VAE", "posterior's latent_dim", (self.posterior.latent_dim,), z_shape)
+        check_part("VAE", "likelihood's x_shape", self.likelihood.x_shape, x_shape)
+        check_network("VAE", "encoder", self.encoder, x_shape, h_z)
+        check_network("VAE", "decoder", self.decoder, z_shape, h_x)
 
     @pyro_method
     def model(self, x: Tensor) -> Tensor:
@@ -75,14 +86,3 @@ class VAE(PyroModule):
         """Samples q(z | x) for x (N, *x_shape)."""
         with pyro.plate("data", len(x)):
             pyro.sample("z", self.posterior(self.encoder(x)))
-
-    @torch.no_grad()
-    def _check_shapes(self, x_shape: tuple[int, ...], z_shape: tuple[int, ...]) -> None:
-        found: dict[str, object] = {
-            "prior's event shape": (self.prior().event_shape, z_shape),
-            "posterior's latent_dim": ((self.posterior.latent_dim,), z_shape),
-            "likelihood's x_shape": (self.likelihood.x_shape, x_shape),
-        }
-        for what, (got, expected) in found.items():
-            if tuple(got) != expected:
-                raise ValueError(f"the {what} is {tuple(got)}, but this VAE needs {expected}")

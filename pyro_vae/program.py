@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 __all__ = [
     "Program",
+    "ProgramModule",
+    "device_of",
     "evaluating",
+    "evaluation_mode",
     "leaves",
     "local_params",
     "localize",
@@ -22,6 +25,7 @@ __all__ = [
 ]
 
 Function = Callable[..., Any]
+ProgramModule = Any  # an nn.Module that is a Program; types have no "and"
 
 
 @runtime_checkable
@@ -68,6 +72,13 @@ def modules_of(model: Any, guide: Any) -> dict[str, nn.Module]:
     look(model, "model")
     look(guide, "guide")
     return found
+
+
+def device_of(program: Program) -> torch.device:
+    """Where a program's first parameter or buffer lives."""
+    modules = modules_of(program.model, program.guide).values()
+    tensors = (t for module in modules for t in (*module.parameters(), *module.buffers()))
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 def named_parameters(model: Any, guide: Any) -> dict[str, Tensor]:
@@ -118,15 +129,25 @@ def local_params(model: Any, guide: Any) -> Iterator[None]:
 
 
 @contextmanager
-def evaluating(program: Program) -> Iterator[None]:
-    """Runs a program without gradients, its modules in evaluation mode, which it leaves again."""
+def evaluation_mode(program: Program) -> Iterator[None]:
+    """Runs a program with its modules in evaluation mode, which it leaves again."""
     modules = modules_of(program.model, program.guide).values()
     training = [part for module in modules for part in module.modules() if part.training]
     for part in training:
         part.training = False
     try:
-        with torch.no_grad(), local_params(program.model, program.guide):
-            yield
+        yield
     finally:
         for part in training:
             part.training = True
+
+
+@contextmanager
+def evaluating(program: Program) -> Iterator[None]:
+    """Runs a program in evaluation mode and without gradients."""
+    with (
+        torch.no_grad(),
+        evaluation_mode(program),
+        local_params(program.model, program.guide),
+    ):
+        yield

@@ -1,0 +1,1 @@
+"""The application: the command line, the text that it reads, and the folders that it writes."""

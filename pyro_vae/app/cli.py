@@ -1,0 +1,394 @@
+"""The command line: `pyro-vae VERB ...`. What one writes here is what one writes in Python."""
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pyro_vae.datasets import Dataset, Split
+    from pyro_vae.program import ProgramModule
+
+    from .run import Config, Run
+
+__all__ = ["app", "main"]
+
+# torch is imported inside the commands, so that --help is quick.
+app = typer.Typer(
+    help="Variational autoencoders as Pyro programs: train them, judge them, look at them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Part(StrEnum):
+    """The parts of a data set."""
+
+    train = "train"
+    valid = "valid"
+    test = "test"
+
+
+Program = Annotated[
+    str, typer.Argument(help='"VAE(latent_dim=16)", my_vae.py or "my_vae.py:MyVAE(latent_dim=16)".')
+]
+Folder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+Data = Annotated[str, typer.Option(help="A data set, such as \"mnist(binarize='dynamic')\".")]
+Loss = Annotated[str, typer.Option(help='An estimator, such as "Trace_ELBO(beta=4)".')]
+DataDir = Annotated[str | None, typer.Option(help="Where data sets look for their files.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
+Seed = Annotated[int, typer.Option(help="Of all random numbers.")]
+Out = Annotated[Path | None, typer.Option(help="The PNG to write; by default in the run's folder.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Data in a step.")]
+Split_ = Annotated[Part, typer.Option("--split", help="The part of the data.")]
+OtherData = Annotated[
+    str | None, typer.Option("--data", help="Another data set than the one trained on.")
+]
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    program: Annotated[
+        str | None,
+        typer.Argument(help='"VAE(latent_dim=16)", my_vae.py or "my_vae.py:MyVAE(latent_dim=16)".'),
+    ] = None,
+    data: Data = "digits",
+    loss: Loss = "Trace_ELBO",
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the data.  [default: 20]")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps, instead of epochs.")] = None,
+    batch_size: BatchSize = 128,
+    lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-3,
+    optim: Annotated[
+        str | None, typer.Option(help="Another optimizer: \"ClippedAdam({'lr': 1e-3})\".")
+    ] = None,
+    lr_schedule: Annotated[
+        str | None, typer.Option(help='A factor of the learning rate: "cosine(1, 0, 10_000)".')
+    ] = None,
+    clip_norm: Annotated[
+        float | None, typer.Option(help="The largest norm of the whole gradient.")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder.  [default: runs/PROGRAM-DATA]")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="A run's folder, to go on with its training.")
+    ] = None,
+    tensorboard: Annotated[bool, typer.Option(help="Writes TensorBoard events too.")] = False,
+) -> None:
+    """Trains a program on data, and writes all about it into a run folder."""
+    from dataclasses import replace
+
+    from . import train as training
+    from .run import Config, Run
+
+    if resume is not None:
+        _refuse_beside_resume(context)
+        run = Run(resume)
+        config = run.config
+        if epochs or steps:
+            config = replace(config, epochs=epochs, steps=steps)
+        module, dataset, fitted = training.resume(
+            run, config, training.find_device(device), tensorboard=tensorboard
+        )
+    else:
+        if program is None:
+            raise ValueError("name a program to train, such as VAE, or --resume a run")
+        config = Config(
+            program=program,
+            data=data,
+            loss=loss,
+            optim=optim or f"Adam({{'lr': {lr!r}}})",
+            epochs=epochs,
+            steps=steps,
+            batch_size=batch_size,
+            lr_schedule=lr_schedule,
+            clip_norm=clip_norm,
+            seed=seed,
+            data_dir=data_dir,
+        )
+        folder = out or _free_folder(config)
+        if _already_done(folder, config):
+            return
+        module, dataset = training.prepare(config, training.find_device(device))
+        run, fitted = training.train(module, dataset, config, folder, tensorboard=tensorboard)
+    if fitted.interrupted:
+        print(f"Interrupted at step {fitted.svi.steps}; pyro-vae train --resume {run.folder}")
+        raise typer.Exit(130)
+    _print_results(training.finish(run, module, dataset, fitted.records), run.folder)
+
+
+@app.command()
+def evaluate(
+    run: Folder,
+    data: OtherData = None,
+    split: Split_ = Part.test,
+    num_particles: Annotated[
+        int, typer.Option(min=1, help="Draws for each datum's log-likelihood.")
+    ] = 5000,
+    limit: Annotated[int | None, typer.Option(min=1, help="The first so many data only.")] = None,
+    data_dir: DataDir = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Prints the bound, its rate and distortion, and the importance-weighted log-likelihood."""
+    import json
+
+    from .train import evaluation
+
+    program, part = _trained(run, data, data_dir, split, seed, device)
+    results = evaluation(program, _first(part, limit), num_particles=num_particles)
+    _print_table(results, f"{split} data, nats per datum")
+    path = run / f"evaluation-{split}.json"
+    path.write_text(json.dumps(results, indent=2) + "\n")
+    print(path)
+
+
+@app.command()
+def sample(
+    run: Folder,
+    num: Annotated[int, typer.Option("--num", "-n", min=1, help="How many.")] = 64,
+    draw: Annotated[
+        bool, typer.Option(help="Draws x ~ p(x | z) instead of showing its mean.")
+    ] = False,
+    out: Out = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Draws latents from the prior, and a picture of what they decode to."""
+    from . import figures
+
+    program, loaded = _program(run, seed, device)
+    figure = figures.samples(program, num, loaded.known["x_shape"], mean=not draw)
+    print(figures.save(figure, out or run / "samples.png"))
+
+
+@app.command()
+def reconstruct(
+    run: Folder,
+    num: Annotated[int, typer.Option("--num", "-n", min=1, help="How many.")] = 10,
+    data: OtherData = None,
+    split: Split_ = Part.test,
+    data_dir: DataDir = None,
+    out: Out = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """A picture of data above their reconstructions."""
+    from . import figures
+
+    program, part = _trained(run, data, data_dir, split, seed, device)
+    figure = figures.reconstructions(program, next(_first(part, num).batches(num))[0])
+    print(figures.save(figure, out or run / "reconstructions.png"))
+
+
+@app.command()
+def interpolate(
+    run: Folder,
+    pair: Annotated[
+        list[str] | None,
+        typer.Option(help='Two items of the data, "3,17"; may be repeated.  [default: five pairs]'),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=2, help="Points on each line, its ends included.")] = 8,
+    data: OtherData = None,
+    split: Split_ = Part.test,
+    data_dir: DataDir = None,
+    out: Out = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """A picture of straight lines in latent space between pairs of data."""
+    from . import figures
+
+    program, part = _trained(run, data, data_dir, split, seed, device)
+    pairs = [_pair(text, len(part)) for text in pair or ["0,1", "2,3", "4,5", "6,7", "8,9"]]
+    x = next(part.batches(len(part)))[0]
+    start, stop = (x[[items[end] for items in pairs]] for end in (0, 1))
+    figure = figures.interpolation(program, start, stop, steps=steps)
+    print(figures.save(figure, out or run / "interpolation.png"))
+
+
+@app.command()
+def manifold(
+    run: Folder,
+    columns: Annotated[int, typer.Option(min=2, help="Of the grid of a 2-D latent.")] = 20,
+    data: OtherData = None,
+    split: Split_ = Part.test,
+    data_dir: DataDir = None,
+    out: Out = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """A picture of the latent space: a 2-D one decoded on a grid, else the data's latents."""
+    from . import figures
+
+    program, part = _trained(run, data, data_dir, split, seed, device)
+    figure = figures.latent_space(program, part, columns=columns)
+    print(figures.save(figure, out or run / "manifold.png"))
+
+
+@app.command()
+def check(
+    program: Program,
+    data: Data = "digits",
+    loss: Loss = "Trace_ELBO",
+    batch_size: BatchSize = 128,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+) -> None:
+    """Runs a program once on a batch of data; prints its sites, or what to do about it."""
+    from .text import read_data, read_loss, read_program
+    from .train import find_device, known, preflight
+
+    found = read_data(data, data_dir)
+    module = read_program(program, known(found)).to(find_device(device))
+    report = preflight(module, found, read_loss(loss), batch_size)
+    _print_rows(report.HEADER, report.rows())
+    print(report.summary())
+
+
+@app.command(name="list")
+def list_(
+    kind: Annotated[str | None, typer.Argument(help="programs, losses, data, priors, ...")] = None,
+) -> None:
+    """Lists what there is to write in programs, losses and data."""
+    import inspect
+
+    from .text import catalogue
+
+    kinds = catalogue()
+    if kind is not None and kind not in kinds:
+        raise ValueError(f"there is no kind {kind!r}; the kinds are {', '.join(kinds)}")
+    for title, names in kinds.items():
+        if kind in (None, title):
+            about = {n: (inspect.getdoc(value) or "").split("\n")[0] for n, value in names.items()}
+            _print_rows((title, ""), list(about.items()))
+
+
+def main() -> None:
+    """Runs the command line; what a user can mend is one sentence and exit code 2."""
+    try:
+        app()
+    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+        print(f"pyro-vae: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _refuse_beside_resume(context: typer.Context) -> None:
+    allowed = {"resume", "epochs", "steps", "device", "tensorboard"}
+    for name in context.params:
+        given = context.get_parameter_source(name)
+        if name not in allowed and given is not None and given.name == "COMMANDLINE":
+            raise ValueError(
+                f"--resume goes on with a run as it was defined, so {name!r} cannot be given "
+                f"beside it; only {', '.join(sorted(allowed - {'resume'}))} can"
+            )
+
+
+def _free_folder(config: "Config") -> Path:
+    from .text import split_file
+
+    file, call = split_file(config.program)
+    names = (Path(file).stem if file else call.partition("(")[0], config.data.partition("(")[0])
+    folder = Path("runs", "-".join(names).lower())
+    number = 2
+    while folder.exists():
+        folder = Path("runs", f"{'-'.join(names).lower()}-{number}")
+        number += 1
+    return folder
+
+
+def _already_done(folder: Path, config: "Config") -> bool:
+    """Prints the results of a finished run of the same definition; refuses another's folder."""
+    from .run import Run
+
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    if not folder.is_dir():
+        raise ValueError(f"--out {folder} is a file; name a folder that does not exist yet")
+    run = Run(folder)
+    if run.config == config and run.results is not None:
+        print(f"{folder} holds this very run, finished; nothing to do.")
+        _print_results(run.results, folder)
+        return True
+    raise ValueError(
+        f"{folder} holds another run; name a new folder with --out, or go on with that one: "
+        f"pyro-vae train --resume {folder}"
+    )
+
+
+def _program(run: Path, seed: int, device: str) -> "tuple[ProgramModule, Run]":
+    import pyro
+
+    from .run import Run
+    from .train import find_device
+
+    loaded = Run(run)
+    program = loaded.load().to(find_device(device))
+    pyro.set_rng_seed(seed)
+    return program, loaded
+
+
+def _trained(
+    run: Path, data: str | None, data_dir: str | None, split: Part, seed: int, device: str
+) -> "tuple[ProgramModule, Split]":
+    from .text import read_data
+
+    program, loaded = _program(run, seed, device)
+    config = loaded.config
+    found: Dataset = read_data(data or config.data, data_dir or config.data_dir)
+    if found.x_shape != loaded.known["x_shape"]:
+        raise ValueError(
+            f"data of shape {found.x_shape} do not fit {run}, trained on {loaded.known['x_shape']}"
+        )
+    return program, getattr(found, split)
+
+
+def _first(part: "Split", num: int | None) -> "Split":
+    from dataclasses import replace
+
+    return part if num is None else replace(part, x=part.x[:num])
+
+
+def _pair(text: str, size: int) -> tuple[int, int]:
+    try:
+        first, second = (int(item) for item in text.split(","))
+    except ValueError:
+        raise ValueError(f'--pair takes two numbers such as "3,17", but got {text!r}') from None
+    if not (0 <= first < size and 0 <= second < size):
+        raise ValueError(f"--pair {text} names items outside 0 to {size - 1}")
+    return first, second
+
+
+def _print_results(results: dict[str, Any], folder: Path) -> None:
+    _print_table(results, "test data, nats per datum")
+    for path in sorted(folder.glob("*.png")):
+        print(path)
+
+
+def _print_table(results: dict[str, Any], title: str) -> None:
+    names = [name for name in results if f"{name}_error" in results]
+    rows = [(n, f"{results[n]:.2f}", f"± {results[f'{n}_error']:.2f}") for n in names]
+    _print_rows((title, "mean", "standard error"), rows)
+
+
+def _print_rows(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*header, box=box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    console.width = max(console.width, 100)  # a narrow pipe would cut the words
+    console.print(table)

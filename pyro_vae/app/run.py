@@ -1,0 +1,209 @@
+"""The run folder: what was trained, with what, and what came out.
+
+config.json          the texts of program, data and loss, the settings, the versions
+metrics.jsonl        one record for each epoch
+weights.safetensors  the parameters of the best epoch
+checkpoint.pt        the last parameters, the optimizer's and the generators' state
+results.json         the evaluation on the test data, at the end
+*.png                figures; and a copy of the user's file, if the program is one
+"""
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file as load_safetensors
+from safetensors.torch import save_file as save_safetensors
+from torch import Tensor
+
+from pyro_vae.program import Program, ProgramModule
+
+from .text import read_program, split_file
+
+__all__ = ["Config", "Run", "load"]
+
+CONFIG, METRICS, WEIGHTS = "config.json", "metrics.jsonl", "weights.safetensors"
+CHECKPOINT, RESULTS = "checkpoint.pt", "results.json"
+
+
+@dataclass(frozen=True)
+class Config:
+    """What defines a training, as texts and numbers."""
+
+    program: str
+    data: str
+    loss: str
+    optim: str
+    epochs: int | None
+    steps: int | None
+    batch_size: int
+    lr_schedule: str | None
+    clip_norm: float | None
+    seed: int
+    data_dir: str | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder."""
+
+    folder: Path
+
+    @classmethod
+    def start(cls, folder: Path, config: Config, known: Mapping[str, Any], device: str) -> "Run":
+        """Makes the folder of a new run.
+
+        Args:
+            folder: Its path.
+            config: What is trained.
+            known: What the data know, for the arguments of the program.
+            device: Where.
+        """
+        file, _ = split_file(config.program)
+        folder.mkdir(parents=True, exist_ok=True)
+        if file is not None:
+            shutil.copy(file, folder / Path(file).name)
+        run = cls(folder)
+        run.write_config(config, known, device)
+        (folder / METRICS).touch()
+        return run
+
+    @property
+    def config(self) -> Config:
+        """What is trained.
+
+        Raises:
+            FileNotFoundError: If the folder holds no run.
+            ValueError: If its configuration is damaged.
+        """
+        found = self._read_config()
+        return Config(**{name: found[name] for name in Config.__dataclass_fields__})
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """What the data know, for the arguments of the program."""
+        known = self._read_config()["known"]
+        return {name: tuple(v) if isinstance(v, list) else v for name, v in known.items()}
+
+    @property
+    def results(self) -> dict[str, Any] | None:
+        """The evaluation at the end; None while there is none."""
+        path = self.folder / RESULTS
+        return json.loads(path.read_text()) if path.is_file() else None
+
+    def write_config(self, config: Config, known: Mapping[str, Any], device: str) -> None:
+        """Writes what is trained, on what device, and with what versions."""
+        packages = ("pyro-vae", "pyro-ppl", "torch")
+        versions = {"python": platform.python_version()} | {p: version(p) for p in packages}
+        found = {"known": dict(known), "device": device, "versions": versions}
+        _write_json(self.folder / CONFIG, asdict(config) | found)
+
+    def write_results(self, results: Mapping[str, Any]) -> None:
+        """Writes the evaluation at the end."""
+        _write_json(self.folder / RESULTS, results)
+
+    def write_metrics(self, records: list[dict[str, float]]) -> None:
+        """Writes the records of all epochs."""
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        _replace(self.folder / METRICS, lambda path: path.write_text(lines))
+
+    def save_weights(self, program: ProgramModule) -> None:
+        """Writes the parameters and buffers of a program."""
+        tensors = _tensors(program)
+        _replace(self.folder / WEIGHTS, lambda path: save_safetensors(tensors, path))
+
+    def save_checkpoint(self, program: ProgramModule, state: Mapping[str, Any]) -> None:
+        """Writes the state of a training and its present parameters."""
+        content = {"program": _tensors(program), "fit": dict(state)}
+        _replace(self.folder / CHECKPOINT, lambda path: torch.save(content, path))
+
+    def load_checkpoint(self, program: ProgramModule) -> dict[str, Any]:
+        """Puts the last parameters into a program and returns the state of its training."""
+        path = self.folder / CHECKPOINT
+        if not path.is_file():
+            raise FileNotFoundError(f"{self.folder} holds no checkpoint to resume from")
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            program.load_state_dict(content["program"])
+            return content["fit"]
+        except Exception as error:  # a damaged file can fail in many ways
+            raise ValueError(f"{path} is damaged or of another program; train anew") from error
+
+    def program(self) -> ProgramModule:
+        """The program as it was defined, with fresh parameters."""
+        text = self.config.program
+        file, call = split_file(text)
+        if file is not None:
+            text = Path(file).name + (f":{call}" if call else "")
+        return read_program(text, self.known, folder=self.folder)
+
+    def load(self) -> ProgramModule:
+        """The program with its trained parameters."""
+        program, path = self.program(), self.folder / WEIGHTS
+        if not path.is_file():
+            raise FileNotFoundError(f"{self.folder} holds no weights: there is no {path}")
+        try:
+            program.load_state_dict(load_safetensors(path))
+        except (SafetensorError, RuntimeError, OSError) as error:
+            raise ValueError(f"{path} is damaged or of another program; train anew") from error
+        return program
+
+    def _read_config(self) -> dict[str, Any]:
+        path = self.folder / CONFIG
+        if not path.is_file():
+            raise FileNotFoundError(f"{self.folder} holds no run: there is no {path}")
+        try:
+            found: dict[str, Any] = json.loads(path.read_text())
+            missing = {"known", *Config.__dataclass_fields__} - set(found)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path} is damaged ({error}); train anew") from error
+        if missing:
+            raise ValueError(f"{path} is damaged: it lacks {sorted(missing)}; train anew")
+        return found
+
+
+def load(path: str | os.PathLike[str]) -> Program:
+    """A program from a run folder, trained; or from a text or a file, as it begins.
+
+    Args:
+        path: A run folder; or what one writes on the command line, with all its arguments, such
+            as `my_vae.py`, `my_vae.py:MyVAE(latent_dim=16)` or `VAE((1, 28, 28))`.
+
+    Raises:
+        FileNotFoundError: If there is no such folder or file.
+        ValueError: If it is damaged, or not such a text.
+    """
+    if Path(path).is_dir():
+        return Run(Path(path)).load()
+    text = os.fspath(path)
+    if "(" not in text and "/" in text and ".py" not in text:
+        raise FileNotFoundError(f"there is no run folder {text}")
+    return read_program(text, {})
+
+
+def _tensors(program: ProgramModule) -> dict[str, Tensor]:
+    # Clones, since safetensors refuses parameters that share their memory.
+    return {name: t.detach().cpu().clone().contiguous() for name, t in program.state_dict().items()}
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, indent=2) + "\n"
+    _replace(path, lambda temporary: temporary.write_text(text))
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,265 @@
+"""Programs, losses, data and optimizers as text: calls as one writes them in Python.
+
+    VAE(latent_dim=16, likelihood=Normal(scale=0.1))        Trace_ELBO(beta=linear(0, 1, 1000))
+
+A text is a call of a public name with literals, other public names and calls of them. It is read
+with `ast` and never evaluated as code; what it leaves out and the data know is filled in.
+"""
+
+import ast
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyro.infer
+import pyro.optim
+from pyro.infer import ELBO
+from pyro.optim import PyroOptim
+from torch import nn
+
+from pyro_vae import datasets, inference, likelihoods, models, networks, posteriors, priors
+from pyro_vae.datasets import Dataset
+from pyro_vae.inference import Estimator
+from pyro_vae.program import Program, ProgramModule
+from pyro_vae.source import FunctionProgram, load_file
+
+__all__ = [
+    "build",
+    "catalogue",
+    "read_data",
+    "read_loss",
+    "read_optim",
+    "read_program",
+    "read_schedule",
+    "split_file",
+]
+
+Names = Mapping[str, Any]
+
+
+def catalogue() -> dict[str, dict[str, Any]]:
+    """The public names that texts may use, by kind."""
+
+    def public(module: Any) -> dict[str, Any]:
+        return {name: getattr(module, name) for name in module.__all__}
+
+    inferences = public(inference)
+    losses = {
+        name: value
+        for name, value in inferences.items()
+        if isinstance(value, type) and issubclass(value, Estimator) and value is not Estimator
+    }
+    pyros = ("TraceEnum_ELBO", "TraceGraph_ELBO", "TraceTMC_ELBO", "RenyiELBO")
+    activations = ("ELU", "GELU", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softplus", "Tanh")
+    return {
+        "programs": public(models),
+        "losses": losses | {name: getattr(pyro.infer, name) for name in pyros},
+        "schedules": public(inference.schedules),
+        "data": {
+            name: value for name, value in public(datasets).items() if inspect.isfunction(value)
+        },
+        "priors": public(priors),
+        "likelihoods": public(likelihoods),
+        "posteriors": public(posteriors),
+        "networks": public(networks),
+        "activations": {name: getattr(nn, name) for name in activations},
+        "optimizers": {
+            name: getattr(pyro.optim, name)
+            for name in ("Adagrad", "Adam", "AdamW", "ClippedAdam", "RMSprop", "SGD")
+        },
+    }
+
+
+def read_program(text: str, known: Names, *, folder: Path = Path()) -> ProgramModule:
+    """A program, as a module, from its text: `VAE(...)`, `my_vae.py` or `my_vae.py:MyVAE(...)`.
+
+    Args:
+        text: The text.
+        known: Values for arguments that a call asks for and the text leaves out, such as x_shape.
+        folder: Where the paths of files begin.
+    """
+    file, call = split_file(text)
+    if file is None:
+        return _program(build("programs", text, known), text)
+    module = load_file(folder / file)
+    if call:
+        return _program(build("programs", call, known, own=vars(module)), text)
+    if not (callable(getattr(module, "model", None)) and callable(getattr(module, "guide", None))):
+        raise ValueError(
+            f"{file} has no functions model(x) and guide(x); write them, or name a class of the "
+            f'file with these methods: "{file}:MyVAE(latent_dim=16)"'
+        )
+    return FunctionProgram(module.model, module.guide, vars(module))
+
+
+def read_loss(text: str) -> ELBO:
+    """An estimator from its text."""
+    return build("losses", text, {})
+
+
+def read_schedule(text: str) -> Callable[[int], float]:
+    """A schedule from its text."""
+    return build("schedules", text, {})
+
+
+def read_data(text: str, data_dir: str | None = None) -> Dataset:
+    """A data set from its text; `data_dir` is where those look that ask for one."""
+    return build("data", text, {} if data_dir is None else {"data_dir": data_dir})
+
+
+def read_optim(text: str) -> PyroOptim:
+    """A Pyro optimizer from its text, such as `Adam({'lr': 1e-3})`."""
+    return build("optimizers", text, {})
+
+
+def split_file(text: str) -> tuple[str | None, str]:
+    """Splits "my_vae.py:MyVAE(...)" into the file, if there is one, and the call."""
+    file, suffix, call = text.strip().partition(".py")
+    if suffix and "(" not in file and (not call or call[0] == ":"):
+        return file + suffix, call[1:]
+    return None, text
+
+
+def build(kind: str, text: str, known: Names, *, own: Names | None = None) -> Any:
+    """Builds what a text says.
+
+    Args:
+        kind: The kind of the catalogue that is meant, for the sentence of an error.
+        text: A call; a bare name is a call without arguments.
+        known: Values for arguments that a call asks for and the text leaves out.
+        own: More names, of a user's file.
+
+    Raises:
+        ValueError: If the text is no such call; the sentence says what is wrong and what there is.
+    """
+    try:
+        node: ast.AST = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise ValueError(f"{text!r} is not a call such as {_EXAMPLES[kind]}") from error
+    if isinstance(node, ast.Name | ast.Attribute):
+        node = ast.Call(node, [], [])
+    if not isinstance(node, ast.Call):
+        raise ValueError(f"{text!r} is not a call such as {_EXAMPLES[kind]}")
+    reader = _Reader(kind, known, own or {})
+    if all(reader.value(node.func) is not value for value in reader.expected.values()):
+        raise ValueError(
+            f"{ast.unparse(node.func)!r} is not one of the {kind}, which are "
+            f"{', '.join(sorted(reader.expected))}"
+        )
+    return reader.value(node)
+
+
+_EXAMPLES = {
+    "programs": "VAE(latent_dim=16)",
+    "losses": "Trace_ELBO(beta=linear(0, 1, 1000))",
+    "schedules": "cosine(1, 0, 10_000)",
+    "data": "mnist(binarize='dynamic')",
+    "optimizers": "Adam({'lr': 1e-3})",
+}
+
+
+class _Reader:
+    """Turns the nodes of a text into values."""
+
+    def __init__(self, kind: str, known: Names, own: Names) -> None:
+        self.kind, self.known = kind, known
+        kinds = catalogue()
+        self.expected = {name: v for name, v in own.items() if callable(v)} or kinds[kind]
+        self.names: dict[str, Any] = {n: v for names in kinds.values() for n, v in names.items()}
+        self.names |= {f"{k}.{n}": v for k, names in kinds.items() for n, v in names.items()}
+        self.names |= kinds[kind] | dict(own)
+
+    def value(self, node: ast.AST) -> Any:
+        match node:
+            case ast.Constant():
+                return node.value
+            case ast.Name() | ast.Attribute():
+                return self.named(node)
+            case ast.Call():
+                return self.call(node)
+            case ast.Tuple():
+                return tuple(map(self.value, node.elts))
+            case ast.List():
+                return list(map(self.value, node.elts))
+            case ast.Dict() if None not in node.keys:
+                keys = [self.value(key) for key in node.keys if key is not None]
+                return dict(zip(keys, map(self.value, node.values), strict=True))
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+                return -number
+        raise ValueError(
+            f"{ast.unparse(node)!r} is neither a literal nor a call of a public name; write for "
+            f"example {_EXAMPLES[self.kind]}"
+        )
+
+    def named(self, node: ast.Name | ast.Attribute) -> Any:
+        name = ast.unparse(node)
+        if name in self.names:
+            return self.names[name]
+        near = difflib.get_close_matches(name, self.names, 1) or [
+            known for known in self.names if known.lower() == name.lower()
+        ]
+        raise ValueError(
+            f"there is no {name!r}"
+            + (f", did you mean {near[0]!r}?" if near else ".")
+            + f" The {self.kind} are {', '.join(sorted(self.expected))}"
+        )
+
+    def call(self, node: ast.Call) -> Any:
+        if not isinstance(node.func, ast.Name | ast.Attribute):
+            raise ValueError(f"{ast.unparse(node.func)!r} is not a public name")
+        function = self.named(node.func)
+        name = ast.unparse(node.func)
+        if not callable(function):
+            raise ValueError(f"{name!r} is not a class or function to call")
+        if any(keyword.arg is None for keyword in node.keywords):
+            raise ValueError(f"{name} is given ** arguments; write each by its name")
+        args = [self.value(arg) for arg in node.args]
+        kwargs = {str(k.arg): self.value(k.value) for k in node.keywords}
+        return self.construct(name, function, args, kwargs)
+
+    def construct(
+        self, name: str, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        parameters = inspect.signature(function).parameters
+        taken = list(parameters)[: len(args)]
+        # What is given by position counts from behind the arguments that the data know.
+        first = next(iter(parameters), "")
+        if first in self.known and first not in kwargs and not _is_shape(args, self.known[first]):
+            args, taken = [self.known[first], *args], list(parameters)[: len(args) + 1]
+        asked = {key: v for key, v in self.known.items() if key in parameters}
+        kwargs = {**{k: v for k, v in asked.items() if k not in taken}, **kwargs}
+        unknown = [key for key in kwargs if key not in parameters]
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        if unknown and not takes_any:
+            near = difflib.get_close_matches(unknown[0], parameters, 1)
+            raise ValueError(
+                f"{name} has no argument {unknown[0]!r}"
+                + (f", did you mean {near[0]!r}?" if near else ".")
+                + f" Its arguments are {', '.join(parameters) or 'none'}"
+            )
+        try:
+            inspect.signature(function).bind(*args, **kwargs)
+        except TypeError as error:
+            raise ValueError(f"{name}: {error}") from error
+        try:
+            return function(*args, **kwargs)
+        except (TypeError, AttributeError) as error:  # arguments of another type than meant
+            raise ValueError(f"{name} cannot be built from these arguments: {error}") from error
+
+
+def _is_shape(args: list[Any], shape: Any) -> bool:
+    """Whether the text gives the shape itself, as in VAE((1, 28, 28), 20)."""
+    return bool(args) and isinstance(shape, tuple) and isinstance(args[0], tuple | list)
+
+
+def _program(value: Any, text: str) -> ProgramModule:
+    if not isinstance(value, Program):
+        raise ValueError(
+            f"{text!r} is a {type(value).__name__}, which has no methods model(x) and guide(x), so "
+            "it is not a program"
+        )
+    if isinstance(value, nn.Module):
+        return value
+    return FunctionProgram(value.model, value.guide, vars(value))

@@ -1,0 +1,275 @@
+"""The pre-flight of a program: one run on one batch that finds what would go wrong in training."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import ELBO
+from pyro.poutine.util import prune_subsample_sites
+from pyro.util import check_site_shape
+from torch import Tensor
+
+from .program import Program, evaluation_mode, leaves, local_params, named_parameters
+
+__all__ = ["Report", "Site", "check"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A sample site as model and guide have it.
+
+    Args:
+        name: Its name.
+        observed: Whether it is data.
+        model: Its distribution in the model.
+        guide: Its distribution in the guide, "" where it is data.
+        batch_shape: Of its distribution in the model.
+        event_shape: Likewise.
+        plates: The plates that it stands in, innermost last.
+        reparameterized: Whether the guide's draws carry gradients; None for data.
+    """
+
+    name: str
+    observed: bool
+    model: str
+    guide: str
+    batch_shape: tuple[int, ...]
+    event_shape: tuple[int, ...]
+    plates: tuple[str, ...]
+    reparameterized: bool | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a pre-flight found: the sites, the loss per datum, the parameters that it trains."""
+
+    sites: list[Site]
+    loss: float
+    parameters: dict[str, Tensor]
+
+    HEADER = ("site", "role", "model", "guide", "batch", "event", "plates", "rsample")
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The sites as rows of text under `HEADER`."""
+        return [
+            (
+                site.name,
+                "observed" if site.observed else "latent",
+                site.model,
+                site.guide or "-",
+                str(site.batch_shape),
+                str(site.event_shape),
+                ", ".join(site.plates) or "-",
+                {True: "yes", False: "no", None: "-"}[site.reparameterized],
+            )
+            for site in self.sites
+        ]
+
+    def __str__(self) -> str:
+        table = [self.HEADER, *self.rows()]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in table]
+        return "\n".join(line.rstrip() for line in [*lines, self.summary()])
+
+    def summary(self) -> str:
+        """The loss and the number of parameters."""
+        count = sum(parameter.numel() for parameter in self.parameters.values())
+        return f"loss {self.loss:.2f} nats per datum, {count:,} parameters"
+
+
+def check(program: Program, x: Tensor, loss: ELBO | None = None) -> Report:
+    """Runs model and guide on one batch, and the loss with its gradient.
+
+    Nothing is changed: neither parameters and buffers nor the state of the random generators.
+
+    Args:
+        program: The program to look at.
+        x: A batch of data, (N, *x_shape).
+        loss: The estimator to train with, by default Pyro's Trace_ELBO.
+
+    Raises:
+        TypeError: If the program lacks a model or a guide.
+        ValueError: In one sentence that says what to do, if it cannot run, if the guide misses or
+            adds a latent, if shapes disagree, if data lie outside their likelihood's support, if a
+            parameter gets no gradient, or if the estimator does not fit.
+    """
+    for role in ("model", "guide"):
+        if not callable(getattr(program, role, None)):
+            raise TypeError(
+                f"a program needs functions model(x) and guide(x), but {program!r:.80} has no "
+                f"{role}"
+            )
+    model, guide = program.model, program.guide
+    with (
+        torch.random.fork_rng(),
+        evaluation_mode(program),
+        local_params(model, guide),
+    ):
+        with pyro.validation_enabled(False):
+            guide_trace = _run("guide", guide, x)
+            model_trace = _run("model", poutine.replay(model, trace=guide_trace), x)
+        _check_latents(model_trace, guide_trace)
+        for role, trace in (("guide", guide_trace), ("model", model_trace)):
+            for site in _samples(trace):
+                _check_site(role, site)
+        value, reached = _run_loss(loss or pyro.infer.Trace_ELBO(), model, guide, x)
+    parameters = named_parameters(model, guide)
+    for name, parameter in parameters.items():
+        if all(parameter is not leaf for leaf in reached):
+            raise ValueError(
+                f"parameter {name!r} gets no gradient: neither model nor guide uses it, or a "
+                "detach() cuts it off; use it, delete it, or freeze it with requires_grad_(False)"
+            )
+    if not reached:
+        raise ValueError("the program has no parameter to train")
+    sites = [_site(s, guide_trace.nodes.get(s["name"])) for s in _samples(model_trace)]
+    ids = {id(parameter): name for name, parameter in parameters.items()}
+    trained = {ids.get(id(leaf), f"parameter_{i}"): leaf for i, leaf in enumerate(reached)}
+    return Report(sites, value / len(x), trained)
+
+
+def _run(role: str, function: Callable[..., Any], x: Tensor) -> Any:
+    try:
+        return prune_subsample_sites(poutine.trace(function).get_trace(x))
+    except Exception as error:  # a user's code may raise anything
+        raise ValueError(
+            f"the {role} fails on data of shape {tuple(x.shape)}: {_sentence(error)}"
+        ) from error
+
+
+def _check_latents(model_trace: Any, guide_trace: Any) -> None:
+    latents = [s for s in _samples(model_trace) if not s["is_observed"]]
+    drawn = {s["name"]: s for s in _samples(guide_trace) if not s["is_observed"]}
+    for site in latents:
+        name = site["name"]
+        if name not in drawn and not site["infer"].get("enumerate"):
+            raise ValueError(
+                f"the guide has no site {name!r}, which the model samples; add "
+                f"pyro.sample({name!r}, ...) to the guide, or observe it in the model with obs=..."
+            )
+        if name in drawn:
+            _check_same_shape(site, drawn[name])
+    names = {site["name"] for site in latents}
+    for name, site in drawn.items():
+        if name not in names and not site["infer"].get("is_auxiliary"):
+            raise ValueError(
+                f"the guide samples {name!r}, but the model does not; give both sites one name "
+                f"(the model samples {sorted(names)}) or delete it from the guide"
+            )
+    if not any(site["is_observed"] for site in _samples(model_trace)):
+        raise ValueError("the model observes nothing; give its data site obs=x")
+
+
+def _check_same_shape(p: Any, q: Any) -> None:
+    for kind in ("batch", "event"):
+        shapes = [tuple(getattr(site["fn"], f"{kind}_shape")) for site in (p, q)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"latent {p['name']!r} has {kind} shape {shapes[0]} in the model but {shapes[1]} "
+                "in the guide; make them agree (size of the latent, to_event, plates)"
+            )
+
+
+def _check_site(role: str, site: Any) -> None:
+    name, fn, value = site["name"], site["fn"], site["value"]
+    event_shape = tuple(value.shape[value.dim() - len(fn.event_shape) :])
+    if event_shape != tuple(fn.event_shape):
+        raise ValueError(
+            f"site {name!r} of the {role} has a value of event shape {event_shape}, but its "
+            f"distribution is over {tuple(fn.event_shape)}; make the network's output fit the data"
+        )
+    _check_support(role, site)
+    log_prob = torch.as_tensor(fn.log_prob(value))
+    if not log_prob.isfinite().all():
+        raise ValueError(
+            f"site {name!r} of the {role} has a log density that is not finite; look at the "
+            f"parameters of its {_name(fn)}"
+        )
+    try:
+        check_site_shape({**site, "log_prob": log_prob}, max_plate_nesting=math.inf)
+    except ValueError as error:
+        raise ValueError(
+            f"site {name!r} of the {role} has log densities of shape {tuple(log_prob.shape)}, but "
+            f"its plates are {_plates(site) or 'none'}: declare the dimensions of independent "
+            'data with pyro.plate("data", len(x)) and those of one datum with .to_event(n)'
+        ) from error
+
+
+def _check_support(role: str, site: Any) -> None:
+    fn, value = site["fn"], torch.as_tensor(site["value"])
+    while hasattr(fn, "base_dist") and type(fn).__name__ == "Independent":
+        fn = fn.base_dist
+    try:
+        outside = ~fn.support.check(value)
+    except NotImplementedError:  # distributions without a declared support
+        return
+    if not outside.any():
+        return
+    # For supports of whole events the first bad event stands for its first value.
+    example = value[outside][0] if outside.shape == value.shape else value[outside].flatten()[0]
+    binary = _name(fn) == "Bernoulli" and 0 <= value.min() and value.max() <= 1
+    raise ValueError(
+        f"site {site['name']!r} of the {role} holds {float(example):.4g}, outside the support of "
+        f"its {_name(fn)}; "
+        + (
+            "binarize grey levels (binarize='dynamic'), or take a likelihood for them, such as "
+            "ContinuousBernoulli or Normal"
+            if binary
+            else "take a distribution for such values, or transform them"
+        )
+    )
+
+
+def _run_loss(
+    loss: ELBO, model: Callable[..., Any], guide: Callable[..., Any], x: Tensor
+) -> tuple[float, list[Tensor]]:
+    """The loss, and the parameters that its gradient reaches."""
+    if callable(getattr(loss, "at", None)):
+        loss = loss.at(0)
+    try:
+        if hasattr(loss, "differentiable_loss"):
+            value = loss.differentiable_loss(model, guide, x)
+        else:
+            value = pyro.infer.Trace_ELBO().differentiable_loss(model, guide, x)
+            loss.loss(model, guide, x)
+    except Exception as error:
+        raise ValueError(
+            f"{type(loss).__name__} does not fit this program: {_sentence(error)}"
+        ) from error
+    return value.item(), leaves(value)
+
+
+def _site(site: Any, twin: Any) -> Site:
+    return Site(
+        name=site["name"],
+        observed=site["is_observed"],
+        model=_name(site["fn"]),
+        guide="" if twin is None else _name(twin["fn"]),
+        batch_shape=tuple(site["fn"].batch_shape),
+        event_shape=tuple(site["fn"].event_shape),
+        plates=tuple(_plates(site)),
+        reparameterized=None if twin is None else bool(twin["fn"].has_rsample),
+    )
+
+
+def _samples(trace: Any) -> list[Any]:
+    return [site for site in trace.nodes.values() if site["type"] == "sample"]
+
+
+def _plates(site: Any) -> list[str]:
+    return [f"{frame.name} ({frame.size})" for frame in site["cond_indep_stack"]]
+
+
+def _name(fn: Any) -> str:
+    while type(fn).__name__ in ("Independent", "ExpandedDistribution", "MaskedDistribution"):
+        fn = fn.base_dist
+    return type(fn).__name__
+
+
+def _sentence(error: Exception) -> str:
+    said = str(error).strip().split("\n")[0].rstrip(".:")
+    return said if isinstance(error, ValueError | RuntimeError) and said else repr(error)
