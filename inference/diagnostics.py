@@ -29,16 +29,19 @@ def explain_nonfinite(
     with pyro.validation_enabled(False):
         guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
         model_trace = poutine.trace(poutine.replay(model, guide_trace)).get_trace(*args, **kwargs)
-        for role, trace in (("guide", guide_trace), ("model", model_trace)):
-            for site in trace.nodes.values():
-                if site["type"] != "sample":
-                    continue
-                if not torch.as_tensor(site["value"]).isfinite().all():
-                    kind = "datum" if site["is_observed"] else "draw"
-                    return f"site {site['name']!r} of the {role} has a {kind} that is not finite"
-                log_prob = site["fn"].log_prob(site["value"])
-                if not torch.as_tensor(log_prob).isfinite().all():
-                    return (
-                        f"site {site['name']!r} of the {role} has a log density that is not finite"
-                    )
+        sites = [
+            (f"site {site['name']!r} of the {role}", site)
+            for role, trace in (("guide", guide_trace), ("model", model_trace))
+            for site in trace.nodes.values()
+            if site["type"] == "sample"
+        ]
+        # Data first: a datum that is not finite makes all that follows so.
+        for name, site in sorted(sites, key=lambda named: not named[1]["is_observed"]):
+            if not torch.as_tensor(site["value"]).isfinite().all():
+                return (
+                    f"{name} has a {'datum' if site['is_observed'] else 'draw'} that is not finite"
+                )
+        for name, site in sites:
+            if not torch.as_tensor(site["fn"].log_prob(site["value"])).isfinite().all():
+                return f"{name} has a log density that is not finite"
     return "no site of a second run shows it, so it is rare; a lower learning rate may help"

@@ -99,6 +99,7 @@ class SVI:
             if hasattr(self.loss, "differentiable_loss") or not isinstance(self.loss, ELBO):
                 loss = self._differentiable_loss(args, kwargs)
                 self._find_parameters(sites.trace, [loss] if new_call else [])
+                self._check_trainable(loss)
                 self._check_finite(loss, args, kwargs)
                 self._zero_grad()
                 loss.backward()
@@ -175,16 +176,20 @@ class SVI:
             why = explain_nonfinite(self.model, self.guide, self.parameters, args, kwargs)
             raise FloatingPointError(f"the loss is {loss.item()} at step {self.steps}: {why}")
 
+    def _check_trainable(self, loss: Tensor) -> None:
+        if not loss.requires_grad:
+            raise ValueError(
+                "the loss depends on no parameter, so there is nothing to train; give model or "
+                "guide an nn.Module, a PyroParam or a pyro.param that is not frozen"
+            )
+
     def _zero_grad(self) -> None:
         for parameter in self.parameters.values():
             parameter.grad = None
 
     def _update(self) -> None:
-        if self.optimizer is None:
-            raise ValueError(
-                "the loss depends on no parameter, so there is nothing to train; give model and "
-                "guide an nn.Module, a PyroParam or a pyro.param"
-            )
+        if self.optimizer is None:  # of a loss that calls backward itself
+            raise ValueError("the loss depends on no parameter, so there is nothing to train")
         if isinstance(self.optim, PyroOptim):
             clip_each(self.optim, self.parameters)
         if self.clip_norm is not None:

@@ -1,0 +1,190 @@
+"""The training loop: what it goes through, keeps, restores, and refuses."""
+
+import copy
+import os
+import signal
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from pyro_vae.datasets import Split
+from pyro_vae.inference import Trace_ELBO, TraceMeanField_ELBO, cosine, evaluate, fit, linear
+from pyro_vae.models import VAE
+
+X = (torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+GREY = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def program():
+    return VAE((1, 4, 4), latent_dim=2, hidden=(8,))
+
+
+def test_epochs_go_through_all_data_and_steps_stop_where_they_say(program):
+    run = fit(program, X, epochs=3, batch_size=16)
+    assert run.svi.steps == 9
+    assert [record["step"] for record in run.records] == [3, 6, 9]
+    run = fit(program, X, steps=4, batch_size=16)
+    assert run.svi.steps == 4
+    assert [record["epoch"] for record in run.records] == [1, 2]
+
+
+def test_a_record_holds_the_loss_of_each_datum():
+    class Fixed(nn.Module):
+        """x ~ N(0, 1), with a parameter that the loss depends on and does not move."""
+
+        def __init__(self):
+            super().__init__()
+            self.zero = nn.Parameter(torch.zeros(()))
+
+        def model(self, x):
+            with pyro.plate("data", len(x)):
+                pyro.sample("x", dist.Normal(self.zero, 1.0), obs=x)
+
+        def guide(self, x):
+            pass
+
+    x = torch.randn(50)
+    optim = pyro.optim.SGD({"lr": 0.0})
+    run = fit(Fixed(), x, valid=x[:10], epochs=1, batch_size=16, optim=optim)
+    exact = -dist.Normal(0.0, 1.0).log_prob(x)
+    assert run.records[0]["train_loss"] == pytest.approx(exact.mean().item(), rel=1e-5)
+    assert run.records[0]["valid_loss"] == pytest.approx(exact[:10].mean().item(), rel=1e-5)
+
+
+def test_a_plate_larger_than_the_batch_is_taken_out_of_the_record(program):
+    class Subsampled(VAE):
+        def model(self, x):
+            with pyro.plate("data", 4000, subsample=torch.arange(len(x))):
+                z = pyro.sample("z", self.prior())
+                return pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
+
+        def guide(self, x):
+            with pyro.plate("data", 4000, subsample=torch.arange(len(x))):
+                pyro.sample("z", self.posterior(self.encoder(x)))
+
+    run = fit(Subsampled((1, 4, 4), latent_dim=2), X, epochs=1, batch_size=40)
+    assert 5 < run.records[0]["train_loss"] < 20  # 16 log 2 = 11.1 at the start
+
+
+def test_loaders_of_tensors_and_of_tuples_are_data(program):
+    loader = DataLoader(TensorDataset(X), batch_size=16)
+    assert fit(program, loader, epochs=2).svi.steps == 6
+    assert fit(program, [X[:16], X[16:]], epochs=2).svi.steps == 4
+
+
+def test_dynamic_binarization_draws_afresh_in_each_epoch(program):
+    seen = []
+    split = Split(GREY, draw=lambda x: seen.append(torch.bernoulli(x)) or seen[-1])
+    fit(program, split, epochs=2, batch_size=40)
+    assert set(seen[-1].unique().tolist()) == {0.0, 1.0}
+    assert not torch.equal(seen[-1].sum((1, 2, 3)).sort()[0], seen[-2].sum((1, 2, 3)).sort()[0])
+
+
+def test_the_best_parameters_on_the_validation_data_are_kept(program):
+    states = []
+
+    def remember(run, best):
+        states.append((best, copy.deepcopy(program.state_dict())))
+
+    optim = pyro.optim.Adam({"lr": 0.05})
+    run = fit(program, X[:8], valid=X[8:], epochs=200, optim=optim, on_epoch=remember)
+    losses = [record["valid_loss"] for record in run.records]
+    best = losses.index(min(losses))
+    assert best < 150  # eight items are soon learnt by heart
+    assert states[best][0] and not states[-1][0]
+    kept = states[best][1]
+    assert all(torch.equal(value, kept[name]) for name, value in program.state_dict().items())
+
+
+def test_validation_moves_no_parameter_and_no_buffer():
+    def trained(valid):
+        pyro.set_rng_seed(0)
+        encoder = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.BatchNorm1d(4), nn.Unflatten(1, (2, 2)))
+        program = VAE((1, 4, 4), latent_dim=2, encoder=encoder)
+        fit(program, X, epochs=1, batch_size=40, valid=valid)
+        return program.state_dict()
+
+    one, other = trained(None), trained(X[:5])
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_validation_judges_a_warm_up_by_its_end(program):
+    loss = TraceMeanField_ELBO(beta=linear(0, 1, steps=3))
+    run = fit(program, X, valid=X, loss=loss, epochs=1, batch_size=16)
+    bound = -evaluate(program, X, num_particles=400).bound.mean().item()
+    assert run.records[0]["beta"] == pytest.approx(1.0)
+    assert run.records[0]["valid_loss"] == pytest.approx(bound, abs=0.3)  # one draw a datum
+
+
+def interrupted_in_the_middle(program, x, **options):
+    calls = []
+    guide = program.guide
+
+    class Interrupting:
+        model = program.model
+
+        def guide(self, x):
+            calls.append(x)
+            if len(calls) == 6:
+                os.kill(os.getpid(), signal.SIGINT)
+            return guide(x)
+
+    return fit(Interrupting(), x, **options)
+
+
+def test_an_interrupted_training_goes_on_as_if_nothing_had_happened():
+    program = VAE((1, 4, 4), latent_dim=2, hidden=(8,))
+    twin = copy.deepcopy(program)
+    split = Split(GREY, draw=torch.bernoulli)
+    options = {"epochs": 4, "batch_size": 16, "loss": Trace_ELBO(beta=linear(0, 1, 12))}
+
+    pyro.set_rng_seed(0)
+    straight = fit(program, split, **options)
+
+    pyro.set_rng_seed(0)
+    broken = interrupted_in_the_middle(twin, split, **options)
+    assert broken.interrupted and broken.svi.steps == 5
+    state = broken.state_dict()
+    pyro.set_rng_seed(99)
+    resumed = fit(twin, split, resume=state, **options)
+
+    for p, q in zip(program.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(p, q)
+    for one, other in zip(straight.records, resumed.records, strict=True):
+        assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-6)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_loss_that_becomes_nan_says_so_and_keeps_the_parameters(program):
+    kept = []
+    optim = pyro.optim.SGD({"lr": 1e12})
+    with pytest.raises(FloatingPointError, match=r"the loss is nan at step \d+: site 'z' of the gu"):
+        fit(program, X, optim=optim, epochs=50, on_epoch=lambda run, best: kept.append(run.svi.steps))
+    assert all(p.isfinite().all() for p in program.parameters())
+
+
+def test_a_warm_up_longer_than_the_training_is_warned_of(program):
+    with pytest.warns(UserWarning, match="beta of Trace_ELBO takes 100 steps"):
+        fit(program, X, loss=Trace_ELBO(beta=linear(0, 1, 100)), epochs=1)
+
+
+def test_what_makes_no_sense_is_refused(program):
+    with pytest.raises(ValueError, match="not both"):
+        fit(program, X, epochs=1, steps=1)
+    for name in ("epochs", "steps", "batch_size"):
+        with pytest.raises(ValueError, match=f"{name} must be at least 1"):
+            fit(program, X, **{name: 0})
+    with pytest.raises(TypeError, match="need steps"):
+        fit(program, iter([X]), epochs=1)
+    with pytest.raises(ValueError, match="support"):
+        fit(program, GREY, epochs=1)
+
+
+def test_learning_rate_schedules_and_clipping_pass_through(program):
+    run = fit(program, X, steps=3, lr_schedule=cosine(1, 0, 2), clip_norm=1.0)
+    assert run.svi.optimizer.param_groups[0]["lr"] == 0.0
