@@ -107,16 +107,21 @@ def _rate(t: Terms) -> Tensor:
 
 
 def _vectorizes(program: Program, x: Tensor) -> int | None:
-    """The plate nesting of a program that runs in a particle plate; None if it does not.
+    """The plate nesting of a program that runs rightly in a particle plate; None if it does not.
 
-    Networks of users that take one batch dimension and no more are common.
+    Networks that take one batch dimension and no more are common: on two they fail, or worse.
     """
     nesting = plate_nesting(program.model, program.guide, (x,), {})
-    try:
-        _log_w(program, x, 2, nesting)
-    except (RuntimeError, ValueError, IndexError):
-        return None
-    return nesting
+    with torch.random.fork_rng():
+        seed = torch.initial_seed()
+        torch.manual_seed(seed)
+        expected = _log_w(program, x, 2, None)
+        torch.manual_seed(seed)
+        try:
+            found = _log_w(program, x, 2, nesting)
+        except (RuntimeError, ValueError, IndexError):
+            return None
+    return nesting if torch.allclose(found, expected, rtol=1e-3, atol=1e-3) else None
 
 
 def _log_w(program: Program, x: Tensor, num_particles: int, nesting: int | None) -> Tensor:

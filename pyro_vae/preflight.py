@@ -103,6 +103,8 @@ def check(program: Program, x: Tensor, loss: ELBO | None = None) -> Report:
                 f"a program needs functions model(x) and guide(x), but {program!r:.80} has no "
                 f"{role}"
             )
+    if not x.isfinite().all():
+        raise ValueError(f"the data hold {int((~x.isfinite()).sum())} NaN or infinite values")
     model, guide = program.model, program.guide
     with (
         torch.random.fork_rng(),
@@ -213,7 +215,7 @@ def _check_support(role: str, site: Any) -> None:
     example = value[outside][0] if outside.shape == value.shape else value[outside].flatten()[0]
     binary = _name(fn) == "Bernoulli" and 0 <= value.min() and value.max() <= 1
     raise ValueError(
-        f"site {site['name']!r} of the {role} holds {float(example):.4g}, outside the support of "
+        f"site {site['name']!r} of the {role} holds {example.item():.4g}, outside the support of "
         f"its {_name(fn)}; "
         + (
             "binarize grey levels (binarize='dynamic'), or take a likelihood for them, such as "

@@ -104,7 +104,9 @@ def test_the_best_parameters_on_the_validation_data_are_kept(program):
 def test_validation_moves_no_parameter_and_no_buffer():
     def trained(valid):
         pyro.set_rng_seed(0)
-        encoder = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.BatchNorm1d(4), nn.Unflatten(1, (2, 2)))
+        encoder = nn.Sequential(
+            nn.Flatten(), nn.Linear(16, 4), nn.BatchNorm1d(4), nn.Unflatten(1, (2, 2))
+        )
         program = VAE((1, 4, 4), latent_dim=2, encoder=encoder)
         fit(program, X, epochs=1, batch_size=40, valid=valid)
         return program.state_dict()
@@ -163,8 +165,16 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened():
 def test_a_loss_that_becomes_nan_says_so_and_keeps_the_parameters(program):
     kept = []
     optim = pyro.optim.SGD({"lr": 1e12})
-    with pytest.raises(FloatingPointError, match=r"the loss is nan at step \d+: site 'z' of the gu"):
-        fit(program, X, optim=optim, epochs=50, on_epoch=lambda run, best: kept.append(run.svi.steps))
+    with pytest.raises(
+        FloatingPointError, match=r"the loss is nan at step \d+: site 'z' of the gu"
+    ):
+        fit(
+            program,
+            X,
+            optim=optim,
+            epochs=50,
+            on_epoch=lambda run, best: kept.append(run.svi.steps),
+        )
     assert all(p.isfinite().all() for p in program.parameters())
 
 

@@ -1,0 +1,139 @@
+"""Evaluation against exact answers, and that it moves nothing."""
+
+import math
+from types import SimpleNamespace
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+from pyro_vae.inference import evaluate, log_likelihood, mean_and_error
+from pyro_vae.likelihoods import Normal
+from pyro_vae.models import VAE
+
+X = torch.randn(7, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+class Conjugate(nn.Module):
+    """z ~ N(0, 1), x ~ N(z, 1), so x ~ N(0, 2); the guide is wider than the posterior."""
+
+    def __init__(self, scale=1.0):
+        super().__init__()
+        self.scale = scale
+        self.zero = nn.Parameter(torch.zeros((), dtype=torch.float64))
+
+    def model(self, x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(self.zero, 1.0))
+            pyro.sample("x", dist.Normal(z[..., None], 1.0).to_event(1), obs=x)
+
+    def guide(self, x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x[:, 0] / 2 + self.zero, self.scale))
+
+
+EXACT = dist.Normal(0.0, math.sqrt(2)).log_prob(X)[:, 0]
+
+
+def test_the_log_likelihood_is_exact_at_the_exact_posterior():
+    found = log_likelihood(Conjugate(math.sqrt(0.5)), X, num_particles=3)
+    torch.testing.assert_close(found, EXACT)
+
+
+def test_the_log_likelihood_converges_to_the_evidence():
+    found = log_likelihood(Conjugate(), X, num_particles=20_000)
+    torch.testing.assert_close(found, EXACT, atol=0.02, rtol=0)  # s.e. about 0.004
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 2}, {"max_rows": 3}, {"max_rows": 1}])
+def test_chunks_do_not_change_the_log_likelihood(options):
+    found = log_likelihood(Conjugate(math.sqrt(0.5)), X, num_particles=10, **options)
+    torch.testing.assert_close(found, EXACT)
+
+
+def test_the_bound_is_the_evidence_less_the_kl_divergence():
+    scale = 1.3
+    posterior, guide = dist.Normal(0.0, math.sqrt(0.5)), dist.Normal(0.0, scale)
+    gap = torch.distributions.kl_divergence(guide, posterior)
+    found = evaluate(Conjugate(scale), X, num_particles=4000)
+    torch.testing.assert_close(found.bound, EXACT - gap, atol=0.15, rtol=0)  # 4 s.e.
+    torch.testing.assert_close(found.bound, -(found.rate + found.distortion))
+
+
+def test_networks_with_one_batch_dimension_are_evaluated_too():
+    """The usual convolution takes (N, C, H, W) and no particle dimension."""
+    decoder = nn.Sequential(
+        nn.Linear(2, 16), nn.Unflatten(1, (1, 4, 4)), nn.Conv2d(1, 1, 3, padding=1)
+    )
+    nn.init.normal_(decoder[0].weight, std=0.1)  # near a constant, so that little noise is left
+    program = VAE((1, 4, 4), latent_dim=2, decoder=decoder)
+    vectorizing = VAE((1, 4, 4), latent_dim=2, encoder=program.encoder, decoder=Folded(decoder))
+    nn.init.zeros_(program.encoder.layers[-1].weight)
+    nn.init.zeros_(program.encoder.layers[-1].bias)
+    x = (torch.rand(5, 1, 4, 4) < 0.5).float()
+    found = [mean_and_error(log_likelihood(p, x, 4000))[0] for p in (program, vectorizing)]
+    assert found[0] == pytest.approx(found[1], abs=0.02)
+
+
+class Folded(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, z):
+        return self.net(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
+
+
+def test_a_network_that_takes_particles_for_channels_is_not_believed():
+    class Mixing(nn.Module):
+        """z_1 - z_2 for (N, 2); on (K, N, 2) it runs too, but centres over the data."""
+
+        def forward(self, z):
+            return (z - z.mean(1, keepdim=True)) @ torch.tensor([[3.0], [1.0]])
+
+    program = VAE((1,), latent_dim=2, decoder=Mixing(), likelihood=Normal((1,), scale=1.0))
+    x = torch.randn(50, 1)
+    exact = dist.Normal(0.0, math.sqrt(1 + 2)).log_prob(x)[:, 0]
+    found = log_likelihood(program, x, 4000)
+    torch.testing.assert_close(found.mean(), exact.mean(), atol=0.05, rtol=0)
+
+
+def test_global_latents_have_a_bound_but_no_likelihood_of_each_datum():
+    def model(x):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(mu[..., None], 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        pyro.sample("mu", dist.Normal(0.0, 1.0))
+
+    program = SimpleNamespace(model=model, guide=guide)
+    found = evaluate(program, X)
+    assert found.rate.abs().max() < 1e-12  # the guide is the prior
+    with pytest.raises(ValueError, match="outside the data plate"):
+        log_likelihood(program, X, 10)
+
+
+def test_evaluation_moves_no_buffer_and_leaves_the_mode_as_it_was():
+    encoder = nn.Sequential(
+        nn.Flatten(), nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Unflatten(1, (2, 2))
+    )
+    program = VAE((1, 2, 2), latent_dim=2, encoder=encoder)
+    before = {name: value.clone() for name, value in program.state_dict().items()}
+    x = torch.ones(6, 1, 2, 2)
+    evaluate(program, x)
+    log_likelihood(program, x, 4)
+    assert all(torch.equal(value, before[name]) for name, value in program.state_dict().items())
+    assert all(module.training for module in program.modules())
+
+
+def test_the_mean_has_the_usual_standard_error():
+    mean, error = mean_and_error(torch.tensor([1.0, 2.0, 3.0]))
+    assert mean == 2 and error == pytest.approx(1 / math.sqrt(3))
+
+
+def test_no_particle_is_refused():
+    with pytest.raises(ValueError, match="at least 1"):
+        log_likelihood(Conjugate(), X, 0)

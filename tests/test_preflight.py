@@ -1,0 +1,152 @@
+"""The pre-flight: what it shows, and a sentence for each thing that would go wrong."""
+
+from types import SimpleNamespace
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+from pyro_vae import check
+from pyro_vae.inference import TraceMeanField_ELBO, linear
+from pyro_vae.models import VAE
+
+X = (torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+ROWS = X.flatten(1)
+
+
+@pytest.fixture
+def parts():
+    """A right model and guide, and the pieces to make wrong ones of."""
+    encoder, decoder = nn.Linear(64, 4), nn.Linear(2, 64)
+
+    def model(x, latent="z", latent_dim=2, observe=True, to_event=1, obs=None):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample(latent, dist.Normal(torch.zeros(latent_dim), 1.0).to_event(1))
+            p = dist.Bernoulli(logits=decoder(z[..., :2])).to_event(to_event)
+            pyro.sample("x", p, obs=(x if obs is None else obs) if observe else None)
+
+    def guide(x, latent="z", detach=False, plate=True, q=dist.Normal):
+        h = encoder(x)
+        loc, scale = (h.detach() if detach else h).chunk(2, -1)
+        with pyro.plate("data", len(x)) if plate else torch.enable_grad():
+            pyro.sample(latent, q(loc, scale.exp()).to_event(1))
+
+    return SimpleNamespace(model=model, guide=guide, encoder=encoder, decoder=decoder)
+
+
+def program(parts, changes):
+    return SimpleNamespace(
+        model=lambda x: parts.model(x, **changes.get("model", {})),
+        guide=lambda x: parts.guide(x, **changes.get("guide", {})),
+    )
+
+
+def test_the_report_tells_each_site_its_distributions_shapes_and_plates():
+    report = check(VAE((1, 8, 8), latent_dim=3), X)
+    assert report.rows() == [
+        ("z", "latent", "Normal", "Normal", "(16,)", "(3,)", "data (16)", "yes"),
+        ("x", "observed", "Bernoulli", "-", "(16,)", "(1, 8, 8)", "data (16)", "-"),
+    ]
+    assert "55,670 parameters" in str(report)
+
+
+def test_the_loss_is_per_datum_and_takes_schedules():
+    loss = TraceMeanField_ELBO(beta=linear(0, 1, 10))
+    report = check(VAE((1, 8, 8), latent_dim=3), X, loss)
+    assert 20 < report.loss < 64 * 0.7 + 10  # 64 log 2 = 44 at the start
+
+
+def test_nothing_is_changed():
+    encoder = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 6), nn.BatchNorm1d(6), nn.Unflatten(1, (2, 3))
+    )
+    vae = VAE((1, 8, 8), latent_dim=3, encoder=encoder)
+    before = {name: value.clone() for name, value in vae.state_dict().items()}
+    state = torch.get_rng_state()
+    check(vae, X)
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(value, before[name]) for name, value in vae.state_dict().items())
+    assert all(p.grad is None for p in vae.parameters()) and encoder.training
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"guide": {"latent": "w"}}, r"guide has no site 'z', which the model samples; add"),
+        ({"model": {"observe": False}}, r"guide has no site 'x'.*obs="),
+        ({"model": {"latent_dim": 3}}, r"'z' has event shape \(3,\) in the model but \(2,\)"),
+        ({"guide": {"plate": False}}, r"'z' of the guide.*plates are none.*pyro.plate"),
+        ({"model": {"to_event": 0}}, r"model fails on data.*plate"),
+        ({"guide": {"detach": True}}, r"parameter 'encoder.weight' gets no gradient.*detach"),
+        (
+            {"model": {"obs": ROWS + 2}},
+            r"'x' of the model holds [23], outside the support of its B",
+        ),
+        ({"model": {"obs": ROWS / 2}}, r"holds 0.5, outside.*binarize='dynamic'.*Normal"),
+        ({"model": {"obs": ROWS[:, :8]}}, r"event shape \(8,\), but its distribution is over \(64"),
+        ({"guide": {"q": dist.Laplace}, "model": {"latent": "u"}}, r"no site 'u'"),
+    ],
+    ids=lambda changes: str(changes)[:50],
+)
+def test_a_wrong_program_gets_a_sentence_that_says_what_to_do(parts, changes, sentence):
+    with pytest.raises(ValueError, match=sentence) as caught:
+        check(program(parts, changes), ROWS)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_latent_that_only_the_guide_has_is_named(parts):
+    def guide(x):
+        parts.guide(x)
+        pyro.sample("w", dist.Normal(0.0, 1.0))
+
+    with pytest.raises(ValueError, match=r"guide samples 'w', but the model does not"):
+        check(SimpleNamespace(model=parts.model, guide=guide), ROWS)
+
+
+def test_an_estimator_that_does_not_fit_is_refused(parts):
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            probs = parts.encoder(x)[:, :2].sigmoid()
+            pyro.sample("z", dist.Bernoulli(probs).to_event(1))
+
+    discrete = SimpleNamespace(model=parts.model, guide=guide)
+    assert [site.reparameterized for site in check(discrete, ROWS).sites] == [False, None]
+    with pytest.raises(ValueError, match=r"TraceMeanField_ELBO.*reparameterized.*use Trace_ELBO"):
+        check(discrete, ROWS, TraceMeanField_ELBO())
+
+
+def test_grey_data_under_a_bernoulli_are_refused():
+    with pytest.raises(ValueError, match=r"binarize.*ContinuousBernoulli or Normal"):
+        check(VAE((1, 8, 8)), torch.rand(16, 1, 8, 8))
+
+
+def test_data_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"guide fails on data of shape \(16, 1, 9, 8\)"):
+        check(VAE((1, 8, 8)), torch.zeros(16, 1, 9, 8))
+
+
+def test_data_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="NaN"):
+        check(VAE((1, 8, 8)), torch.full((16, 1, 8, 8), torch.nan))
+
+
+def test_a_program_without_a_guide_is_refused(parts):
+    with pytest.raises(TypeError, match="has no guide"):
+        check(SimpleNamespace(model=parts.model), ROWS)
+
+
+def test_any_error_of_a_users_code_is_one_sentence(parts):
+    def guide(x):
+        return {}["missing"]
+
+    with pytest.raises(ValueError, match=r"guide fails.*KeyError\('missing'\)"):
+        check(SimpleNamespace(model=parts.model, guide=guide), ROWS)
+
+
+def test_a_frozen_parameter_needs_no_gradient(parts):
+    for parameter in parts.encoder.parameters():
+        parameter.requires_grad_(False)
+    found = check(SimpleNamespace(model=parts.model, guide=parts.guide), ROWS)
+    assert set(found.parameters) == {"decoder.weight", "decoder.bias"}
