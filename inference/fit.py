@@ -25,7 +25,7 @@ from .estimator import Estimator, collect
 from .evaluation import evaluate
 from .svi import SVI
 
-__all__ = ["Fit", "fit"]
+__all__ = ["Fit", "check_counts", "fit"]
 
 Data = Tensor | Split | Iterable[Any]
 
@@ -117,7 +117,7 @@ def fit(
         >>> fit(vae, torch.zeros(64, 1, 8, 8), epochs=2, progress=False).svi.steps
         2
     """
-    _check_counts(epochs=epochs, steps=steps, batch_size=batch_size)
+    check_counts(epochs=epochs, steps=steps, batch_size=batch_size)
     optim = pyro.optim.Adam({"lr": 1e-3}) if optim is None else optim
     options: dict[str, Any] = {"clip_norm": clip_norm, "lr_schedule": lr_schedule}
     run = Fit(
@@ -162,6 +162,15 @@ def fit(
         for tensor, value in zip(_tensors(run.svi, modules), best, strict=True):
             tensor.copy_(value)
     return run
+
+
+def check_counts(*, epochs: int | None, steps: int | None, batch_size: int) -> None:
+    """Refuses counts below 1, and epochs beside steps."""
+    for name, value in (("epochs", epochs), ("steps", steps), ("batch_size", batch_size)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, but is {value}")
+    if epochs is not None and steps is not None:
+        raise ValueError("give epochs or steps, not both")
 
 
 def _epoch(
@@ -263,14 +272,6 @@ def _tensors(svi: SVI, modules: Mapping[str, nn.Module]) -> list[Tensor]:
 def _shown(record: Mapping[str, float]) -> dict[str, str]:
     names = ("epoch", "train_loss", "valid_loss")
     return {name: f"{record[name]:.5g}" for name in names if name in record}
-
-
-def _check_counts(**counts: int | None) -> None:
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, but is {value}")
-    if counts["epochs"] is not None and counts["steps"] is not None:
-        raise ValueError("give epochs or steps, not both")
 
 
 def _warn_of_late_schedules(loss: Any, total: int) -> None:

@@ -87,8 +87,10 @@ def _for_parameter(options: Any, name: str) -> Mapping[str, Any]:
 
 
 def _construct(constructor: Callable[..., Optimizer], groups: list[dict[str, Any]]) -> Optimizer:
+    # As defaults too, since torch checks only these.
+    options = {name: value for name, value in groups[0].items() if name != "params"}
     # Fused means one kernel for all parameters; not every optimizer has it.
     chosen = {"foreach", "fused", "capturable", "differentiable"} & set().union(*groups)
     if "fused" in inspect.signature(constructor).parameters and not chosen:
-        return constructor(groups, fused=True)
-    return constructor(groups)
+        options["fused"] = True
+    return constructor(groups, **options)

@@ -197,9 +197,9 @@ class _Reader:
         name = ast.unparse(node)
         if name in self.names:
             return self.names[name]
-        near = difflib.get_close_matches(name, self.names, 1) or [
-            known for known in self.names if known.lower() == name.lower()
-        ]
+        near = [known for known in self.names if known.lower() == name.lower()]
+        near += difflib.get_close_matches(name, self.expected, 1)
+        near += difflib.get_close_matches(name, self.names, 1)
         raise ValueError(
             f"there is no {name!r}"
             + (f", did you mean {near[0]!r}?" if near else ".")
@@ -222,7 +222,10 @@ class _Reader:
     def construct(
         self, name: str, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
     ) -> Any:
-        parameters = inspect.signature(function).parameters
+        try:
+            parameters = inspect.signature(function).parameters
+        except ValueError as error:
+            raise ValueError(f"{name} is not a class or function that a text can call") from error
         taken = list(parameters)[: len(args)]
         # What is given by position counts from behind the arguments that the data know.
         first = next(iter(parameters), "")
@@ -245,7 +248,7 @@ class _Reader:
             raise ValueError(f"{name}: {error}") from error
         try:
             return function(*args, **kwargs)
-        except (TypeError, AttributeError) as error:  # arguments of another type than meant
+        except (TypeError, AttributeError, AssertionError) as error:  # of other types than meant
             raise ValueError(f"{name} cannot be built from these arguments: {error}") from error
 
 

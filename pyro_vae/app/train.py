@@ -1,5 +1,6 @@
 """Training into a run folder, from the texts of program, data and loss."""
 
+import shutil
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -13,11 +14,13 @@ from pyro.infer import ELBO
 from pyro_vae import plots
 from pyro_vae.datasets import Dataset, Split
 from pyro_vae.inference import Fit, evaluate, fit, log_likelihood, mean_and_error
+from pyro_vae.inference.fit import check_counts
+from pyro_vae.inference.optimizer import add_parameters
 from pyro_vae.preflight import Report, check
 from pyro_vae.program import ProgramModule, device_of
 
 from . import figures
-from .run import CHECKPOINT, Config, Run
+from .run import CHECKPOINT, WEIGHTS, Config, Run
 from .text import read_data, read_loss, read_optim, read_program, read_schedule
 
 __all__ = [
@@ -54,8 +57,13 @@ def prepare(config: Config, device: torch.device) -> tuple[ProgramModule, Datase
     data = read_data(config.data, config.data_dir)
     pyro.set_rng_seed(config.seed)
     program = read_program(config.program, known(data)).to(device)
-    _settings(config)
-    preflight(program, data, read_loss(config.loss), config.batch_size)
+    settings = _settings(config)
+    check_counts(epochs=config.epochs, steps=config.steps, batch_size=config.batch_size)
+    report = preflight(program, data, settings["loss"], config.batch_size)
+    try:
+        add_parameters(None, settings["optim"], report.parameters)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{config.optim} cannot be built: {error}") from error
     return program, data
 
 
@@ -191,10 +199,16 @@ def _fit(
                 **_settings(config),
             )
         except FloatingPointError as error:
-            kept = "the last good epoch is kept in" if any(run.folder.glob(CHECKPOINT)) else "see"
-            raise FloatingPointError(f"{error}; {kept} {run.folder}") from error
+            if (run.folder / CHECKPOINT).exists():
+                kept = f"the last good epoch is kept in {run.folder}"
+            else:
+                shutil.rmtree(run.folder)
+                kept = "no epoch was finished, so nothing is kept"
+            raise FloatingPointError(f"{error}; {kept}") from error
     if training.interrupted:
         run.save_checkpoint(program, training.state_dict())
+        if not (run.folder / WEIGHTS).exists():
+            run.save_weights(program)
     return training
 
 

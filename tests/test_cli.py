@@ -1,0 +1,320 @@
+"""The command line, as a user types it: what it writes, goes on with, and refuses."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import pyro_vae
+from pyro_vae.app import cli
+
+from .test_text import FUNCTIONS
+
+SMALL = "VAE(latent_dim=2, hidden=(16,))"
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs a command in an empty folder; returns its exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["pyro-vae", *map(str, words)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def a_run(tmp_path_factory):
+    """A run folder to copy, since training takes a second or two."""
+    folder = tmp_path_factory.mktemp("runs") / "a"
+    words = ["-m", "pyro_vae", "train", SMALL, "--epochs", "2", "--out", str(folder)]
+    subprocess.run([sys.executable, *words], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def trained(run, a_run, tmp_path):
+    shutil.copytree(a_run, tmp_path / "a")
+    return run
+
+
+def is_picture(path):
+    with Image.open(path) as picture:
+        return picture.format == "PNG" and picture.width > 100 and np.asarray(picture).std() > 5
+
+
+def test_train_writes_a_run_folder_and_ends_with_the_test_bound(run, tmp_path):
+    code, out, _ = run("train", SMALL, "--epochs", 2, "--out", "runs/a", "--seed", 3)
+    assert code == 0
+    assert "bound" in out and "runs/a/samples.png" in out
+    folder = tmp_path / "runs" / "a"
+    for name in ("samples", "reconstructions", "curves"):
+        assert is_picture(folder / f"{name}.png")
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["program"], config["data"], config["seed"]) == (SMALL, "digits", 3)
+    assert config["versions"]["torch"] == torch.__version__
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records] == [1, 2]
+    results = json.loads((folder / "results.json").read_text())
+    assert results["bound"] == pytest.approx(-results["rate"] - results["distortion"], rel=1e-5)
+    torch.load(folder / "checkpoint.pt", weights_only=True)
+
+
+def test_load_gives_the_trained_program_back(trained, tmp_path):
+    program = pyro_vae.load("a")
+    results = json.loads((tmp_path / "a" / "results.json").read_text())
+    from pyro_vae.app.train import evaluation
+    from pyro_vae.datasets import digits
+
+    again = evaluation(program, digits().test)
+    assert again["bound"] == pytest.approx(results["bound"], abs=0.3)  # other draws
+    assert results["bound"] > -44  # 64 log 2 = 44.4 before any training
+
+
+@pytest.mark.parametrize(
+    "words, picture",
+    [
+        (["sample", "a", "-n", 9], "samples.png"),
+        (["sample", "a", "--draw", "--out", "b/c.png"], None),
+        (["reconstruct", "a", "--split", "train"], "reconstructions.png"),
+        (["interpolate", "a", "--pair", "3,17", "--pair", "0,1"], "interpolation.png"),
+        (["manifold", "a", "--columns", 5], "manifold.png"),
+    ],
+    ids=lambda words: words[0] if isinstance(words, list) else "",
+)
+def test_pictures_of_a_run(trained, tmp_path, words, picture):
+    code, out, _ = trained(*words)
+    assert code == 0
+    path = tmp_path / "a" / picture if picture else tmp_path / "b" / "c.png"
+    assert is_picture(path) and path.name in out
+
+
+def test_evaluate_prints_bound_rate_distortion_and_likelihood(trained, tmp_path):
+    code, out, _ = trained("evaluate", "a", "--num-particles", 20, "--limit", 30)
+    assert code == 0
+    assert all(word in out for word in ("bound", "rate", "distortion", "log_likelihood"))
+    results = json.loads((tmp_path / "a" / "evaluation-test.json").read_text())
+    assert results["num_data"] == 30 and results["num_particles"] == 20
+    assert results["log_likelihood"] > results["bound"]
+    assert 0 < results["log_likelihood_error"] < 5
+
+
+def test_a_latent_of_more_dimensions_is_shown_as_a_scatter(run, tmp_path):
+    run("train", "VAE(latent_dim=3, hidden=(8,))", "--epochs", 1, "--out", "a")
+    assert run("manifold", "a")[0] == 0
+    assert is_picture(tmp_path / "a" / "manifold.png")
+
+
+def weights(folder):
+    return pyro_vae.load(folder).state_dict()
+
+
+def test_a_resumed_run_is_the_run_that_went_through(run, tmp_path):
+    run("train", SMALL, "--epochs", 4, "--out", "whole")
+    run("train", SMALL, "--epochs", 2, "--out", "half")
+    code, out, _ = run("train", "--resume", "half", "--epochs", 4)
+    assert code == 0 and "bound" in out
+    whole, half = weights("whole"), weights("half")
+    assert all(torch.equal(value, half[name]) for name, value in whole.items())
+    records = (tmp_path / "half" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(record)["epoch"] for record in records] == [1, 2, 3, 4]
+
+
+def test_the_same_command_again_does_nothing_and_says_so(trained, tmp_path):
+    before = (tmp_path / "a" / "weights.safetensors").stat().st_mtime_ns
+    code, out, _ = trained("train", SMALL, "--epochs", 2, "--out", "a")
+    assert code == 0 and "finished" in out and "bound" in out
+    assert (tmp_path / "a" / "weights.safetensors").stat().st_mtime_ns == before
+
+
+def test_without_out_each_run_has_a_folder_of_its_own(run, tmp_path):
+    for _ in range(2):
+        run("train", SMALL, "--steps", 1)
+    assert sorted(os.listdir(tmp_path / "runs")) == ["vae-digits", "vae-digits-2"]
+
+
+def test_a_users_file_is_checked_trained_sampled_and_resumed(run, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        FUNCTIONS.replace("(16, 4)", "(64, 4)")
+        .replace("(2, 16)", "(2, 64)")
+        .replace("1, 4, 4", "1, 8, 8")
+    )
+    code, out, err = run("check", "mine.py")
+    assert code == 0 and "Bernoulli" in out, err
+    assert run("train", "mine.py", "--epochs", 1, "--out", "a")[0] == 0
+    (tmp_path / "mine.py").write_text("changed = True")  # the run has its own copy
+    assert run("train", "--resume", "a", "--epochs", 2)[0] == 0
+    assert run("sample", "a")[0] == 0
+    assert "pyro_params.sharp" in weights("a")
+
+
+def test_losses_schedules_optimizers_and_clipping_are_options(run, tmp_path):
+    code, _, err = run(
+        "train", SMALL, "--epochs", 2, "--out", "a",
+        "--loss", "TraceMeanField_ELBO(beta=linear(0, 1, 20), free_bits=0.1)",
+        "--optim", "ClippedAdam({'lr': 1e-3})", "--lr-schedule", "cosine(1, 0, 22)",
+        "--clip-norm", 10, "--batch-size", 64,
+    )  # fmt: skip
+    assert code == 0, err
+    record = json.loads((tmp_path / "a" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert record["beta"] == 1
+
+
+def test_tensorboard_events_are_an_option(run, tmp_path):
+    pytest.importorskip("tensorboard")
+    assert run("train", SMALL, "--epochs", 1, "--out", "a", "--tensorboard")[0] == 0
+    assert list((tmp_path / "a" / "tensorboard").iterdir())
+
+
+def test_check_prints_the_sites(run):
+    code, out, _ = run("check", SMALL)
+    assert code == 0
+    assert all(word in out for word in ("z", "latent", "Normal", "data (128)", "parameters"))
+
+
+def test_list_shows_what_there_is(run):
+    code, out, _ = run("list")
+    assert code == 0 and all(name in out for name in ("VAE", "Trace_ELBO", "digits", "linear"))
+    code, out, _ = run("list", "data")
+    assert code == 0 and "mnist" in out and "Trace_ELBO" not in out
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["train", "VEA"], "did you mean 'VAE'"),
+        (["train", "VAE", "--loss", "Trace_ELB"], "did you mean 'Trace_ELBO'"),
+        (["train", "VAE", "--data", "digit"], "did you mean 'digits'"),
+        (["train", "VAE(latent_dim=[i for i in 'a'])"], "neither a literal nor a call"),
+        (["train", "VAE", "--optim", "Adam(1e-3)"], "Adam cannot be built|optim_args"),
+        (["train", "VAE", "--lr", "-1"], "cannot be built: Invalid learning rate"),
+        (["train", "VAE", "--device", "abacus"], "no device 'abacus'"),
+        (["train"], "name a program"),
+        (["train", "VAE", "--epochs", 1, "--steps", 1], "not both"),
+        (["train", "VAE", "--data", "digits(binarize=None)"], "binarize"),
+        (["train", "VAE", "--data", "mnist"], "MNIST"),
+        (["train", "VAE", "--data", "arrays('missing.npy')"], "no file missing.npy"),
+        (["train", "VAE", "--data", "arrays('empty.npy')"], "empty"),
+        (["train", "VAE", "--data", "arrays('truncated.npy')"], "cannot be read"),
+        (["train", "VAE", "--data", "arrays('nan.npy')"], "NaN"),
+        (["train", "VAE", "--data", "arrays('flat.npy')"], r"shape \(5,\)"),
+        (["train", "nowhere.py"], "no file nowhere.py"),
+        (["evaluate", "nowhere"], "holds no run"),
+        (["list", "everything"], "no kind 'everything'"),
+    ],
+    ids=lambda words: " ".join(map(str, words))[:45] if isinstance(words, list) else "",
+)
+def test_bad_input_gets_one_sentence_exit_code_2_and_leaves_nothing(run, tmp_path, words, sentence):
+    (tmp_path / "empty.npy").touch()
+    (tmp_path / "truncated.npy").write_bytes(b"\x93NUMPY\x01\x00")
+    np.save(tmp_path / "nan.npy", np.full((9, 4), np.nan, np.float32))
+    np.save(tmp_path / "flat.npy", np.zeros(5, np.float32))
+    files = sorted(os.listdir(tmp_path))
+    code, _, err = run(*words)
+    assert code == 2
+    assert err.count("\n") == 1 and "Traceback" not in err
+    assert re.search(sentence, err)
+    assert sorted(os.listdir(tmp_path)) == files
+
+
+def test_the_folder_of_another_run_is_not_touched(trained, tmp_path):
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "a").iterdir()}
+    code, _, err = trained("train", "VAE(latent_dim=3)", "--out", "a")
+    assert code == 2 and "a holds another run" in err and "--resume a" in err
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "a").iterdir()} == before
+
+
+def test_a_folder_of_something_else_is_not_touched(run, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "thesis.tex").write_text("x")
+    code, _, err = run("train", SMALL, "--out", "a")
+    assert code == 2 and "holds no run" in err
+    assert os.listdir(tmp_path / "a") == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    "name, content, words, sentence",
+    [
+        ("config.json", "{", ["sample", "a"], "config.json is damaged"),
+        ("config.json", "{}", ["sample", "a"], "config.json is damaged: it lacks"),
+        ("weights.safetensors", "no", ["sample", "a"], "weights.safetensors is damaged"),
+        ("weights.safetensors", None, ["sample", "a"], "holds no weights"),
+        ("checkpoint.pt", "no", ["train", "--resume", "a"], "checkpoint.pt is damaged"),
+        ("checkpoint.pt", None, ["train", "--resume", "a"], "holds no checkpoint"),
+        ("config.json", None, ["train", "--resume", "a"], "holds no run"),
+    ],
+)
+def test_a_damaged_run_folder_is_named(trained, tmp_path, name, content, words, sentence):
+    path = tmp_path / "a" / name
+    path.unlink() if content is None else path.write_text(content)
+    code, _, err = trained(*words)
+    assert code == 2 and sentence in err and err.count("\n") == 1
+
+
+def test_resuming_takes_no_other_definition(trained):
+    code, _, err = trained("train", "--resume", "a", "--loss", "Trace_ELBO(beta=2)")
+    assert code == 2 and "'loss' cannot be given beside it" in err
+
+
+def test_data_of_another_shape_do_not_fit_a_run(trained, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((9, 5), np.float32))
+    code, _, err = trained("evaluate", "a", "--data", "arrays('x.npy')")
+    assert code == 2 and "do not fit a" in err
+
+
+@pytest.mark.parametrize("pair", ["1", "1,2,3", "one,two", "0,300", "-1,0"])
+def test_pairs_that_are_none_are_refused(trained, pair):
+    code, _, err = trained("interpolate", "a", f"--pair={pair}")
+    assert code == 2 and "--pair" in err and err.count("\n") == 1
+
+
+def test_a_loss_that_becomes_nan_names_the_step_and_keeps_the_last_good_epoch(run, tmp_path):
+    run("train", SMALL, "--epochs", 1, "--out", "a", "--optim", "SGD({'lr': 1e-4})")
+    shutil.copytree("a", "b")
+    config = json.loads((tmp_path / "b" / "config.json").read_text())
+    config["optim"] = "SGD({'lr': 1e30})"
+    (tmp_path / "b" / "config.json").write_text(json.dumps(config))
+    before = (tmp_path / "b" / "checkpoint.pt").read_bytes()
+    code, _, err = run("train", "--resume", "b", "--epochs", 3)
+    assert code == 2 and "at step 12" in err and "site" in err and "b" in err
+    assert (tmp_path / "b" / "checkpoint.pt").read_bytes() == before
+    assert all(value.isfinite().all() for value in weights("b").values())
+
+
+def test_help_imports_no_torch():
+    code = "import sys; from pyro_vae.app import cli; print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
+
+
+def test_ctrl_c_saves_and_the_run_goes_on(tmp_path):
+    words = ["-m", "pyro_vae", "train", SMALL, "--epochs", "100000", "--out", "a"]
+    process = subprocess.Popen(
+        [sys.executable, *words], cwd=tmp_path, text=True, stdout=subprocess.PIPE
+    )
+    deadline = time.time() + 60
+    while not (tmp_path / "a" / "checkpoint.pt").exists() and time.time() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "pyro-vae train --resume a" in out
+    state = torch.load(tmp_path / "a" / "checkpoint.pt", weights_only=True)
+    assert state["fit"]["svi"]["steps"] > 0
