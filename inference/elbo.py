@@ -7,8 +7,8 @@ gradient. Other betas give the beta-VAE; as a schedule, KL warm-up.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import pyro
@@ -16,11 +16,9 @@ from pyro.distributions.util import is_identically_zero
 from pyro.infer.util import MultiFrameTensor
 from torch import Tensor
 
-from .estimator import Estimator, Function, Latent, Terms, samples
+from .estimator import Estimator, Latent, Terms, Weight, number, samples
 
 __all__ = ["TraceMeanField_ELBO", "Trace_ELBO"]
-
-Weight = float | Callable[[int], float]
 
 
 @dataclass(frozen=True)
@@ -79,25 +77,15 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
         surrogate = self._score_function(*t.traces) / self.num_particles
         return total + (surrogate - surrogate.detach())
 
-    def differentiable_loss(
-        self, model: Function, guide: Function, *args: Any, **kwargs: Any
-    ) -> Tensor:
-        """Minus the bound, summed over the data, as a tensor with its gradient."""
-        if self.num_particles > 1 and not self.vectorize_particles:
-            one = replace(self, num_particles=1)
-            losses = (
-                one.differentiable_loss(model, guide, *args, **kwargs)
-                for _ in range(self.num_particles)
-            )
-            return sum(losses, start=0.0) / self.num_particles  # type: ignore[return-value]
-        return super().differentiable_loss(model, guide, *args, **kwargs)
+    def check(self, t: Terms) -> None:
+        """Refuses nothing: it is right for every program."""
 
     def _rate(self, latents: Mapping[str, Latent]) -> Tensor | float:
         kls = [self.kl(latent) for latent in latents.values()]
         # A literal 0 leaves the KL as it is: a drawn KL may well be negative.
         if not (isinstance(self.free_bits, int | float) and self.free_bits == 0):
-            kls = [kl.mean().clamp(min=self.free_bits) for kl in kls]
-        return self.beta * sum(kls)
+            kls = [kl.mean().clamp(min=number(self.free_bits)) for kl in kls]
+        return number(self.beta) * sum(kls)
 
     def _score_function(self, model_trace: Any, guide_trace: Any) -> Tensor:
         """Each latent's score times the part of log w that shares its plates, as in Pyro."""
@@ -133,16 +121,10 @@ class TraceMeanField_ELBO(Trace_ELBO, pyro.infer.TraceMeanField_ELBO):
         """The KL of one latent, (K, N)."""
         return latent.kl()
 
-    def terms(self, model: Function, guide: Function, *args: Any, **kwargs: Any) -> Terms:
-        """The terms of the bound from one run of the program."""
-        t = super().terms(model, guide, *args, **kwargs)
+    def check(self, t: Terms) -> None:
+        """Refuses draws without a gradient, and a guide that is not factorized as the model is."""
+        self.check_reparameterized(t)
         latents = {**t.latents, **t.global_latents}
-        drawn = [name for name, latent in latents.items() if not latent.reparameterized]
-        if drawn:
-            raise ValueError(
-                f"TraceMeanField_ELBO needs reparameterized draws (rsample), but those of "
-                f"{drawn} are not; use Trace_ELBO"
-            )
         model_order, guide_order = (
             [site["name"] for site in samples(trace) if site["name"] in latents]
             for trace in t.traces
@@ -153,4 +135,3 @@ class TraceMeanField_ELBO(Trace_ELBO, pyro.infer.TraceMeanField_ELBO):
                 f"samples {model_order} and the guide {guide_order}: its analytic KL would be "
                 "wrong; reorder the guide or use Trace_ELBO"
             )
-        return t

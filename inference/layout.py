@@ -1,0 +1,113 @@
+"""Where particles and data stand among the batch dimensions of a program's sites."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+from pyro.poutine.indep_messenger import CondIndepStackFrame
+from torch import Tensor
+
+__all__ = ["Layout", "data_plate", "in_particles", "samples"]
+
+PARTICLES = "num_particles_vectorized"  # the name that Pyro gives this plate, too
+Site = Mapping[str, Any]
+
+
+def samples(trace: Any) -> list[dict[str, Any]]:
+    """The sample sites of a trace, in the order of sampling."""
+    return [site for site in trace.nodes.values() if site["type"] == "sample"]
+
+
+def in_particles(
+    function: Callable[..., Any], num_particles: int, dim: int | None
+) -> Callable[..., Any]:
+    """The function in a plate of particles, if there are several."""
+    if num_particles == 1:
+        return function
+    return pyro.plate(PARTICLES, num_particles, dim=dim)(function)
+
+
+def data_plate(sites: Iterable[Site]) -> CondIndepStackFrame | None:
+    """The plate of the data: "data", else the outermost that holds every observed site."""
+    stacks = [
+        {frame.name: frame for frame in site["cond_indep_stack"] if frame.vectorized}
+        for site in sites
+        if site["is_observed"]
+    ]
+    if not stacks:
+        return None
+    names = set.intersection(*(set(stack) for stack in stacks)) - {PARTICLES}
+    if "data" in names:
+        return stacks[0]["data"]
+    return min((stacks[0][name] for name in names), key=lambda f: f.dim or 0, default=None)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Reads a site's batch of log densities as (K, N), for K particles and N data.
+
+    Args:
+        num_particles: K.
+        particle_dim: The batch dimension of the particles; None for a single one.
+        data: The frame of the data plate; None where a program has none, which makes N = 1.
+    """
+
+    num_particles: int
+    particle_dim: int | None
+    data: CondIndepStackFrame | None
+
+    @property
+    def scale(self) -> float:
+        """Size of the data plate over the size of its subsample."""
+        if self.data is None or not self.data.full_size:
+            return 1.0
+        return float(self.data.full_size / self.data.size)
+
+    def holds(self, site: Site) -> bool:
+        """Whether a site belongs to one datum: all do where there is no data plate."""
+        return self.data is None or self._in_plate(site)
+
+    def sum(self, site: Site, log_prob: Tensor) -> Tensor:
+        """Sums a site's inner plates and takes the data's scale out: (K, N), N = 1 outside."""
+        data_dim, scale = self._data_dim(site), self.scale if self._in_plate(site) else 1.0
+        dims = range(-log_prob.dim(), 0)
+        inner = [dim for dim in dims if dim not in (self.particle_dim, data_dim)]
+        terms = log_prob.sum(inner) if inner else log_prob
+        if data_dim is None:
+            terms = terms.unsqueeze(-1)
+        if self.particle_dim is None:
+            terms = terms.unsqueeze(0)
+        return terms if scale == 1.0 else terms / scale
+
+    def spread(self, weight: Tensor, site: Site) -> Tensor:
+        """Gives a weight (K, N) the dimensions that it has in a site's value."""
+        sizes = {self.particle_dim: weight.shape[0], self._data_dim(site): weight.shape[1]}
+        depth = max((-dim for dim in sizes if dim is not None), default=0)
+        shape = [sizes.get(dim, 1) for dim in range(-depth, 0)]
+        return weight.reshape(*shape, *(1 for _ in site["fn"].event_shape))
+
+    def rows(self, site: Site) -> Tensor:
+        """A site's draws as vectors, one for each particle and datum: (K N, D)."""
+        dims = [dim for dim in (self.particle_dim, self._data_dim(site)) if dim is not None]
+        front = tuple(range(len(dims)))
+        value = site["value"].movedim([dim - site["fn"].event_dim for dim in dims], front)
+        return value.reshape(math.prod(value.shape[: len(dims)]), -1)
+
+    def check_same_plates(self, site: Site, twin: Site | None) -> None:
+        """Refuses a latent that guide (`site`) and model (`twin`) have in different plates."""
+        if twin is None or self.data is None or self._in_plate(site) == self._in_plate(twin):
+            return
+        model, guide = ("inside" if self._in_plate(s) else "outside" for s in (twin, site))
+        raise ValueError(
+            f"latent {site['name']!r} stands {model} the plate {self.data.name!r} in the model "
+            f"but {guide} it in the guide; put it in the same plates in both"
+        )
+
+    def _in_plate(self, site: Site) -> bool:
+        data = self.data
+        return data is not None and any(f.name == data.name for f in site["cond_indep_stack"])
+
+    def _data_dim(self, site: Site) -> int | None:
+        return self.data.dim if self.data is not None and self._in_plate(site) else None

@@ -1,0 +1,101 @@
+"""The score-function gradient, REINFORCE (Williams, 1992, https://doi.org/10.1007/BF00992696)."""
+
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from .estimator import Estimator, Terms, with_gradient
+
+__all__ = ["LeaveOneOut", "MovingAverage", "ScoreFunction"]
+
+Baseline = Callable[[Tensor], Tensor | float]
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """The baseline of a draw is the mean of the datum's other draws: no state, and no tuning.
+
+    Reference:
+        Kool et al., 2019, https://openreview.net/forum?id=r1lgTGL5DE
+    """
+
+    def __call__(self, log_w: Tensor) -> Tensor:
+        """The baselines (K, N) of log weights (K, N)."""
+        return (log_w.sum(0) - log_w) / (len(log_w) - 1)
+
+
+class MovingAverage:
+    """The baseline is an average over past steps, the same for all data: it works with one draw.
+
+    It holds a state, so each training needs one of its own.
+
+    Args:
+        decay: How much of the average a step keeps.
+
+    Reference:
+        Mnih and Gregor, 2014, https://arxiv.org/abs/1402.0030, section 2.3
+    """
+
+    def __init__(self, decay: float = 0.9) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay of MovingAverage must be in [0, 1), but is {decay}")
+        self.decay = decay
+        self.value = torch.zeros(())
+
+    def __call__(self, log_w: Tensor) -> Tensor:
+        """The average of the steps so far; this one enters it afterwards, for the next."""
+        self.value = self.value.to(log_w)
+        value = self.value.clone()
+        self.value.lerp_(log_w.mean(), 1 - self.decay)  # in place, so that captured graphs do it
+        return value
+
+    def __repr__(self) -> str:
+        return f"MovingAverage({self.decay})"
+
+
+@dataclass(frozen=True)
+class ScoreFunction(Estimator):
+    """The ELBO with the gradient that asks nothing of draws: it serves discrete latents.
+
+        theta:  d log p(x, z) / dtheta
+        phi:    (log w - baseline) d log q(z | x) / dphi
+
+    Unlike `Trace_ELBO`, which uses reparameterized draws where it can, it holds all draws; unlike
+    `VIMCO` its bound is the ELBO.
+
+    Args:
+        num_particles: K, the number of draws of the latents for each datum, averaged over.
+        max_plate_nesting: How many batch dimensions the program's plates take; by default this is
+            found by running it once.
+        baseline: What is subtracted from the log weights (K, N): `LeaveOneOut()`, a
+            `MovingAverage`, or None.
+
+    Reference:
+        Williams, 1992, https://doi.org/10.1007/BF00992696;
+        Ranganath et al., 2014, https://arxiv.org/abs/1401.0118
+    """
+
+    num_particles: int = 2
+    _: KW_ONLY
+    baseline: Baseline | None = LeaveOneOut()
+
+    holds_draws: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.baseline, LeaveOneOut) and self.num_particles < 2:
+            raise ValueError(
+                "ScoreFunction with LeaveOneOut needs at least two particles, but num_particles "
+                "is 1; with one particle use baseline=MovingAverage()"
+            )
+
+    def objective(self, t: Terms) -> Tensor:
+        """The bound of each datum, (N,)."""
+        log_w = t.log_w.detach()
+        if not torch.is_grad_enabled():
+            return log_w.mean(0)
+        baseline = self.baseline(log_w) if self.baseline else 0.0
+        return with_gradient(log_w.mean(0), (t.log_p + (log_w - baseline) * t.log_q).mean(0))
