@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 .PHONY: train test lint format constraints
 
 train: $(VENV)/.installed  ## trains a VAE on the embedded handwritten digits
-	$(BIN)/pyro-vae train VAE --data "digits(binarize='dynamic')" --out runs/digits
+	$(BIN)/pyro-vae train "VAE(latent_dim=10, likelihood=Binomial(total_count=16))" \
+		--data "digits(binarize=None)" --epochs 400 --out runs/digits
 
 test: $(VENV)/.installed lint  ## lint, types and tests
 	$(BIN)/python -m pytest

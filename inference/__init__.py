@@ -14,6 +14,7 @@ from .fit import Fit, fit
 from .iwae import IWAE
 from .miwae import CIWAE, MIWAE, PIWAE
 from .mmd import IMQ, MMD, RBF
+from .predictive import decode, encode, reconstruct, sample
 from .renyi import Renyi
 from .schedules import constant, cosine, cyclical, linear
 from .score_function import LeaveOneOut, MovingAverage, ScoreFunction
@@ -51,9 +52,13 @@ __all__ = [
     "constant",
     "cosine",
     "cyclical",
+    "decode",
+    "encode",
     "evaluate",
     "fit",
     "linear",
     "log_likelihood",
     "mean_and_error",
+    "reconstruct",
+    "sample",
 ]

@@ -5,12 +5,17 @@ import torch
 from torch import nn
 
 from pyro_vae import load
-from pyro_vae.app.text import catalogue, read_data, read_loss, read_optim, read_program
+from pyro_vae.app.text import catalogue, read_data, read_optim, read_program
+from pyro_vae.app.text import read_loss as read_loss_of
 from pyro_vae.app.text import read_schedule as schedule
 from pyro_vae.inference import Trace_ELBO, TraceMeanField_ELBO, linear
 from pyro_vae.likelihoods import Normal
 
 KNOWN = {"x_shape": (1, 4, 4), "num_classes": 10}
+
+
+def read_loss(text):
+    return read_loss_of(text, {"num_data": 1297})
 
 
 def program(text):
@@ -43,6 +48,10 @@ def test_losses_schedules_and_optimizers_are_what_they_are_in_python():
     assert read_loss(text) == TraceMeanField_ELBO(beta=linear(0, 1, 10_000), free_bits=0.1)
     assert schedule("linear(1, -1.5, steps=2)") == linear(1, -1.5, 2)
     assert read_optim("Adam({'lr': 1e-3, 'betas': (0.9, 0.99)})").pt_optim_args["betas"][1] == 0.99
+
+
+def test_a_loss_that_asks_for_the_size_of_the_data_gets_it():
+    assert read_loss("TotalCorrelation(beta=6)").num_data == 1297
 
 
 def test_data_take_their_arguments_from_the_text():

@@ -251,7 +251,7 @@ def check(
 
     found = read_data(data, data_dir)
     module = read_program(program, known(found)).to(find_device(device))
-    report = preflight(module, found, read_loss(loss), batch_size)
+    report = preflight(module, found, read_loss(loss, known(found)), batch_size)
     _print_rows(report.HEADER, report.rows())
     print(report.summary())
 

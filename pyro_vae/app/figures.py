@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyro_vae import plots
 from pyro_vae.datasets import Split
-from pyro_vae.inference.predictive import decode, encode, reconstruct, sample
+from pyro_vae.inference import decode, encode, reconstruct, sample
 from pyro_vae.program import Program, device_of
 
 __all__ = ["interpolation", "latent_space", "reconstructions", "samples", "save"]

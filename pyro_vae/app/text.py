@@ -57,6 +57,9 @@ def catalogue() -> dict[str, dict[str, Any]]:
         "programs": public(models),
         "losses": losses | {name: getattr(pyro.infer, name) for name in pyros},
         "schedules": public(inference.schedules),
+        "baselines and kernels": {
+            name: getattr(inference, name) for name in ("IMQ", "LeaveOneOut", "MovingAverage", "RBF")
+        },
         "data": {
             name: value for name, value in public(datasets).items() if inspect.isfunction(value)
         },
@@ -94,9 +97,9 @@ def read_program(text: str, known: Names, *, folder: Path = Path()) -> ProgramMo
     return FunctionProgram(module.model, module.guide, vars(module))
 
 
-def read_loss(text: str) -> ELBO:
-    """An estimator from its text."""
-    return build("losses", text, {})
+def read_loss(text: str, known: Names) -> ELBO:
+    """An estimator from its text; `known` holds what the data know, such as num_data."""
+    return build("losses", text, known)
 
 
 def read_schedule(text: str) -> Callable[[int], float]:

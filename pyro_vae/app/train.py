@@ -57,7 +57,7 @@ def prepare(config: Config, device: torch.device) -> tuple[ProgramModule, Datase
     data = read_data(config.data, config.data_dir)
     pyro.set_rng_seed(config.seed)
     program = read_program(config.program, known(data)).to(device)
-    settings = _settings(config)
+    settings = _settings(config, data)
     check_counts(epochs=config.epochs, steps=config.steps, batch_size=config.batch_size)
     report = preflight(program, data, settings["loss"], config.batch_size)
     try:
@@ -68,8 +68,12 @@ def prepare(config: Config, device: torch.device) -> tuple[ProgramModule, Datase
 
 
 def known(data: Dataset) -> dict[str, Any]:
-    """What data know, for the arguments of a program that its text leaves out."""
-    found = {"x_shape": data.x_shape, "num_classes": data.num_classes}
+    """What data know, for the arguments that the texts of program and loss leave out."""
+    found = {
+        "x_shape": data.x_shape,
+        "num_classes": data.num_classes,
+        "num_data": len(data.train),
+    }
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -154,10 +158,10 @@ def finish(run: Run, program: ProgramModule, data: Dataset, records: Any) -> dic
     return results
 
 
-def _settings(config: Config) -> dict[str, Any]:
+def _settings(config: Config, data: Dataset) -> dict[str, Any]:
     schedule = config.lr_schedule
     return {
-        "loss": read_loss(config.loss),
+        "loss": read_loss(config.loss, known(data)),
         "optim": read_optim(config.optim),
         "epochs": config.epochs,
         "steps": config.steps,
@@ -196,7 +200,7 @@ def _fit(
                 valid=data.valid.to(device),
                 on_epoch=on_epoch,
                 resume=state,
-                **_settings(config),
+                **_settings(config, data),
             )
         except FloatingPointError as error:
             if (run.folder / CHECKPOINT).exists():

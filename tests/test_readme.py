@@ -1,0 +1,79 @@
+"""The README is true: its code runs, its commands are understood, its tables are complete."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from pyro_vae.app import cli
+from pyro_vae.app.text import catalogue, read_loss, read_program
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+SHELL = "\n".join(re.findall(r"```bash\n(.*?)```", TEXT, flags=re.DOTALL))
+COMMANDS = sorted(
+    {line for line in SHELL.splitlines() if line.startswith("pyro-vae")}
+    | set(re.findall(r"`(pyro-vae (?!VERB)[^`]*)`", TEXT))
+)
+
+
+def rows(header):
+    """The names in the first column of the table with this header."""
+    table = re.search(rf"^\| {header} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", TEXT, flags=re.MULTILINE)
+    return set(re.findall(r"^\| `(\w+)` \|", table[1], flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    "header, kind",
+    [
+        ("model", "programs"),
+        ("prior", "priors"),
+        ("posterior", "posteriors"),
+        ("likelihood", "likelihoods"),
+        ("data", "data"),
+    ],
+)
+def test_a_table_lists_what_there_is(header, kind):
+    assert rows(header) == set(catalogue()[kind])
+
+
+def test_the_table_of_estimators_lists_ours():
+    losses = catalogue()["losses"].items()
+    assert rows("estimator") == {n for n, loss in losses if loss.__module__.startswith("pyro_vae")}
+
+
+def test_the_code_runs_from_top_to_bottom(capsys):
+    names = {}
+    for block in BLOCKS:
+        exec(compile(block, "README.md", "exec"), names)
+    assert float(re.search(r"tensor\((.*)\)", capsys.readouterr().out)[1]) > -250
+    assert names["images"].shape == (64, 1, 8, 8)
+    assert names["log_px"].shape == (300,)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_understood(command):
+    words = shlex.split(command, comments=True)[1:]
+    if words == ["list"]:
+        return
+    group = typer.main.get_command(cli.app)
+    found = group.commands[words[0]]
+    options = found.make_context(words[0], words[1:]).params
+    known = {"x_shape": (1, 8, 8), "num_data": 1297}
+    if options.get("program") and ".py" not in options["program"]:
+        read_program(options["program"], known)
+    if isinstance(options.get("loss"), str):
+        read_loss(options["loss"], known)
+
+
+def test_every_picture_is_there():
+    for path in re.findall(r"!\[.*?\]\((.*?)\)", TEXT):
+        assert (ROOT / path).is_file()
+
+
+def test_the_file_of_two_functions_is_a_program(tmp_path):
+    (tmp_path / "my_vae.py").write_text(next(block for block in BLOCKS if "def guide" in block))
+    assert read_program("my_vae.py", {}, folder=tmp_path)
