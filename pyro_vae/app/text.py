@@ -58,7 +58,8 @@ def catalogue() -> dict[str, dict[str, Any]]:
         "losses": losses | {name: getattr(pyro.infer, name) for name in pyros},
         "schedules": public(inference.schedules),
         "baselines and kernels": {
-            name: getattr(inference, name) for name in ("IMQ", "LeaveOneOut", "MovingAverage", "RBF")
+            name: getattr(inference, name)
+            for name in ("IMQ", "LeaveOneOut", "MovingAverage", "RBF")
         },
         "data": {
             name: value for name, value in public(datasets).items() if inspect.isfunction(value)
