@@ -6,6 +6,7 @@ It sees model and guide as Pyro functions and traces, never a model class.
 if not __name__.startswith("pyro_vae."):  # a second copy of every class would follow
     raise ImportError("import pyro_vae.inference, not inference: it is installed inside pyro_vae")
 
+from .capture import Compile
 from .dreg import DReG
 from .elbo import Trace_ELBO, TraceMeanField_ELBO
 from .estimator import Estimator, Latent, Terms
@@ -35,6 +36,7 @@ __all__ = [
     "STL",
     "SVI",
     "VIMCO",
+    "Compile",
     "DReG",
     "Estimator",
     "Evaluation",

@@ -5,7 +5,8 @@ two modules of one class apart; Pyro's global store silently trains nothing in b
 """
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pyro
@@ -19,8 +20,9 @@ from torch.optim import Optimizer
 
 from pyro_vae.program import leaves, localize, named_parameters
 
+from .capture import Compile, Graphs
 from .diagnostics import explain_nonfinite
-from .elbo import Trace_ELBO
+from .elbo import Trace_ELBO, TraceMeanField_ELBO
 from .estimator import Estimator, Function, samples
 from .optimizer import add_parameters, clip_each, set_learning_rates, set_state
 
@@ -39,6 +41,8 @@ class SVI:
             returns a differentiable loss.
         clip_norm: Scales the gradient of all parameters together down to this norm.
         lr_schedule: A factor of the learning rates, from the step.
+        compile: Whether to capture the step as a graph and compile it; a `Compile` says how. What
+            cannot be captured runs eagerly, with one warning that says why.
 
     Example:
         >>> vae = VAE((1, 8, 8), latent_dim=2)
@@ -56,6 +60,7 @@ class SVI:
         *,
         clip_norm: float | None = None,
         lr_schedule: Callable[[int], float] | None = None,
+        compile: bool | Compile = False,
     ) -> None:
         if not isinstance(optim, PyroOptim | Optimizer):
             raise TypeError(
@@ -74,6 +79,11 @@ class SVI:
         self._calls: set[Any] = set()
         self._saved: dict[str, Any] = {}  # optimizer states that wait for their parameters
         localize(model, guide)
+        self._graphs: Graphs | None = None
+        if compile:
+            options = compile if isinstance(compile, Compile) else Compile()
+            self.loss = _ours(self.loss)
+            self._graphs = Graphs(model, guide, self._weighted_loss, options)
 
     def step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Takes one gradient step; the arguments go to model and guide.
@@ -92,6 +102,10 @@ class SVI:
         call = (*map(type, args), *((key, type(value)) for key, value in sorted(kwargs.items())))
         new_call = call not in self._calls
         self._calls.add(call)
+        if self._graphs is not None and not new_call:
+            loss = self._graph_step(args, kwargs)
+            if loss is not None:
+                return loss
         with (
             pyro.settings.context(module_local_params=True),
             poutine.trace(param_only=True) as sites,
@@ -131,6 +145,25 @@ class SVI:
         self.steps, self._saved = state["steps"], dict(state["optimizer"])
         if self.optimizer is not None:
             set_state(self.optimizer, self.parameters, self._saved)
+
+    def _graph_step(self, args: Any, kwargs: Any) -> Tensor | None:
+        assert self._graphs is not None
+        self._zero_grad()
+        schedules = self.loss.schedules() if isinstance(self.loss, Estimator) else {}
+        weights = {name: schedule(self.steps) for name, schedule in schedules.items()}
+        parameters = list(self.parameters.values())
+        loss = self._graphs.step(parameters, args, kwargs, weights)
+        if loss is not None:
+            self._check_finite(loss, args, kwargs)
+            self._update()
+        return loss
+
+    def _weighted_loss(self, args: Any, kwargs: Any, weights: Mapping[str, Any]) -> Tensor:
+        with pyro.settings.context(module_local_params=True):
+            if isinstance(self.loss, Estimator):
+                loss = replace(self.loss, **weights)
+                return loss.differentiable_loss(self.model, self.guide, *args, **kwargs)
+            return self._differentiable_loss(args, kwargs)
 
     def _differentiable_loss(self, args: Any, kwargs: Any) -> Tensor:
         if not isinstance(self.loss, ELBO):
@@ -198,6 +231,16 @@ class SVI:
             set_learning_rates(self.optimizer, self.lr_schedule(self.steps))
         self.optimizer.step()
         self.steps += 1
+
+
+def _ours(loss: Any) -> Any:
+    """Our estimator for Pyro's of the same name, which waits for numbers and cannot be captured."""
+    twins = {pyro.infer.Trace_ELBO: Trace_ELBO, pyro.infer.TraceMeanField_ELBO: TraceMeanField_ELBO}
+    if type(loss) not in twins:
+        return loss
+    vectorized = loss.vectorize_particles and loss.num_particles > 1
+    nesting = loss.max_plate_nesting - 1 if vectorized else loss.max_plate_nesting
+    return twins[type(loss)](loss.num_particles, nesting, loss.vectorize_particles)
 
 
 def _unconstrained(value: Tensor) -> Tensor:

@@ -62,12 +62,15 @@ class VAE(PyroModule):
     ) -> None:
         super().__init__()
         x_shape, z_shape = tuple(x_shape), (latent_dim,)
-        self.prior = prior or StandardNormal(latent_dim)
-        self.likelihood = likelihood or Bernoulli(x_shape)
-        self.posterior = posterior or DiagonalNormal(latent_dim)
+        self.prior = StandardNormal(latent_dim) if prior is None else prior
+        self.likelihood = Bernoulli(x_shape) if likelihood is None else likelihood
+        self.posterior = DiagonalNormal(latent_dim) if posterior is None else posterior
         h_z, h_x = self.posterior.param_shape, self.likelihood.param_shape
-        self.encoder = encoder or MLP(x_shape, h_z, hidden=hidden, activation=activation)
-        self.decoder = decoder or MLP(z_shape, h_x, hidden=hidden[::-1], activation=activation)
+        if encoder is None:
+            encoder = MLP(x_shape, h_z, hidden=hidden, activation=activation)
+        if decoder is None:
+            decoder = MLP(z_shape, h_x, hidden=hidden[::-1], activation=activation)
+        self.encoder, self.decoder = encoder, decoder
         check_part("VAE", "prior's event shape", self.prior().event_shape, z_shape)
         check_part("VAE", "posterior's latent_dim", (self.posterior.latent_dim,), z_shape)
         check_part("VAE", "likelihood's x_shape", self.likelihood.x_shape, x_shape)

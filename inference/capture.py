@@ -1,0 +1,258 @@
+"""A loss and its gradient as one graph: the program runs once, its arithmetic at every step.
+
+    eager     Python, Pyro's messages and autograd at every step
+    captured  the same kernels in the same order, bit for bit, without the three
+    compiled  the captured graph, fused by torch's compiler
+
+The graph reads the parameters and buffers where they are, so that an optimizer may go on changing
+them. It draws fresh random numbers at every step. Schedules are inputs.
+"""
+
+import random
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from .watch import Watch
+
+__all__ = ["Compile", "Graphs"]
+
+Loss = Callable[[Any, Any, Mapping[str, Any]], Tensor]
+_MOST_GRAPHS = 8
+_CHECKS = {4**power for power in range(3, 15)}  # the calls at which a graph is checked again
+
+
+@dataclass(frozen=True)
+class Compile:
+    """How `SVI` runs its step.
+
+    Args:
+        fuse: Whether to compile the captured graph with torch's compiler, or run it as it is.
+        eager_random: Whether compiled graphs draw the random numbers that eager code draws for the
+            same seed; the compiler's own are faster.
+    """
+
+    fuse: bool = True
+    eager_random: bool = False
+
+
+@dataclass
+class _Entry:
+    """What is known of one kind of call."""
+
+    calls: int = 0
+    graph: Callable[..., Any] | None = None
+    fused: Callable[..., Any] | None = None
+    reached: list[int] = field(default_factory=list)
+
+    def due(self, *, first: bool) -> bool:
+        """Whether a graph pays: not before lazy parts are made, nor for a rare last batch."""
+        return self.calls >= (2 if first else 10)
+
+
+class _UncapturableError(Exception):
+    """Says why a program cannot be captured."""
+
+
+class Graphs:
+    """The graphs of one `SVI`: one for each kind of call and each state of the program.
+
+    Args:
+        model: The model.
+        guide: Its guide.
+        loss: The loss of (args, kwargs, weights), where the weights are the schedules' values.
+        options: How to run it.
+    """
+
+    def __init__(
+        self, model: Callable[..., Any], guide: Callable[..., Any], loss: Loss, options: Compile
+    ) -> None:
+        self.loss, self.options = loss, options
+        self.watch = Watch(model, guide)
+        self.buffers = [b for _, module in self.watch.modules for b in module.buffers(False)]
+        self.entries: dict[Any, _Entry] = {}
+        self.values: dict[str, Any] = {}
+        self.refused = False
+
+    def step(
+        self,
+        parameters: Sequence[Tensor],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        weights: Mapping[str, float],
+    ) -> Tensor | None:
+        """Puts the gradient into the parameters and returns the loss; None asks to run eagerly."""
+        if self.refused:
+            return None
+        try:
+            call = _Call.of(args, kwargs, weights)
+            entry = self._entry(call, parameters)
+            if entry.graph is None and not entry.due(first=len(self.entries) == 1):
+                return None
+            if entry.graph is None:
+                self._capture(entry, parameters, call)
+            elif entry.calls in _CHECKS:
+                self._check(entry, parameters, call)
+        except _UncapturableError as reason:
+            self.refused = True
+            warnings.warn(f"SVI runs eagerly, uncompiled: {reason}", stacklevel=3)
+            return None
+        run = entry.graph if entry.fused is None else entry.fused
+        with torch.no_grad():
+            loss, *gradients = run(*call.tensors)  # type: ignore[misc]
+        for index, gradient in zip(entry.reached, gradients, strict=True):
+            parameters[index].grad = gradient
+        return loss
+
+    def _entry(self, call: "_Call", parameters: Sequence[Tensor]) -> _Entry:
+        values = self.watch.values()
+        key = (call.key, len(parameters), tuple(values.items()))
+        if key not in self.entries:
+            changed = [name for name in values if values[name] != self.values.get(name)]
+            if len(self.entries) >= _MOST_GRAPHS:
+                what = f"{changed[0]!r} changes" if changed else "the shapes of its data change"
+                raise _UncapturableError(f"{what} again and again between steps")
+            self.entries[key] = _Entry()
+        self.values = values
+        self.entries[key].calls += 1
+        return self.entries[key]
+
+    def _capture(self, entry: _Entry, parameters: Sequence[Tensor], call: "_Call") -> None:
+        def step(*tensors: Tensor) -> tuple[Tensor, ...]:
+            return self._eager(entry, parameters, call.with_tensors(tensors))
+
+        before, python = self.watch.values(), (random.getstate(), _numpy_state())
+        with self._unchanged():
+            try:
+                graphs = [make_fx(step)(*call.tensors) for _ in range(2)]
+            except Exception as error:  # whatever torch cannot trace
+                raise _UncapturableError(_first_line(error)) from error
+        changed = [name for name, value in self.watch.values().items() if value != before.get(name)]
+        if changed:
+            raise _UncapturableError(f"each run changes {changed[0]!r}, which a graph cannot")
+        if python != (random.getstate(), _numpy_state()):
+            raise _UncapturableError("it draws random numbers of Python or numpy; draw torch's")
+        if not _same(*graphs):
+            raise _UncapturableError("two runs with the same data do different things")
+        entry.graph = graphs[0]
+        self._check(entry, parameters, call)
+        if self.options.fuse:
+            self._fuse(entry, call)
+
+    def _check(self, entry: _Entry, parameters: Sequence[Tensor], call: "_Call") -> None:
+        """Compares the graph with a run of the program itself, for the same random numbers."""
+        found = []
+        for run in (entry.graph, lambda *_: self._eager(entry, parameters, call)):
+            with self._unchanged(), torch.set_grad_enabled(run is not entry.graph):
+                found.append(run(*call.tensors))  # type: ignore[misc]
+        close = (torch.allclose(a, b, 1e-3, 1e-5) for a, b in zip(*found, strict=False))
+        if len(found[0]) != len(found[1]) or not all(close):
+            raise _UncapturableError("the program no longer does what it did when it was captured")
+
+    def _fuse(self, entry: _Entry, call: "_Call") -> None:
+        options: Any = {"fallback_random": True} if self.options.eager_random else None
+        graph: Any = entry.graph
+        try:
+            fused = torch.compile(graph, fullgraph=True, dynamic=False, options=options)
+            with self._unchanged(), torch.no_grad():
+                fused(*call.tensors)
+        except Exception as error:  # no C++ compiler, or what it cannot do
+            warnings.warn(
+                f"SVI runs the captured graph uncompiled: {_first_line(error)}", stacklevel=5
+            )
+        else:
+            entry.fused = fused
+
+    def _eager(
+        self, entry: _Entry, parameters: Sequence[Tensor], call: "_Call"
+    ) -> tuple[Tensor, ...]:
+        args, kwargs, weights = call.arguments()
+        with pyro.validation_enabled(False), torch.enable_grad():
+            loss = self.loss(args, kwargs, weights)
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        entry.reached = [i for i, gradient in enumerate(gradients) if gradient is not None]
+        return (loss.detach(), *(gradient for gradient in gradients if gradient is not None))
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Leaves the random generators and the buffers as they were."""
+        values = [buffer.clone() for buffer in self.buffers]
+        try:
+            with torch.random.fork_rng():
+                yield
+        finally:
+            for buffer, value in zip(self.buffers, values, strict=True):
+                buffer.copy_(value)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """The arguments of a step and the schedules' values, with the tensors apart."""
+
+    tensors: tuple[Tensor, ...]
+    others: tuple[Any, ...]
+    shape: Any
+
+    @classmethod
+    def of(
+        cls, args: Sequence[Any], kwargs: Mapping[str, Any], weights: Mapping[str, float]
+    ) -> "_Call":
+        leaves, shape = tree_flatten((tuple(args), dict(kwargs)))
+        device = next((leaf.device for leaf in leaves if isinstance(leaf, Tensor)), None)
+        numbers = {name: torch.tensor(float(w), device=device) for name, w in weights.items()}
+        leaves, shape = tree_flatten((tuple(args), dict(kwargs), numbers))
+        others = tuple(... if isinstance(leaf, Tensor) else leaf for leaf in leaves)
+        if not all(isinstance(leaf, int | float | str | None) or leaf is ... for leaf in others):
+            raise _UncapturableError("its arguments are other than tensors, numbers and texts")
+        return cls(tuple(leaf for leaf in leaves if isinstance(leaf, Tensor)), others, shape)
+
+    @property
+    def key(self) -> Any:
+        """What a graph is good for."""
+        meta = tuple((t.shape, t.stride(), t.dtype, t.device) for t in self.tensors)
+        return meta, self.others, str(self.shape)
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> "_Call":
+        """The same call with other tensors."""
+        return replace(self, tensors=tuple(tensors))
+
+    def arguments(self) -> Any:
+        """The args, kwargs and weights again."""
+        left = iter(self.tensors)
+        return tree_unflatten([next(left) if o is ... else o for o in self.others], self.shape)
+
+
+def _same(one: GraphModule, other: GraphModule) -> bool:
+    """Whether two graphs do the same with the same tensors; numbers stand in the code."""
+    pairs = zip(one.graph.nodes, other.graph.nodes, strict=False)
+    held = ((a, b) for a, b in pairs if a.op == "get_attr")
+    return one.code == other.code and all(
+        _alike(getattr(one, a.target), getattr(other, b.target)) for a, b in held
+    )
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if one is other or not isinstance(one, Tensor):
+        return one is other
+    # Constants made by the run itself, such as torch.zeros(3), are new tensors of the same values.
+    return one.shape == other.shape and torch.equal(one, other)
+
+
+def _numpy_state() -> tuple[bytes, int]:
+    state: Any = np.random.get_state(legacy=False)
+    return state["state"]["key"].tobytes(), state["state"]["pos"]
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else repr(error)

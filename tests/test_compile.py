@@ -1,0 +1,358 @@
+"""Captured and compiled steps: the same numbers as eager ones, and no state baked in unnoticed."""
+
+import copy
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+from pyro_vae import inference
+from pyro_vae.inference import (
+    CIWAE,
+    IWAE,
+    MIWAE,
+    MMD,
+    PIWAE,
+    STL,
+    SVI,
+    VIMCO,
+    Compile,
+    DReG,
+    Renyi,
+    ReweightedWakeSleep,
+    ScoreFunction,
+    TotalCorrelation,
+    Trace_ELBO,
+    TraceMeanField_ELBO,
+    linear,
+)
+from pyro_vae.models import VAE
+
+X = (torch.rand(4, 16, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+CAPTURE = Compile(fuse=False)
+
+
+def vae(**options):
+    return VAE((1, 4, 4), latent_dim=3, hidden=(16,), **options)
+
+
+def train(program, loss, compile, steps=12, batches=X):
+    """The losses of some steps from one seed; the program keeps its parameters."""
+    svi = SVI(program.model, program.guide, pyro.optim.Adam({"lr": 1e-2}), loss, compile=compile)
+    pyro.set_rng_seed(1)
+    return svi, [svi.step(batches[i % len(batches)]).item() for i in range(steps)]
+
+
+def captured_like_eager(program, loss, exactly=True):
+    twin = copy.deepcopy(program)
+    _, eager = train(program, loss, compile=False)
+    svi, captured = train(twin, loss, compile=CAPTURE)
+    assert len(svi._graphs.entries) == 1 and not svi._graphs.refused
+    assert captured == eager
+    other = twin.state_dict()
+    for name, value in program.state_dict().items():
+        assert torch.equal(value, other[name]), name
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        Trace_ELBO(),
+        Trace_ELBO(num_particles=3, vectorize_particles=True, free_bits=0.1),
+        Trace_ELBO(num_particles=2),
+        TraceMeanField_ELBO(),
+        STL(),
+        IWAE(5),
+        DReG(5),
+        MIWAE(num_particles=8),
+        PIWAE(num_particles=8),
+        CIWAE(5),
+        Renyi(5, alpha=0.5),
+        ScoreFunction(4),
+        VIMCO(4),
+        ReweightedWakeSleep(4),
+        TotalCorrelation(num_data=64),
+        MMD(),
+    ],
+    ids=lambda loss: type(loss).__name__,
+)
+def test_a_captured_step_is_the_eager_one_bit_for_bit(loss):
+    captured_like_eager(vae(), loss)
+
+
+def test_pyros_trace_elbo_is_captured_as_ours():
+    program = vae()
+    twin = copy.deepcopy(program)
+    _, eager = train(program, pyro.infer.Trace_ELBO(), compile=False)
+    svi, captured = train(twin, pyro.infer.Trace_ELBO(), compile=CAPTURE)
+    assert not svi._graphs.refused
+    assert captured == pytest.approx(eager, rel=1e-6)
+
+
+def test_every_estimator_is_captured_above():
+    tested = test_a_captured_step_is_the_eager_one_bit_for_bit.pytestmark[0].args[1]
+    ours = {
+        value
+        for value in vars(inference).values()
+        if isinstance(value, type) and issubclass(value, inference.Estimator)
+    }
+    assert ours - {inference.Estimator} <= {type(loss) for loss in tested}
+
+
+def test_schedules_are_inputs_of_the_graph():
+    captured_like_eager(vae(), Trace_ELBO(beta=linear(0, 1, 7), free_bits=linear(1, 0, 9)))
+
+
+def test_buffers_and_dropout_go_on_as_in_eager_steps():
+    encoder = nn.Sequential(
+        nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.ReLU(),
+        nn.Linear(8, 6), nn.Unflatten(1, (2, 3)),
+    )  # fmt: skip
+    captured_like_eager(vae(encoder=encoder), Trace_ELBO())
+
+
+class TwoLayers(nn.Module):
+    """z_2 -> z_1 -> x, guide bottom-up; a constrained pyro.param for the scale."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.top, self.down = nn.Linear(16, 4), nn.Linear(2, 4), nn.Linear(2, 16)
+
+    def model(self, x):
+        scale = pyro.param("scale", torch.tensor(1.0), constraint=dist.constraints.positive)
+        with pyro.plate("data", len(x)):
+            z_2 = pyro.sample("z_2", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            z_1 = pyro.sample("z_1", dist.Normal(z_2, scale).to_event(1))
+            logits = self.down(z_1).unflatten(-1, (1, 4, 4))
+            pyro.sample("x", dist.Bernoulli(logits=logits).to_event(3), obs=x)
+
+    def guide(self, x):
+        with pyro.plate("data", len(x)):
+            loc, log_scale = self.up(x.flatten(1)).chunk(2, -1)
+            z_1 = pyro.sample("z_1", dist.Normal(loc, log_scale.exp()).to_event(1))
+            loc, log_scale = self.top(z_1).chunk(2, -1)
+            pyro.sample("z_2", dist.Normal(loc, log_scale.exp()).to_event(1))
+
+
+@pytest.mark.parametrize(
+    "loss", [Trace_ELBO(), STL(), DReG(3)], ids=lambda loss: type(loss).__name__
+)
+def test_a_hierarchical_program_is_captured(loss):
+    program = TwoLayers()
+    twin = copy.deepcopy(program)
+    _, eager = train(program, loss, compile=False)
+    pyro.clear_param_store()
+    _, captured = train(twin, loss, compile=CAPTURE)
+    assert captured == eager
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself
+def test_a_compiled_step_is_the_eager_one_to_rounding():
+    program = vae()
+    twin = copy.deepcopy(program)
+    loss = Trace_ELBO(beta=linear(0, 1, 7))
+    _, eager = train(program, loss, compile=False)
+    svi, compiled = train(twin, loss, compile=Compile(eager_random=True))
+    assert next(iter(svi._graphs.entries.values())).fused is not None
+    assert compiled == pytest.approx(eager, rel=1e-5)
+    for one, other in zip(program.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_a_machine_without_a_compiler_runs_the_captured_graph(monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("no C++ compiler\nat all")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    program = vae()
+    twin = copy.deepcopy(program)
+    _, eager = train(program, Trace_ELBO(), compile=False)
+    with pytest.warns(UserWarning, match="uncompiled: no C\\+\\+ compiler$"):
+        svi, captured = train(twin, Trace_ELBO(), compile=True)
+    assert captured == eager
+    assert next(iter(svi._graphs.entries.values())).graph is not None
+
+
+def test_each_shape_has_a_graph_and_a_rare_one_none():
+    program = vae()
+    svi, _ = train(program, Trace_ELBO(), CAPTURE, steps=18, batches=[X[0], X[1], X[2][:5]])
+    graphs = {entry.calls: entry.graph is not None for entry in svi._graphs.entries.values()}
+    assert list(graphs.values()) == [True, False]
+
+
+def refused(program, sentence, loss=None, batches=X, steps=40):
+    """Training runs eagerly after one warning, with the losses of a training without capture."""
+    twin = copy.deepcopy(program) if isinstance(program, nn.Module) else program
+    random.seed(0)
+    np.random.seed(0)
+    _, eager = train(twin, loss or Trace_ELBO(), compile=False, batches=batches, steps=steps)
+    random.seed(0)
+    np.random.seed(0)
+    with pytest.warns(UserWarning, match=sentence) as warned:
+        svi, losses = train(program, loss or Trace_ELBO(), CAPTURE, batches=batches, steps=steps)
+    assert svi._graphs.refused and len(warned) == 1
+    return eager, losses
+
+
+class Counting(VAE):
+    calls = 0
+
+    def model(self, x):
+        self.calls += 1
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", self.prior())
+            h = self.decoder(z) * (1 + 0.01 * self.calls)
+            return pyro.sample("x", self.likelihood(h), obs=x)
+
+
+class Drawing(VAE):
+    def model(self, x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", self.prior())
+            h = self.decoder(z) * self.draw()
+            return pyro.sample("x", self.likelihood(h), obs=x)
+
+
+class PythonRandom(Drawing):
+    def draw(self):
+        return 1 + 0.1 * random.random()
+
+
+class NumpyRandom(Drawing):
+    def draw(self):
+        return 1 + 0.1 * float(np.random.rand())
+
+
+class DataDependent(Drawing):
+    def guide(self, x):
+        self.sparse = bool(x.mean() < 0.25)
+        return super().guide(x)
+
+    def draw(self):
+        return 1.0 if self.sparse else 2.0
+
+
+STATE = {"scale": 1.0}
+
+
+class Global(Drawing):
+    def draw(self):
+        STATE["scale"] += 0.01
+        return STATE["scale"]
+
+
+@pytest.mark.parametrize(
+    "kind, sentence",
+    [
+        (Counting, "'calls' changes again and again"),
+        (PythonRandom, "random numbers of Python or numpy"),
+        (NumpyRandom, "random numbers of Python or numpy"),
+        (DataDependent, "runs eagerly, uncompiled"),
+        (Global, "'STATE' changes again and again"),
+    ],
+)
+def test_state_of_python_is_not_baked_in(kind, sentence):
+    STATE["scale"] = 1.0
+    eager, losses = refused(kind((1, 4, 4), 3, hidden=(8,)), sentence)
+    if kind is not Global:
+        assert len(set(losses)) > 30
+
+
+def test_a_flag_that_changes_gets_a_graph_of_its_own():
+    class Flagged(Drawing):
+        factor = 1.0
+
+        def draw(self):
+            return self.factor
+
+    losses = {}
+    base = Flagged((1, 4, 4), 3, hidden=(8,))
+    for compile in (False, CAPTURE):
+        program = copy.deepcopy(base)
+        svi = SVI(program.model, program.guide, pyro.optim.Adam({"lr": 1e-2}), compile=compile)
+        pyro.set_rng_seed(1)
+        losses[compile] = []
+        for step in range(60):
+            program.factor = 1.0 if step // 20 != 1 else 3.0
+            losses[compile].append(svi.step(X[0]).item())
+    assert losses[False] == losses[CAPTURE]
+    assert sum(entry.graph is not None for entry in svi._graphs.entries.values()) == 2
+
+
+def test_a_module_that_goes_into_evaluation_mode_does_so_in_the_graph():
+    encoder = nn.Sequential(
+        nn.Flatten(), nn.Linear(16, 6), nn.Dropout(0.5), nn.Unflatten(1, (2, 3))
+    )
+    base = vae(encoder=encoder)
+    losses = {}
+    for compile in (False, CAPTURE):
+        program = copy.deepcopy(base)
+        svi = SVI(program.model, program.guide, pyro.optim.Adam({"lr": 1e-2}), compile=compile)
+        pyro.set_rng_seed(1)
+        losses[compile] = [svi.step(X[0]).item() for _ in range(5)]
+        program.eval()
+        losses[compile] += [svi.step(X[0]).item() for _ in range(15)]
+    assert losses[False] == losses[CAPTURE]
+
+
+def test_a_value_that_changes_at_every_step_is_named():
+    program = vae()
+    program.note = 0
+    svi = SVI(program.model, program.guide, pyro.optim.Adam({"lr": 1e-2}), compile=CAPTURE)
+    with pytest.warns(UserWarning, match="'note' changes again and again"):
+        for step in range(20):
+            program.note = step
+            svi.step(X[0])
+
+
+def test_what_no_value_shows_is_found_by_looking_again():
+    hidden = iter([1.0] * 4 + [5.0] * 1000)  # an iterator has no value to watch
+
+    class Hidden(Drawing):
+        def draw(self):
+            return next(hidden)
+
+    with pytest.warns(UserWarning, match="no longer does what it did"):
+        train(Hidden((1, 4, 4), 3, hidden=(8,)), Trace_ELBO(), CAPTURE, steps=70)
+
+
+def test_enumeration_runs_eagerly():
+    class Mixture(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.locs = nn.Parameter(torch.tensor([-1.0, 1.0]))
+
+        def model(self, x):
+            with pyro.plate("data", len(x)):
+                p = dist.Categorical(torch.ones(2) / 2)
+                k = pyro.sample("k", p, infer={"enumerate": "parallel"})
+                pyro.sample("x", dist.Normal(self.locs[k], 1.0), obs=x)
+
+        def guide(self, x):
+            pass
+
+    loss = pyro.infer.TraceEnum_ELBO(max_plate_nesting=1)
+    eager, losses = refused(
+        Mixture(), "runs eagerly", loss=loss, batches=torch.randn(4, 16), steps=6
+    )
+    assert losses == eager
+
+
+def test_two_programs_compiled_in_one_process_keep_apart():
+    one, other = vae(), vae()
+    before = copy.deepcopy(other.state_dict())
+    train(one, Trace_ELBO(), CAPTURE)
+    assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
+    captured_like_eager(other, Trace_ELBO())
+
+
+def test_a_loss_that_is_not_finite_is_named_in_a_captured_step_too():
+    program = SimpleNamespace(model=vae().model, guide=vae().guide)
+    svi, _ = train(program, Trace_ELBO(), CAPTURE)
+    with pytest.raises(FloatingPointError, match="site 'x' of the model has a datum"):
+        svi.step(torch.full_like(X[0], torch.nan))
