@@ -7,6 +7,8 @@ if not __name__.startswith("pyro_vae."):  # a second copy of every class would f
     raise ImportError("import pyro_vae.inference, not inference: it is installed inside pyro_vae")
 
 from .capture import Compile
+from .compare import compare
+from .comparison import Comparison
 from .dreg import DReG
 from .elbo import Trace_ELBO, TraceMeanField_ELBO
 from .estimator import Estimator, Latent, Terms
@@ -27,6 +29,7 @@ from .wake_sleep import ReweightedWakeSleep
 
 __all__ = [
     "CIWAE",
+    "Comparison",
     "IMQ",
     "IWAE",
     "MIWAE",
@@ -51,6 +54,7 @@ __all__ = [
     "TotalCorrelation",
     "TraceMeanField_ELBO",
     "Trace_ELBO",
+    "compare",
     "constant",
     "cosine",
     "cyclical",

@@ -114,6 +114,14 @@ class Graphs:
             parameters[index].grad = gradient
         return loss
 
+    @property
+    def mode(self) -> str:
+        """How the calls run for which a graph was made."""
+        graphs = [entry for entry in self.entries.values() if entry.graph is not None]
+        if self.refused or not graphs:
+            return "eager"
+        return "captured" if any(entry.fused is None for entry in graphs) else "compiled"
+
     def _entry(self, call: "_Call", parameters: Sequence[Tensor]) -> _Entry:
         values = self.watch.values()
         key = (call.key, len(parameters), tuple(values.items()))

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from pyro_vae.datasets import Split
 from pyro_vae.program import Program, device_of, evaluating, modules_of
 
+from .capture import Compile
 from .estimator import Estimator, collect
 from .evaluation import evaluate
 from .svi import SVI
@@ -28,6 +29,7 @@ from .svi import SVI
 __all__ = ["Fit", "check_counts", "fit"]
 
 Data = Tensor | Split | Iterable[Any]
+_WORTH_FUSING = 20_000  # steps; compiling takes some 20 s and saves about 1 ms a step
 
 
 @dataclass
@@ -83,6 +85,7 @@ def fit(
     valid: Tensor | Split | None = None,
     clip_norm: float | None = None,
     lr_schedule: Callable[[int], float] | None = None,
+    compile: bool | Compile | None = None,
     progress: bool = True,
     on_epoch: Callable[[Fit, bool], None] | None = None,
     resume: Mapping[str, Any] | None = None,
@@ -102,6 +105,8 @@ def fit(
             into the program at the end.
         clip_norm: The largest norm of the gradient of all parameters together.
         lr_schedule: A factor of the learning rate, from the step.
+        compile: As in `SVI`; None captures the step, and compiles it where the training is long
+            enough to earn the compiler's time back.
         progress: Shows a bar with the time left, on a terminal or in a notebook.
         on_epoch: Called after each epoch with the training and whether it is the best so far.
         resume: The `state_dict` of a training to go on with, whose parameters the program has.
@@ -119,17 +124,20 @@ def fit(
     """
     check_counts(epochs=epochs, steps=steps, batch_size=batch_size)
     optim = pyro.optim.Adam({"lr": 1e-3}) if optim is None else optim
+    data = Split(data) if isinstance(data, Tensor) else data
+    total = steps or (epochs or 20) * _steps_in_an_epoch(data, batch_size)
+    if compile is None:
+        capturable = loss is None or isinstance(loss, Estimator)
+        compile = Compile(fuse=total >= _WORTH_FUSING) if capturable else False
     options: dict[str, Any] = {"clip_norm": clip_norm, "lr_schedule": lr_schedule}
     run = Fit(
-        SVI(program.model, program.guide, optim, loss, **options),
+        SVI(program.model, program.guide, optim, loss, compile=compile, **options),
         Progress(seed=int(torch.randint(2**31, ()))),
     )
     if resume is not None:
         run.progress = Progress(**resume["progress"])
         run.svi.load_state_dict(resume["svi"])
-    data = Split(data) if isinstance(data, Tensor) else data
     valid = Split(valid) if isinstance(valid, Tensor) else valid
-    total = steps or (epochs or 20) * _steps_in_an_epoch(data, batch_size)
     _warn_of_late_schedules(run.svi.loss, total)
     modules = modules_of(program.model, program.guide)
     device = device_of(program)
@@ -154,6 +162,7 @@ def fit(
             is_best = _record(run, program, valid, total, scale)
             if is_best and valid is not None:
                 best = [tensor.clone() for tensor in _tensors(run.svi, modules)]
+            bar.set_description(run.svi.mode)
             bar.set_postfix(_shown(run.records[-1]))
             if on_epoch is not None:
                 on_epoch(run, is_best)

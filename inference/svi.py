@@ -126,6 +126,11 @@ class SVI:
         self._update()
         return loss.detach()
 
+    @property
+    def mode(self) -> str:
+        """How steps run at present: eager, captured or compiled."""
+        return "eager" if self._graphs is None else self._graphs.mode
+
     @torch.no_grad()
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> Tensor:
         """The loss at the present step, without training."""

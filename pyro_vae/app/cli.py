@@ -83,6 +83,14 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="A run's folder, to go on with its training.")
     ] = None,
+    compile: Annotated[
+        bool | None,
+        typer.Option(
+            "--compile/--no-compile",
+            help="Whether to compile the step.  [default: where it pays]",
+            show_default=False,
+        ),
+    ] = None,
     tensorboard: Annotated[bool, typer.Option(help="Writes TensorBoard events too.")] = False,
 ) -> None:
     """Trains a program on data, and writes all about it into a run folder."""
@@ -98,7 +106,7 @@ def train(
         if epochs or steps:
             config = replace(config, epochs=epochs, steps=steps)
         module, dataset, fitted = training.resume(
-            run, config, training.find_device(device), tensorboard=tensorboard
+            run, config, training.find_device(device), compile=compile, tensorboard=tensorboard
         )
     else:
         if program is None:
@@ -120,7 +128,9 @@ def train(
         if _already_done(folder, config):
             return
         module, dataset = training.prepare(config, training.find_device(device))
-        run, fitted = training.train(module, dataset, config, folder, tensorboard=tensorboard)
+        run, fitted = training.train(
+            module, dataset, config, folder, compile=compile, tensorboard=tensorboard
+        )
     if fitted.interrupted:
         print(f"Interrupted at step {fitted.svi.steps}; pyro-vae train --resume {run.folder}")
         raise typer.Exit(130)
@@ -256,6 +266,77 @@ def check(
     print(report.summary())
 
 
+@app.command()
+def compare(
+    program: Annotated[
+        str, typer.Argument(help='"VAE(latent_dim=16)", my_vae.py, or the folder of a run.')
+    ],
+    loss: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='An estimator, such as "IWAE"; to be repeated.  [default: Trace_ELBO, '
+            "TraceMeanField_ELBO, STL, IWAE, DReG, each with vectorized draws]"
+        ),
+    ] = None,
+    num_particles: Annotated[
+        str, typer.Option(help="The numbers of draws K to give each.")
+    ] = "1,5,50",
+    data: Annotated[
+        str | None,
+        typer.Option(help="A data set.  [default: that of the run, else digits]"),
+    ] = None,
+    batch_size: BatchSize = 100,
+    repeats: Annotated[int, typer.Option(min=2, help="Gradients drawn of each.")] = 100,
+    seed: Annotated[
+        list[int] | None,
+        typer.Option(help="Of draws and training of its own; to be repeated.  [default: 0]"),
+    ] = None,
+    warm_up: Annotated[
+        int, typer.Option(min=0, help="Steps of training by Trace_ELBO before it all.")
+    ] = 0,
+    train_steps: Annotated[
+        int | None, typer.Option(min=1, help="Trains each for so many steps, from one beginning.")
+    ] = None,
+    train_seconds: Annotated[
+        float | None, typer.Option(help="Trains each for so long, from one beginning.")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(min=1, help="The first so many test data judge the training.")
+    ] = 1000,
+    data_dir: DataDir = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder.  [default: runs/compare-PROGRAM-DATA]")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Compares estimators: bounds, gradients' bias, variance and signal to noise, time, memory."""
+    from . import compare as comparing
+    from .run import Run
+
+    config = Run(Path(program)).config if Path(program).is_dir() else None
+    settings = comparing.Settings(
+        program=program,
+        data=data or (config.data if config else "digits"),
+        data_dir=data_dir or (config.data_dir if config else None),
+        losses=tuple(loss or comparing.LOSSES),
+        num_particles=comparing.particles(num_particles),
+        batch_size=batch_size,
+        repeats=repeats,
+        seeds=tuple(seed or [0]),
+        warm_up=warm_up,
+        train_steps=train_steps,
+        train_seconds=train_seconds,
+        limit=limit,
+    )
+    folder = comparing.free_folder(settings, out)
+    found = comparing.run(settings, device)
+    written = comparing.write(found, settings, folder)
+    for header, rows in found.tables():
+        _print_rows(header, rows)
+    for line in (*found.refusals(), *written):
+        print(line)
+
+
 @app.command(name="list")
 def list_(
     kind: Annotated[str | None, typer.Argument(help="programs, losses, data, priors, ...")] = None,
@@ -284,7 +365,7 @@ def main() -> None:
 
 
 def _refuse_beside_resume(context: typer.Context) -> None:
-    allowed = {"resume", "epochs", "steps", "device", "tensorboard"}
+    allowed = {"resume", "epochs", "steps", "device", "compile", "tensorboard"}
     for name in context.params:
         given = context.get_parameter_source(name)
         if name not in allowed and given is not None and given.name == "COMMANDLINE":

@@ -47,7 +47,7 @@ def latent_space(program: Program, data: Split, *, columns: int = 20) -> Figure:
     if len(latents) > 1 or z.dim() != 2 or z.shape[1] < 2:
         z = torch.cat([value.flatten(1) for value in latents.values()], dim=1)
     if len(latents) == 1 and z.shape[1:] == (2,):
-        reach = float(z.abs().quantile(0.99))
+        reach = min(float(z.abs().quantile(0.99)), 3.0)  # where nearly all of the prior lies
         steps = torch.linspace(-reach, reach, columns)
         points = torch.cartesian_prod(steps, steps).flip(1).to(z.device)  # z_2 row by row
         images = decode(program, {name: points}, len(points), x.shape[1:])

@@ -98,16 +98,22 @@ def train(
     config: Config,
     folder: Path,
     *,
+    compile: bool | None = None,
     tensorboard: bool = False,
 ) -> tuple[Run, Fit]:
     """Trains what `prepare` returned, into a new run folder."""
     writing = _tensorboard(folder) if tensorboard else nullcontext()
     run = Run.start(folder, config, known(data), str(device_of(program)))
-    return run, _fit(run, program, data, config, None, writing)
+    return run, _fit(run, program, data, config, None, compile, writing)
 
 
 def resume(
-    run: Run, config: Config, device: torch.device, *, tensorboard: bool = False
+    run: Run,
+    config: Config,
+    device: torch.device,
+    *,
+    compile: bool | None = None,
+    tensorboard: bool = False,
 ) -> tuple[ProgramModule, Dataset, Fit]:
     """Goes on with the training of a run folder as if nothing had happened."""
     program, data = run.program(), read_data(config.data, config.data_dir)
@@ -115,7 +121,7 @@ def resume(
     program.to(device)
     run.write_config(config, run.known, str(device))
     writing = _tensorboard(run.folder) if tensorboard else nullcontext()
-    return program, data, _fit(run, program, data, config, state, writing)
+    return program, data, _fit(run, program, data, config, state, compile, writing)
 
 
 def evaluation(
@@ -177,6 +183,7 @@ def _fit(
     data: Dataset,
     config: Config,
     state: dict[str, Any] | None,
+    compile: bool | None,
     writing: AbstractContextManager[Any],
 ) -> Fit:
     device = device_of(program)
@@ -200,6 +207,7 @@ def _fit(
                 valid=data.valid.to(device),
                 on_epoch=on_epoch,
                 resume=state,
+                compile=compile,
                 **_settings(config, data),
             )
         except FloatingPointError as error:

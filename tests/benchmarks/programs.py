@@ -1,0 +1,152 @@
+"""The programs of the step-time benchmark, each as a Pyro program and written by hand in torch."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyro
+import pyro.distributions as dist
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyro_vae.inference import IWAE, Estimator, Trace_ELBO
+from pyro_vae.models import VAE
+
+
+@dataclass(frozen=True)
+class Case:
+    """A program, data for it, its estimator, and its loss written by hand."""
+
+    title: str
+    program: nn.Module
+    x: Tensor  # (batches, batch, *x_shape)
+    loss: Estimator
+    by_hand: Callable[[Tensor], Tensor]
+
+
+def mlp() -> Case:
+    """784-400-20 with softplus, batch 128: the VAE of the tutorials."""
+    vae = VAE((1, 28, 28), latent_dim=20)
+
+    def loss(x: Tensor) -> Tensor:
+        loc, log_scale = vae.encoder(x).unbind(-2)
+        z = loc + log_scale.exp() * torch.randn_like(loc)
+        distortion = F.binary_cross_entropy_with_logits(vae.decoder(z), x, reduction="sum")
+        kl = 0.5 * (loc**2 + (2 * log_scale).exp() - 1 - 2 * log_scale).sum()
+        return distortion + kl
+
+    x = (torch.rand(20, 128, 1, 28, 28) < 0.2).float()
+    return Case("(a) MLP 784-400-20, batch 128", vae, x, Trace_ELBO(), loss)
+
+
+def iwae(num_particles: int) -> Case:
+    """The network of Burda et al. (2016), batch 100."""
+    vae = VAE((1, 28, 28), latent_dim=50, hidden=(200, 200), activation=nn.Tanh)
+
+    def loss(x: Tensor) -> Tensor:
+        loc, log_scale = vae.encoder(x).unbind(-2)
+        noise = torch.randn(num_particles, *loc.shape)
+        z = loc + log_scale.exp() * noise
+        log_px = -F.binary_cross_entropy_with_logits(
+            vae.decoder(z), x.expand(num_particles, *x.shape), reduction="none"
+        ).sum((-1, -2, -3))
+        log_w = log_px + (0.5 * (noise**2 - z**2) + log_scale).sum(-1)
+        return -(log_w.logsumexp(0) - math.log(num_particles)).sum()
+
+    x = (torch.rand(20, 100, 1, 28, 28) < 0.2).float()
+    title = f"(b) IWAE network, batch 100, K = {num_particles}"
+    return Case(title, vae, x, IWAE(num_particles), loss)
+
+
+class Groups(nn.Module):
+    """A chain of latent groups, z_L -> ... -> z_1 -> x, with a bottom-up guide."""
+
+    def __init__(self, num_groups: int, size: int = 20, x_size: int = 100) -> None:
+        super().__init__()
+        steps = range(num_groups - 1)
+        self.size, self.num_groups = size, num_groups
+        self.prior_nets = nn.ModuleList(nn.Linear(size, 2 * size) for _ in steps)
+        self.guide_nets = nn.ModuleList(
+            [nn.Linear(x_size, 2 * size), *(nn.Linear(size, 2 * size) for _ in steps)]
+        )
+        self.decoder = nn.Linear(size, x_size)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.05)
+
+    def model(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            last = self.num_groups - 1
+            z = pyro.sample(f"z_{last}", dist.Normal(x.new_zeros(self.size), 1.0).to_event(1))
+            for i in reversed(range(last)):
+                loc, log_scale = self.prior_nets[i](z).chunk(2, -1)
+                z = pyro.sample(f"z_{i}", dist.Normal(loc, log_scale.exp()).to_event(1))
+            pyro.sample("x", dist.Bernoulli(logits=self.decoder(z)).to_event(1), obs=x)
+
+    def guide(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            h = x
+            for i in range(self.num_groups):
+                loc, log_scale = self.guide_nets[i](h).chunk(2, -1)
+                h = pyro.sample(f"z_{i}", dist.Normal(loc, log_scale.exp()).to_event(1))
+
+
+def groups() -> Case:
+    """15 latent groups of 20, where the interpreter's work at each site is what costs."""
+    program = Groups(15)
+
+    def normal(z: Tensor, loc: Tensor, log_scale: Tensor) -> Tensor:
+        error = (z - loc) / log_scale.exp()
+        return -(0.5 * error**2 + log_scale + 0.5 * math.log(2 * math.pi)).sum()
+
+    def loss(x: Tensor) -> Tensor:
+        h, zs, log_q = x, [], x.new_zeros(())
+        for net in program.guide_nets:
+            loc, log_scale = net(h).chunk(2, -1)
+            h = loc + log_scale.exp() * torch.randn_like(loc)
+            zs.append(h)
+            log_q = log_q + normal(h, loc, log_scale)
+        zero = torch.zeros_like(zs[-1])
+        log_p = normal(zs[-1], zero, zero)
+        for i in range(program.num_groups - 1):
+            log_p = log_p + normal(zs[i], *program.prior_nets[i](zs[i + 1]).chunk(2, -1))
+        logits = program.decoder(zs[0])
+        log_px = -F.binary_cross_entropy_with_logits(logits, x, reduction="sum")
+        return log_q - log_p - log_px
+
+    x = (torch.rand(20, 64, 100) < 0.3).float()
+    return Case("(c) 15 latent groups, batch 64", program, x, Trace_ELBO(), loss)
+
+
+def convolutional() -> Case:
+    """3 -> 32 -> 64 -> 128 -> 256 channels with stride 2 and BatchNorm, 3x64x64, batch 64."""
+    channels = (3, 32, 64, 128, 256)
+    encoder: list[nn.Module] = []
+    for i, o in zip(channels, channels[1:], strict=False):
+        encoder += [nn.Conv2d(i, o, 3, stride=2, padding=1), nn.BatchNorm2d(o), nn.ReLU()]
+    encoder += [nn.Flatten(), nn.Linear(256 * 16, 256), nn.Unflatten(1, (2, 128))]
+    decoder: list[nn.Module] = [nn.Linear(128, 256 * 16), nn.Unflatten(1, (256, 4, 4))]
+    for i, o in zip(channels[:1:-1], channels[-2:0:-1], strict=True):
+        decoder += [nn.ConvTranspose2d(i, o, 3, 2, 1, 1), nn.BatchNorm2d(o), nn.ReLU()]
+    decoder += [nn.ConvTranspose2d(32, 3, 3, 2, 1, 1)]
+    shape = (3, 64, 64)
+    vae = VAE(shape, 128, encoder=nn.Sequential(*encoder), decoder=nn.Sequential(*decoder))
+
+    def loss(x: Tensor) -> Tensor:
+        loc, log_scale = vae.encoder(x).unbind(-2)
+        z = loc + log_scale.exp() * torch.randn_like(loc)
+        distortion = F.binary_cross_entropy_with_logits(vae.decoder(z), x, reduction="sum")
+        return distortion + 0.5 * (loc**2 + (2 * log_scale).exp() - 1 - 2 * log_scale).sum()
+
+    x = (torch.rand(3, 64, *shape) < 0.5).float()
+    return Case("(d) convolutional VAE, 3x64x64, batch 64", vae, x, Trace_ELBO(), loss)
+
+
+CASES = {
+    "a": mlp,
+    "b1": lambda: iwae(1),
+    "b5": lambda: iwae(5),
+    "b50": lambda: iwae(50),
+    "c": groups,
+    "d": convolutional,
+}
