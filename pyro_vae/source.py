@@ -13,7 +13,7 @@ from pyro.poutine.messenger import Messenger
 from torch import nn
 from torch.distributions import constraints, transform_to
 
-__all__ = ["FunctionProgram", "load_file"]
+__all__ = ["FunctionProgram", "load_file", "sources"]
 
 
 class FunctionProgram(nn.Module):
@@ -91,36 +91,60 @@ class _LocalParams(Messenger):
 
 
 def load_file(path: str | Path) -> ModuleType:
-    """Runs a Python file and returns it as a module, under its own name.
+    """Runs a Python file and returns it as a module; what it imports may stand beside it.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it does not run; the sentence gives the error and its line.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    path = Path(path).absolute()
+    name = f"_{path.stem}_{abs(hash(path))}"
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent.resolve()))  # what it imports stands beside it
+    before = set(sys.modules)
+    sys.modules[name] = module  # dataclasses look their module up
+    sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
         raise ValueError(f"{path} does not run: {_where(error, path)}{error!r}") from error
     finally:
         sys.path.pop(0)
+        _SOURCES[path] = [path, *_forget_beside(path, before)]
     return module
 
 
-def _where(error: Exception, path: Path) -> str:
+def sources(path: str | Path) -> list[Path]:
+    """A file that was loaded, and those beside it that it imported."""
+    return _SOURCES.get(Path(path).absolute(), [Path(path).absolute()])
+
+
+_SOURCES: dict[Path, list[Path]] = {}
+
+
+def _forget_beside(path: Path, before: set[str]) -> list[Path]:
+    """Unloads the modules beside a file that it imported: another file has its own of a name."""
+    found = []
+    for name in set(sys.modules) - before:
+        origin = getattr(sys.modules[name], "__file__", None)
+        home = Path(origin) if origin else None
+        if home and home != path and home.is_relative_to(path.parent):
+            if "site-packages" not in home.parts:
+                found.append(home)
+                del sys.modules[name]
+    return found
+
+
+def _where(error: BaseException, path: Path) -> str:
     lines = []
     step = error.__traceback__
     while step is not None:
-        if Path(step.tb_frame.f_code.co_filename) == path.absolute() or (
-            Path(step.tb_frame.f_code.co_filename) == path
-        ):
+        if Path(step.tb_frame.f_code.co_filename) == path:
             lines.append(step.tb_lineno)
         step = step.tb_next
     return f"line {lines[-1]}: " if lines else ""

@@ -204,7 +204,17 @@ def test_list_shows_what_there_is(run):
         (["train", "VAE", "--data", "digit"], "did you mean 'digits'"),
         (["train", "VAE(latent_dim=[i for i in 'a'])"], "neither a literal nor a call"),
         (["train", "VAE", "--optim", "Adam(1e-3)"], "Adam cannot be built|optim_args"),
-        (["train", "VAE", "--lr", "-1"], "cannot be built: Invalid learning rate"),
+        (["train", "VAE", "--optim", "Adam({'lr': -1})"], "cannot be used: Invalid learning rate"),
+        (["train", "VAE", "--lr", "-1"], "--lr must be positive and finite, but is -1"),
+        (["train", "VAE", "--lr", "nan"], "--lr must be positive and finite, but is nan"),
+        (["train", "VAE", "--lr", "1", "--optim", "Adam({'lr': 1})"], "not both"),
+        (["train", "VAE", "--clip-norm=-1"], "clip_norm must be positive"),
+        (["train", "VAE", "--lr-schedule", "constant('a')"], "gives no number"),
+        (["train", "VAE", "--lr-schedule", "linear(1, -1, 3)"], "is -1.0 at step"),
+        (["train", "VAE", "--loss", "Trace_ELBO(beta=linear)"], "Trace_ELBO"),
+        (["train", "VAE(latent_dim=1000000000000)"], "cannot be built"),
+        (["train", "VAE", "--device", "meta"], "no device 'meta'"),
+        (["train", "VAE", "--out", "empty.npy/sub"], "empty.npy"),
         (["train", "VAE", "--device", "abacus"], "no device 'abacus'"),
         (["train"], "name a program"),
         (["train", "VAE", "--epochs", 1, "--steps", 1], "not both"),
@@ -257,7 +267,13 @@ def test_a_folder_of_something_else_is_not_touched(run, tmp_path):
         ("weights.safetensors", "no", ["sample", "a"], "weights.safetensors is damaged"),
         ("weights.safetensors", None, ["sample", "a"], "holds no weights"),
         ("checkpoint.pt", "no", ["train", "--resume", "a"], "checkpoint.pt is damaged"),
-        ("checkpoint.pt", None, ["train", "--resume", "a"], "holds no checkpoint"),
+        ("config.json", '{"known": 3}', ["sample", "a"], "config.json is damaged"),
+        (
+            "results.json",
+            "no",
+            ["train", SMALL, "--epochs", 2, "--out", "a"],
+            "results.json is dam",
+        ),
         ("config.json", None, ["train", "--resume", "a"], "holds no run"),
     ],
 )
@@ -302,6 +318,95 @@ def test_help_imports_no_torch():
     code = "import sys; from pyro_vae.app import cli; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
+
+
+def test_a_run_that_was_killed_before_its_first_epoch_begins_again(trained, tmp_path):
+    for name in ("checkpoint.pt", "weights.safetensors", "results.json"):
+        (tmp_path / "a" / name).unlink()
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    assert trained("train", SMALL, "--epochs", 2, "--out", "a")[0] == 0
+    assert trained("train", "--resume", "b")[0] == 0
+    one, other = weights("a"), weights("b")
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_resuming_to_fewer_epochs_is_refused_and_changes_nothing(trained, tmp_path):
+    before = (tmp_path / "a" / "config.json").read_bytes()
+    code, _, err = trained("train", "--resume", "a", "--epochs", 1)
+    assert code == 2 and "has taken 22 steps already" in err
+    code, _, err = trained("train", "--resume", "a", "--epochs", 3, "--steps", 3)
+    assert code == 2 and "not both" in err
+    assert (tmp_path / "a" / "config.json").read_bytes() == before
+
+
+HELPED = """
+import pyro
+from nets_beside import VAE as Base
+
+
+class VAE(Base):
+    pass
+"""
+
+
+def test_files_beside_a_users_file_go_into_the_run(run, tmp_path):
+    (tmp_path / "mine.py").write_text(HELPED)
+    (tmp_path / "nets_beside.py").write_text("from pyro_vae.models import VAE")
+    assert run("train", "mine.py:VAE(hidden=(8,))", "--epochs", 1, "--out", "a")[0] == 0
+    (tmp_path / "nets_beside.py").unlink()
+    code, _, err = run("sample", "a")
+    assert code == 0, err
+
+
+def test_a_file_that_changed_is_another_program(run, tmp_path):
+    (tmp_path / "mine.py").write_text(HELPED.replace("nets_beside", "pyro_vae.models"))
+    words = ("train", "mine.py:VAE(hidden=(8,))", "--epochs", 1, "--out", "a")
+    assert run(*words)[0] == 0
+    assert "nothing to do" in run(*words)[1]
+    with open(tmp_path / "mine.py", "a") as file:
+        file.write("# changed")
+    code, _, err = run(*words)
+    assert code == 2 and "mine.py has changed" in err
+
+
+AUTOGUIDE = """
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.infer.autoguide import AutoNormal
+
+
+def model(x):
+    loc = pyro.sample("loc", dist.Normal(torch.zeros(64), 1.0).to_event(1))
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Bernoulli(logits=loc.reshape(1, 8, 8)).to_event(3), obs=x)
+
+
+guide = AutoNormal(model)
+"""
+
+
+def test_autoguides_whose_parameters_come_late_are_saved_and_loaded(run, tmp_path):
+    (tmp_path / "auto.py").write_text(AUTOGUIDE)
+    code, out, err = run("train", "auto.py", "--epochs", 2, "--out", "a")
+    assert code == 0 and "bound" in out, err
+    assert any("locs" in name for name in weights("a"))
+    assert run("train", "--resume", "a", "--epochs", 3)[0] == 0
+
+
+def test_a_run_is_evaluated_from_anywhere(run, tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((60, 5)) < 0.5)
+    words = ("train", "VAE(2, hidden=(8,))", "--data", "arrays('x.npy')", "--epochs", 1)
+    assert run(*words, "--out", "a")[0] == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    code, _, err = run("evaluate", "../a", "--num-particles", 5)
+    assert code == 0, err
+
+
+def test_help_shows_the_defaults(run):
+    code, out, _ = run("train", "--help")
+    assert code == 0 and "[default:runs/PROGRAM-DATA]" in "".join(out.split())
 
 
 def test_ctrl_c_saves_and_the_run_goes_on(tmp_path):

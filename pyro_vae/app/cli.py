@@ -1,6 +1,8 @@
 """The command line: `pyro-vae VERB ...`. What one writes here is what one writes in Python."""
 
+import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 
 
@@ -41,7 +44,7 @@ Data = Annotated[str, typer.Option(help="A data set, such as \"mnist(binarize='d
 Loss = Annotated[str, typer.Option(help='An estimator, such as "Trace_ELBO(beta=4)".')]
 DataDir = Annotated[str | None, typer.Option(help="Where data sets look for their files.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
-Seed = Annotated[int, typer.Option(help="Of all random numbers.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all random numbers.")]
 Out = Annotated[Path | None, typer.Option(help="The PNG to write; by default in the run's folder.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Data in a step.")]
 Split_ = Annotated[Part, typer.Option("--split", help="The part of the data.")]
@@ -64,7 +67,9 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps, instead of epochs.")] = None,
     batch_size: BatchSize = 128,
-    lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-3,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate of Adam.  [default: 0.001]")
+    ] = None,
     optim: Annotated[
         str | None, typer.Option(help="Another optimizer: \"ClippedAdam({'lr': 1e-3})\".")
     ] = None,
@@ -115,8 +120,8 @@ def train(
             program=program,
             data=data,
             loss=loss,
-            optim=optim or f"Adam({{'lr': {lr!r}}})",
-            epochs=epochs,
+            optim=_optimizer(optim, lr),
+            epochs=20 if epochs is None and steps is None else epochs,
             steps=steps,
             batch_size=batch_size,
             lr_schedule=lr_schedule,
@@ -132,7 +137,7 @@ def train(
             module, dataset, config, folder, compile=compile, tensorboard=tensorboard
         )
     if fitted.interrupted:
-        print(f"Interrupted at step {fitted.svi.steps}; pyro-vae train --resume {run.folder}")
+        print(f"Interrupted at step {fitted.svi.steps}; {_resuming(run.folder)}")
         raise typer.Exit(130)
     _print_results(training.finish(run, module, dataset, fitted.records), run.folder)
 
@@ -157,6 +162,7 @@ def evaluate(
 
     program, part = _trained(run, data, data_dir, split, seed, device)
     results = evaluation(program, _first(part, limit), num_particles=num_particles)
+    results |= {"split": split, "data": data or "as trained on", "seed": seed}
     _print_table(results, f"{split} data, nats per datum")
     path = run / f"evaluation-{split}.json"
     path.write_text(json.dumps(results, indent=2) + "\n")
@@ -208,7 +214,9 @@ def interpolate(
         list[str] | None,
         typer.Option(help='Two items of the data, "3,17"; may be repeated.  [default: five pairs]'),
     ] = None,
-    steps: Annotated[int, typer.Option(min=2, help="Points on each line, its ends included.")] = 8,
+    steps: Annotated[
+        int, typer.Option(min=2, max=40, help="Points on each line, its ends included.")
+    ] = 8,
     data: OtherData = None,
     split: Split_ = Part.test,
     data_dir: DataDir = None,
@@ -220,7 +228,10 @@ def interpolate(
     from . import figures
 
     program, part = _trained(run, data, data_dir, split, seed, device)
-    pairs = [_pair(text, len(part)) for text in pair or ["0,1", "2,3", "4,5", "6,7", "8,9"]]
+    if len(part) < 2:
+        raise ValueError(f"the {split} data are {len(part)} item, but a line needs two")
+    some = [f"{i},{i + 1}" for i in range(0, min(len(part) - 1, 10), 2)]
+    pairs = [_pair(text, len(part)) for text in pair or some]
     x = next(part.batches(len(part)))[0]
     start, stop = (x[[items[end] for items in pairs]] for end in (0, 1))
     figure = figures.interpolation(program, start, stop, steps=steps)
@@ -351,17 +362,59 @@ def list_(
         raise ValueError(f"there is no kind {kind!r}; the kinds are {', '.join(kinds)}")
     for title, names in kinds.items():
         if kind in (None, title):
-            about = {n: (inspect.getdoc(value) or "").split("\n")[0] for n, value in names.items()}
+            about = {
+                n + _arguments(value): (inspect.getdoc(value) or "").split("\n")[0]
+                for n, value in names.items()
+            }
             _print_rows((title, ""), list(about.items()))
 
 
 def main() -> None:
     """Runs the command line; what a user can mend is one sentence and exit code 2."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            app()
+        except (ValueError, FloatingPointError) as error:
+            _stop(str(error).strip().splitlines()[0])
+        except FileNotFoundError as error:
+            _stop(str(error))
+        except OSError as error:
+            _stop(f"{error.filename or 'a file'} cannot be read or written: {error.strerror}")
+        except RuntimeError as error:
+            if "memory" not in str(error):
+                raise
+            _stop("there is not enough memory; take fewer data, particles or images at a time")
+
+
+def _stop(sentence: str) -> None:
+    print(f"pyro-vae: {sentence}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"pyro-vae: {message}", file=sys.stderr)
+
+
+def _optimizer(optim: str | None, lr: float | None) -> str:
+    if optim is not None and lr is not None:
+        raise ValueError(f"give --lr or --optim, not both: {optim} has a learning rate of its own")
+    if lr is not None and not 0 < lr < float("inf"):
+        raise ValueError(f"--lr must be positive and finite, but is {lr}")
+    return optim or f"Adam({{'lr': {1e-3 if lr is None else lr!r}}})"
+
+
+def _arguments(value: Any) -> str:
+    import inspect
+
     try:
-        app()
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
-        print(f"pyro-vae: {error}", file=sys.stderr)
-        sys.exit(2)
+        return f"({', '.join(inspect.signature(value).parameters)})"
+    except ValueError:
+        return ""
+
+
+def _resuming(folder: Path) -> str:
+    return f"pyro-vae train --resume {shlex.quote(str(folder))}"
 
 
 def _refuse_beside_resume(context: typer.Context) -> None:
@@ -397,14 +450,26 @@ def _already_done(folder: Path, config: "Config") -> bool:
     if not folder.is_dir():
         raise ValueError(f"--out {folder} is a file; name a folder that does not exist yet")
     run = Run(folder)
+    if run.config == config and not run.has_checkpoint():
+        return False  # it was ended before its first epoch
     if run.config == config and run.results is not None:
+        changed = [str(s) for s, copy in run.sources(config) if not _same_file(s, copy)]
+        if changed:
+            raise ValueError(
+                f"{', '.join(changed)} has changed since {folder} was trained with it; name a new "
+                "folder with --out"
+            )
         print(f"{folder} holds this very run, finished; nothing to do.")
         _print_results(run.results, folder)
         return True
     raise ValueError(
         f"{folder} holds another run; name a new folder with --out, or go on with that one: "
-        f"pyro-vae train --resume {folder}"
+        + _resuming(folder)
     )
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    return other.is_file() and one.read_bytes() == other.read_bytes()
 
 
 def _program(run: Path, seed: int, device: str) -> "tuple[ProgramModule, Run]":
@@ -422,15 +487,17 @@ def _program(run: Path, seed: int, device: str) -> "tuple[ProgramModule, Run]":
 def _trained(
     run: Path, data: str | None, data_dir: str | None, split: Part, seed: int, device: str
 ) -> "tuple[ProgramModule, Split]":
-    from .text import read_data
+    from .text import read_loss
+    from .train import known, preflight
 
     program, loaded = _program(run, seed, device)
-    config = loaded.config
-    found: Dataset = read_data(data or config.data, data_dir or config.data_dir)
+    found: Dataset = loaded.data(data, data_dir)
     if found.x_shape != loaded.known["x_shape"]:
         raise ValueError(
             f"data of shape {found.x_shape} do not fit {run}, trained on {loaded.known['x_shape']}"
         )
+    if data is not None:
+        preflight(program, found, read_loss(loaded.config.loss, known(found)), 128)
     return program, getattr(found, split)
 
 
@@ -458,7 +525,11 @@ def _print_results(results: dict[str, Any], folder: Path) -> None:
 
 def _print_table(results: dict[str, Any], title: str) -> None:
     names = [name for name in results if f"{name}_error" in results]
-    rows = [(n, f"{results[n]:.2f}", f"± {results[f'{n}_error']:.2f}") for n in names]
+    errors = [results[f"{name}_error"] for name in names]
+    rows = [
+        (name, f"{results[name]:.2f}", "-" if error is None else f"± {error:.2f}")
+        for name, error in zip(names, errors, strict=True)
+    ]
     _print_rows((title, "mean", "standard error"), rows)
 
 
@@ -466,10 +537,11 @@ def _print_rows(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Non
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(*header, box=box.SIMPLE_HEAD)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # without markup: z[0] is a name
     console = Console()
     console.width = max(console.width, 100)  # a narrow pipe would cut the words
     console.print(table)

@@ -13,20 +13,26 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import chdir
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pyro
 import torch
+from pyro import poutine
 from safetensors import SafetensorError
 from safetensors.torch import load_file as load_safetensors
 from safetensors.torch import save_file as save_safetensors
 from torch import Tensor
 
-from pyro_vae.program import Program, ProgramModule
+from pyro_vae.datasets import Dataset
+from pyro_vae.inference.fit import Progress
+from pyro_vae.program import Program, ProgramModule, evaluating
+from pyro_vae.source import sources
 
-from .text import read_program, split_file
+from .text import read_data, read_program, split_file
 
 __all__ = ["Config", "Run", "load"]
 
@@ -67,14 +73,26 @@ class Run:
             known: What the data know, for the arguments of the program.
             device: Where.
         """
-        file, _ = split_file(config.program)
-        folder.mkdir(parents=True, exist_ok=True)
-        if file is not None:
-            shutil.copy(file, folder / Path(file).name)
         run = cls(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for source, copy in run.sources(config):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, copy)
         run.write_config(config, known, device)
         (folder / METRICS).touch()
         return run
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to go on from."""
+        return (self.folder / CHECKPOINT).is_file()
+
+    def sources(self, config: Config) -> list[tuple[Path, Path]]:
+        """The user's files that a program is made of, each with its copy in the folder."""
+        file, _ = split_file(config.program)
+        if file is None:
+            return []
+        home = Path(file).absolute().parent
+        return [(source, self.folder / source.relative_to(home)) for source in sources(file)]
 
     @property
     def config(self) -> Config:
@@ -93,17 +111,33 @@ class Run:
         known = self._read_config()["known"]
         return {name: tuple(v) if isinstance(v, list) else v for name, v in known.items()}
 
+    def data(self, data: str | None = None, data_dir: str | None = None) -> Dataset:
+        """The data of the run, from where it was started; or other data, from here."""
+        config, directory = self.config, self._read_config().get("directory", ".")
+        if data is not None:
+            return read_data(data, data_dir or config.data_dir)
+        with chdir(directory if Path(directory).is_dir() else "."):
+            return read_data(config.data, data_dir or config.data_dir)
+
     @property
     def results(self) -> dict[str, Any] | None:
         """The evaluation at the end; None while there is none."""
         path = self.folder / RESULTS
-        return json.loads(path.read_text()) if path.is_file() else None
+        try:
+            return json.loads(path.read_text()) if path.is_file() else None
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged ({error}); delete it and evaluate") from error
 
     def write_config(self, config: Config, known: Mapping[str, Any], device: str) -> None:
         """Writes what is trained, on what device, and with what versions."""
         packages = ("pyro-vae", "pyro-ppl", "torch")
         versions = {"python": platform.python_version()} | {p: version(p) for p in packages}
-        found = {"known": dict(known), "device": device, "versions": versions}
+        found = {
+            "known": dict(known),
+            "directory": str(Path.cwd()),
+            "device": device,
+            "versions": versions,
+        }
         _write_json(self.folder / CONFIG, asdict(config) | found)
 
     def write_results(self, results: Mapping[str, Any]) -> None:
@@ -128,12 +162,15 @@ class Run:
     def load_checkpoint(self, program: ProgramModule) -> dict[str, Any]:
         """Puts the last parameters into a program and returns the state of its training."""
         path = self.folder / CHECKPOINT
-        if not path.is_file():
-            raise FileNotFoundError(f"{self.folder} holds no checkpoint to resume from")
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
+            self._make_lazy_parts(program)
             program.load_state_dict(content["program"])
-            return content["fit"]
+            state = content["fit"]
+            Progress(**state["progress"])
+            if not state["svi"]["steps"] >= 0 or state["rng"]["cpu"].dtype != torch.uint8:
+                raise ValueError("its numbers make no sense")
+            return state
         except Exception as error:  # a damaged file can fail in many ways
             raise ValueError(f"{path} is damaged or of another program; train anew") from error
 
@@ -150,23 +187,42 @@ class Run:
         program, path = self.program(), self.folder / WEIGHTS
         if not path.is_file():
             raise FileNotFoundError(f"{self.folder} holds no weights: there is no {path}")
+        self._make_lazy_parts(program)
         try:
             program.load_state_dict(load_safetensors(path))
         except (SafetensorError, RuntimeError, OSError) as error:
             raise ValueError(f"{path} is damaged or of another program; train anew") from error
         return program
 
+    def _make_lazy_parts(self, program: ProgramModule) -> None:
+        """Runs a program once: autoguides make their parameters at their first call."""
+        x = torch.zeros(2, *self.known["x_shape"])
+        with torch.random.fork_rng(), evaluating(program), pyro.validation_enabled(False):
+            try:
+                guide_trace = poutine.trace(program.guide).get_trace(x)
+                poutine.replay(program.model, trace=guide_trace)(x)
+            except Exception:  # the data may be nothing like zeros; loading says what is missing
+                return
+
     def _read_config(self) -> dict[str, Any]:
         path = self.folder / CONFIG
         if not path.is_file():
             raise FileNotFoundError(f"{self.folder} holds no run: there is no {path}")
         try:
-            found: dict[str, Any] = json.loads(path.read_text())
+            found: dict[str, Any] = dict(json.loads(path.read_text()))
             missing = {"known", *Config.__dataclass_fields__} - set(found)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path} is damaged ({error}); train anew") from error
         if missing:
             raise ValueError(f"{path} is damaged: it lacks {sorted(missing)}; train anew")
+        texts = (found["program"], found["data"], found["loss"], found["optim"])
+        counts = (found["epochs"], found["steps"], found["batch_size"], found["seed"])
+        if (
+            not all(isinstance(text, str) for text in texts)
+            or not all(isinstance(count, int | None) for count in counts)
+            or not isinstance(found["known"], dict)
+        ):
+            raise ValueError(f"{path} is damaged: it holds values of other types; train anew")
         return found
 
 
@@ -204,6 +260,7 @@ def _replace(path: Path, write: Callable[[Path], Any]) -> None:
     temporary = path.with_name(f".{path.name}.new")
     try:
         write(temporary)
+        temporary.chmod(0o644)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

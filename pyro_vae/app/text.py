@@ -9,6 +9,7 @@ with `ast` and never evaluated as code; what it leaves out and the data know is 
 import ast
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -120,10 +121,8 @@ def read_optim(text: str) -> PyroOptim:
 
 def split_file(text: str) -> tuple[str | None, str]:
     """Splits "my_vae.py:MyVAE(...)" into the file, if there is one, and the call."""
-    file, suffix, call = text.strip().partition(".py")
-    if suffix and "(" not in file and (not call or call[0] == ":"):
-        return file + suffix, call[1:]
-    return None, text
+    found = re.fullmatch(r"(.+?\.py)(?::(.*))?", text.strip(), flags=re.DOTALL)
+    return (found[1], found[2] or "") if found else (None, text)
 
 
 def build(kind: str, text: str, known: Names, *, own: Names | None = None) -> Any:
@@ -171,6 +170,8 @@ class _Reader:
         self.kind, self.known = kind, known
         kinds = catalogue()
         self.expected = {name: v for name, v in own.items() if callable(v)} or kinds[kind]
+        rooms = ("priors", "likelihoods", "posteriors")
+        self.parts = [part for room in rooms for part in kinds[room].values()]
         self.names: dict[str, Any] = {n: v for names in kinds.values() for n, v in names.items()}
         self.names |= {f"{k}.{n}": v for k, names in kinds.items() for n, v in names.items()}
         self.names |= kinds[kind] | dict(own)
@@ -219,9 +220,18 @@ class _Reader:
             raise ValueError(f"{name!r} is not a class or function to call")
         if any(keyword.arg is None for keyword in node.keywords):
             raise ValueError(f"{name} is given ** arguments; write each by its name")
-        args = [self.value(arg) for arg in node.args]
-        kwargs = {str(k.arg): self.value(k.value) for k in node.keywords}
+        args = [self.part(arg) for arg in node.args]
+        kwargs = {str(k.arg): self.part(k.value) for k in node.keywords}
+        if len(kwargs) < len(node.keywords):
+            raise ValueError(f"{name} is given an argument twice; write each once")
         return self.construct(name, function, args, kwargs)
+
+    def part(self, node: ast.AST) -> Any:
+        """The value of an argument, where the bare name of a part is a call of it."""
+        value = self.value(node)
+        if any(value is part for part in self.parts):
+            return self.construct(ast.unparse(node), value, [], {})
+        return value
 
     def construct(
         self, name: str, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
@@ -252,8 +262,10 @@ class _Reader:
             raise ValueError(f"{name}: {error}") from error
         try:
             return function(*args, **kwargs)
-        except (TypeError, AttributeError, AssertionError) as error:  # of other types than meant
-            raise ValueError(f"{name} cannot be built from these arguments: {error}") from error
+        except (ValueError, FileNotFoundError):
+            raise
+        except Exception as error:  # arguments of another type than meant, or a user's own code
+            raise ValueError(f"{name} cannot be built from these arguments: {error!r}") from error
 
 
 def _is_shape(args: list[Any], shape: Any) -> bool:
@@ -262,7 +274,11 @@ def _is_shape(args: list[Any], shape: Any) -> bool:
 
 
 def _program(value: Any, text: str) -> ProgramModule:
-    if not isinstance(value, Program):
+    try:
+        is_program = isinstance(value, Program)
+    except Exception as error:  # a property of a user's class
+        raise ValueError(f"{text!r} cannot be looked at: {error!r}") from error
+    if not is_program:
         raise ValueError(
             f"{text!r} is a {type(value).__name__}, which has no methods model(x) and guide(x), so "
             "it is not a program"

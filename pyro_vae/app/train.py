@@ -1,23 +1,25 @@
 """Training into a run folder, from the texts of program, data and loss."""
 
+import math
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pyro
 import torch
+from matplotlib.figure import Figure
 from pyro.infer import ELBO
 
 from pyro_vae import plots
 from pyro_vae.datasets import Dataset, Split
-from pyro_vae.inference import Fit, evaluate, fit, log_likelihood, mean_and_error
+from pyro_vae.inference import SVI, Fit, evaluate, fit, log_likelihood, mean_and_error
 from pyro_vae.inference.fit import check_counts
-from pyro_vae.inference.optimizer import add_parameters
+from pyro_vae.inference.optimizer import add_parameters, clip_each
 from pyro_vae.preflight import Report, check
-from pyro_vae.program import ProgramModule, device_of
+from pyro_vae.program import ProgramModule, device_of, evaluating
 
 from . import figures
 from .run import CHECKPOINT, WEIGHTS, Config, Run
@@ -41,8 +43,10 @@ def find_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise ValueError("only the CPU and CUDA GPUs are supported")
         torch.zeros((), device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, ValueError) as error:
         raise ValueError(f"there is no device {name!r} here; use auto or cpu") from error
     return device
 
@@ -57,14 +61,38 @@ def prepare(config: Config, device: torch.device) -> tuple[ProgramModule, Datase
     data = read_data(config.data, config.data_dir)
     pyro.set_rng_seed(config.seed)
     program = read_program(config.program, known(data)).to(device)
-    settings = _settings(config, data)
+    _check(program, data, config)
+    return program, data
+
+
+def _check(program: ProgramModule, data: Dataset, config: Config) -> None:
     check_counts(epochs=config.epochs, steps=config.steps, batch_size=config.batch_size)
+    settings = _settings(config, data)
     report = preflight(program, data, settings["loss"], config.batch_size)
+    SVI(program.model, program.guide, settings["optim"], clip_norm=config.clip_norm)
     try:
         add_parameters(None, settings["optim"], report.parameters)
+        clip_each(settings["optim"], report.parameters)
+    except Exception as error:  # torch's optimizers raise what they like
+        raise ValueError(f"{config.optim} cannot be used: {error}") from error
+    factor, total = settings["lr_schedule"], _total_steps(config, data)
+    for step in (0, 1, total // 2, total):
+        if factor is not None and not 0 <= _number(factor, step) < math.inf:
+            raise ValueError(
+                f"{config.lr_schedule} is {factor(step)} at step {step}, but a factor of the "
+                "learning rate is finite and not negative"
+            )
+
+
+def _number(schedule: Any, step: int) -> float:
+    try:
+        return float(schedule(step))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{config.optim} cannot be built: {error}") from error
-    return program, data
+        raise ValueError(f"{schedule!r} gives no number: {error}") from error
+
+
+def _total_steps(config: Config, data: Dataset) -> int:
+    return config.steps or (config.epochs or 20) * math.ceil(len(data.train) / config.batch_size)
 
 
 def known(data: Dataset) -> dict[str, Any]:
@@ -86,8 +114,8 @@ def preflight(program: ProgramModule, data: Dataset, loss: ELBO, batch_size: int
         if id(parameter) not in own:
             raise ValueError(
                 f"parameter {name!r} of shape {tuple(parameter.shape)} would be trained but not "
-                "saved; make it an nn.Parameter, PyroParam or submodule of the program, or put its "
-                "module at the top of the file"
+                "saved; make its module an attribute of the program's class or a name at the top "
+                "of the file of functions, and lists of modules nn.ModuleList"
             )
     return report
 
@@ -116,11 +144,21 @@ def resume(
     tensorboard: bool = False,
 ) -> tuple[ProgramModule, Dataset, Fit]:
     """Goes on with the training of a run folder as if nothing had happened."""
-    program, data = run.program(), read_data(config.data, config.data_dir)
-    state = run.load_checkpoint(program)
-    program.to(device)
-    run.write_config(config, run.known, str(device))
+    pyro.set_rng_seed(config.seed)
+    program, data = run.program(), run.data()
+    check_counts(epochs=config.epochs, steps=config.steps, batch_size=config.batch_size)
+    state = None  # a run that was ended before its first epoch begins again
+    if (run.folder / CHECKPOINT).exists():
+        state = run.load_checkpoint(program)
+        done = state["svi"]["steps"]
+        if _total_steps(config, data) < done:
+            raise ValueError(
+                f"{run.folder} has taken {done} steps already, and {config.epochs or config.steps} "
+                f"{'epochs' if config.epochs else 'steps'} in all are fewer; give more"
+            )
+    _check(program.to(device), data, config)
     writing = _tensorboard(run.folder) if tensorboard else nullcontext()
+    run.write_config(config, run.known, str(device))
     return program, data, _fit(run, program, data, config, state, compile, writing)
 
 
@@ -137,13 +175,13 @@ def evaluation(
     x = next(split.batches(len(split)))[0].to(device_of(program))
     terms = evaluate(program, x, num_particles=10)
     values = {"bound": terms.bound, "rate": terms.rate, "distortion": terms.distortion}
-    if num_particles is not None:
-        values["log_likelihood"] = log_likelihood(program, x, num_particles)
     result: dict[str, Any] = {"num_data": len(x)}
     if num_particles is not None:
+        values["log_likelihood"] = log_likelihood(program, x, num_particles)
         result["num_particles"] = num_particles
     for name, value in values.items():
-        result[name], result[f"{name}_error"] = mean_and_error(value)
+        result[name], error = mean_and_error(value)
+        result[f"{name}_error"] = error if math.isfinite(error) else None
     return result
 
 
@@ -151,15 +189,25 @@ def finish(run: Run, program: ProgramModule, data: Dataset, records: Any) -> dic
     """Evaluates the best parameters on the test data and draws the figures."""
     program.load_state_dict(run.load().state_dict())
     pyro.set_rng_seed(run.config.seed)
-    results = evaluation(program, data.test)
+    try:
+        results = evaluation(program, data.test)
+    except ValueError:  # latents that the loss sums out have no rate: the loss alone is known
+        loss = read_loss(run.config.loss, known(data))
+        x = data.test.x.to(device_of(program))
+        with evaluating(program):
+            bound = -float(loss.loss(program.model, program.guide, x)) / len(x)
+        results = {"num_data": len(x), "bound": bound, "bound_error": None}
     few = next(data.test.batches(10))[0]
-    pictures = {
-        "samples": figures.samples(program, 64, data.x_shape, mean=True),
-        "reconstructions": figures.reconstructions(program, few),
-        "curves": plots.curves(records),
+    pictures: dict[str, Callable[[], Figure]] = {
+        "samples": lambda: figures.samples(program, 64, data.x_shape, mean=True),
+        "reconstructions": lambda: figures.reconstructions(program, few),
+        "curves": lambda: plots.curves(records),
     }
-    for name, figure in pictures.items():
-        figures.save(figure, run.folder / f"{name}.png")
+    for name, draw in pictures.items():
+        try:
+            figures.save(draw(), run.folder / f"{name}.png")
+        except ValueError as error:
+            print(f"no {name}.png: {error}")
     run.write_results(results | {"split": "test"})
     return results
 
@@ -188,8 +236,11 @@ def _fit(
 ) -> Fit:
     device = device_of(program)
     with writing as events:
+        every = max(_total_steps(config, data) // 10, 1)
+        shown = 0
 
         def on_epoch(training: Fit, best: bool) -> None:
+            nonlocal shown
             run.save_checkpoint(program, training.state_dict())
             run.write_metrics(training.records)
             if best:
@@ -197,7 +248,8 @@ def _fit(
             if events is not None:
                 for name, value in training.records[-1].items():
                     events.add_scalar(name, value, training.svi.steps)
-            if training.progress.epoch % max((config.epochs or 20) // 10, 1) == 0:
+            if training.svi.steps // every > shown:
+                shown = training.svi.steps // every
                 _log(training.records[-1])
 
         try:
@@ -210,13 +262,15 @@ def _fit(
                 compile=compile,
                 **_settings(config, data),
             )
-        except FloatingPointError as error:
+        except Exception as error:
             if (run.folder / CHECKPOINT).exists():
                 kept = f"the last good epoch is kept in {run.folder}"
             else:
                 shutil.rmtree(run.folder)
                 kept = "no epoch was finished, so nothing is kept"
-            raise FloatingPointError(f"{error}; {kept}") from error
+            if isinstance(error, FloatingPointError):
+                raise FloatingPointError(f"{error}; {kept}") from error
+            raise
     if training.interrupted:
         run.save_checkpoint(program, training.state_dict())
         if not (run.folder / WEIGHTS).exists():
@@ -225,7 +279,7 @@ def _fit(
 
 
 def _log(record: Mapping[str, float]) -> None:
-    """Ten lines in all where there is no terminal for a progress bar."""
+    """A line of progress where there is no terminal for a bar."""
     if not sys.stderr.isatty():
         print("  ".join(f"{name} {value:.5g}" for name, value in record.items()), flush=True)
 
