@@ -66,11 +66,10 @@ def test_a_command_is_understood(command):
     found = group.commands[words[0]]
     options = found.make_context(words[0], words[1:]).params
     known = {"x_shape": (1, 8, 8), "num_data": 1297}
-    if "(" in (options.get("program") or ""):
+    if options.get("program") and not re.search(r"\.py|^runs/", options["program"]):
         read_program(options["program"], known)
-    for loss in (
-        [options["loss"]] if isinstance(options.get("loss"), str) else options.get("loss") or []
-    ):
+    losses = options.get("loss") or []
+    for loss in [losses] if isinstance(losses, str) else losses:
         read_loss(loss, known)
 
 
