@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import torch
@@ -55,6 +56,11 @@ class Estimator(ELBO):
     holds_draws: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.num_particles, Integral):
+            raise ValueError(
+                f"num_particles of {type(self).__name__} must be an integer, "
+                f"but is {self.num_particles!r}"
+            )
         if self.num_particles < 1:
             raise ValueError(
                 f"{type(self).__name__} needs at least one particle, "

@@ -4,15 +4,19 @@ Evaluation owns no optimizer, runs in evaluation mode and moves no parameter.
 """
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import pyro
 import torch
+from pyro import poutine
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from pyro_vae.program import Program, evaluating
 
-from .estimator import Terms, collect, plate_nesting
+from .estimator import Terms, collect, plate_nesting, samples
 
 __all__ = ["Evaluation", "evaluate", "log_likelihood", "mean_and_error"]
 
@@ -48,13 +52,15 @@ def evaluate(
         x: Data, (N, *x_shape).
         num_particles: Draws of the latents for each datum, averaged over.
         batch_size: Data in one run.
+
+    Raises:
+        ValueError: If the data stand in no plate, so that no datum has a bound of its own, or if a
+            latent is enumerated in the model.
     """
     rates, distortions = [], []
     with evaluating(program):
         for batch in x.split(batch_size):
-            runs = [
-                collect(program.model, program.guide, (batch,), {}) for _ in range(num_particles)
-            ]
+            runs = [_terms(program, batch) for _ in range(num_particles)]
             rates.append(torch.stack([_rate(t) for t in runs]).mean(0))
             distortions.append(torch.stack([-t.log_px[0] for t in runs]).mean(0))
     return Evaluation(torch.cat(rates), torch.cat(distortions))
@@ -66,7 +72,8 @@ def log_likelihood(
     num_particles: int = 5000,
     *,
     batch_size: int = 50,
-    max_rows: int = 5000,
+    max_rows: int = 5_000,
+    progress: bool = False,
 ) -> Tensor:
     """The importance-weighted estimate of each datum's log p(x), a lower bound in expectation.
 
@@ -78,26 +85,67 @@ def log_likelihood(
         num_particles: K.
         batch_size: Data in one run.
         max_rows: Data times particles in one run, which bounds the memory.
+        progress: Shows a bar with the time left, on a terminal or in a notebook.
 
     Returns:
         log p(x) of each datum in nats, (N,).
+
+    Raises:
+        ValueError: If the data stand in no plate, or a latent outside it, so that no datum has a
+            likelihood of its own, or if a latent is enumerated in the model.
 
     Reference:
         Burda et al., 2016, https://arxiv.org/abs/1509.00519, eq. 8
     """
     if num_particles < 1:
         raise ValueError(f"num_particles must be at least 1, but is {num_particles}")
-    with evaluating(program):
+    shown = None if progress else True
+    with (
+        evaluating(program),
+        tqdm(total=len(x) * num_particles, unit="draw", unit_scale=True, disable=shown) as bar,
+    ):
         nesting = _vectorizes(program, x[:2])
-        return torch.cat(
-            [_log_mean_w(program, b, num_particles, max_rows, nesting) for b in x.split(batch_size)]
-        )
+        found: list[Tensor] = []
+        for batch in x.split(batch_size):
+            # Pyro's checks have seen one chunk by then, and cost some 4 % of the time.
+            with pyro.validation_enabled(False) if found else nullcontext():
+                found.append(_log_mean_w(program, batch, num_particles, max_rows, nesting, bar))
+        return torch.cat(found)
 
 
 def mean_and_error(values: Tensor) -> tuple[float, float]:
     """The mean of independent values and its standard error."""
     error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return values.mean().item(), error
+
+
+def _terms(program: Program, x: Tensor, **options: Any) -> Terms:
+    """The terms of each datum, in a column each."""
+    try:
+        t = collect(program.model, program.guide, (x,), {}, **options)
+    except ValueError as error:
+        names = _enumerated(program, x)
+        if not names:
+            raise
+        raise ValueError(
+            f"latents {names} are enumerated in the model and not drawn in the guide, so they have "
+            "no rate and no weight; judge the program by its loss, such as "
+            "TraceEnum_ELBO().loss(model, guide, x)"
+        ) from error
+    if t.log_px.shape[1] != len(x):
+        raise ValueError(
+            f"the data have no log-likelihood each, but {t.log_px.shape[1]} for {len(x)} rows; put "
+            'the data in pyro.plate("data", len(x)), by `with` and not by `for`'
+        )
+    return t
+
+
+def _enumerated(program: Program, x: Tensor) -> list[str]:
+    """The latents of the model that the guide leaves to enumeration."""
+    model, guide = (samples(poutine.trace(f).get_trace(x)) for f in (program.model, program.guide))
+    drawn = {site["name"] for site in guide}
+    latents = [site for site in model if not site["is_observed"] and site["name"] not in drawn]
+    return [site["name"] for site in latents if site["infer"].get("enumerate")]
 
 
 def _rate(t: Terms) -> Tensor:
@@ -111,11 +159,11 @@ def _vectorizes(program: Program, x: Tensor) -> int | None:
 
     Networks that take one batch dimension and no more are common: on two they fail, or worse.
     """
-    nesting = plate_nesting(program.model, program.guide, (x,), {})
     with torch.random.fork_rng():
         seed = torch.initial_seed()
         torch.manual_seed(seed)
         expected = _log_w(program, x, 2, None)
+        nesting = plate_nesting(program.model, program.guide, (x,), {})
         torch.manual_seed(seed)
         try:
             found = _log_w(program, x, 2, nesting)
@@ -132,7 +180,7 @@ def _log_w(program: Program, x: Tensor, num_particles: int, nesting: int | None)
         rows = x
     else:
         rows = x.repeat(num_particles, *[1] * (x.dim() - 1))
-    t = collect(program.model, program.guide, (rows,), {}, **options)
+    t = _terms(program, rows, **options)
     if t.global_latents:
         raise ValueError(
             f"latents {list(t.global_latents)} stand outside the data plate, so no datum has a "
@@ -142,12 +190,14 @@ def _log_w(program: Program, x: Tensor, num_particles: int, nesting: int | None)
 
 
 def _log_mean_w(
-    program: Program, x: Tensor, num_particles: int, max_rows: int, nesting: int | None
+    program: Program, x: Tensor, num_particles: int, max_rows: int, nesting: int | None, bar: Any
 ) -> Tensor:
-    total = x.new_full((len(x),), -math.inf)
+    total = torch.full((len(x),), -math.inf, device=x.device)
     done = 0
     while done < num_particles:
         chunk = min(max(max_rows // len(x), 1), num_particles - done)
-        total = torch.logaddexp(total, _log_w(program, x, chunk, nesting).logsumexp(0))
+        with pyro.validation_enabled(False) if done else nullcontext():
+            total = torch.logaddexp(total, _log_w(program, x, chunk, nesting).logsumexp(0))
         done += chunk
+        bar.update(chunk * len(x))
     return total - math.log(num_particles)

@@ -1,5 +1,6 @@
 """The loop over data: epochs or steps, validation, the best parameters, progress, interruption."""
 
+import inspect
 import math
 import signal
 import threading
@@ -8,22 +9,27 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
+import numpy as np
 import pyro
 import torch
+from pyro import poutine
 from pyro.infer import ELBO
 from pyro.optim import PyroOptim
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils import data as torch_data
 from tqdm.auto import tqdm
 
-from pyro_vae.datasets import Split
+from pyro_vae.datasets import Dataset, Split
 from pyro_vae.program import Program, device_of, evaluating, modules_of
 
 from .capture import Compile
 from .estimator import Estimator, collect
 from .evaluation import evaluate
+from .layout import data_plate, samples
 from .svi import SVI
 
 __all__ = ["Fit", "check_counts", "fit"]
@@ -116,6 +122,8 @@ def fit(
 
     Raises:
         FloatingPointError: If the loss is not finite; says at which step, and which site.
+        TypeError: If data, their batches or valid are of another kind than these.
+        ValueError: If there are no data, or they end and cannot be gone through again.
 
     Example:
         >>> vae = VAE((1, 8, 8), latent_dim=2)
@@ -124,7 +132,7 @@ def fit(
     """
     check_counts(epochs=epochs, steps=steps, batch_size=batch_size)
     optim = pyro.optim.Adam({"lr": 1e-3}) if optim is None else optim
-    data = Split(data) if isinstance(data, Tensor) else data
+    data, valid = _data(data), _valid(valid)
     total = steps or (epochs or 20) * _steps_in_an_epoch(data, batch_size)
     if compile is None:
         capturable = loss is None or isinstance(loss, Estimator)
@@ -137,29 +145,28 @@ def fit(
     if resume is not None:
         run.progress = Progress(**resume["progress"])
         run.svi.load_state_dict(resume["svi"])
-    valid = Split(valid) if isinstance(valid, Tensor) else valid
     _warn_of_late_schedules(run.svi.loss, total)
     modules = modules_of(program.model, program.guide)
     device = device_of(program)
     best: list[Tensor] = []
 
-    scale = _scale(program, next(_batches(data, batch_size, 0)), run.svi.loss)
+    counts = _Counts(program, run.svi.loss)
     rng = None if resume is None else resume["rng"]
     began = time.perf_counter() - run.progress.seconds
     bar = tqdm(total=total, initial=run.svi.steps, unit="step", disable=None if progress else True)
     with bar, _interrupts() as stop, pyro.validation_enabled(False):
         while run.svi.steps < total and not stop.is_set():
             batches = _batches(data, batch_size, run.progress.seed + run.progress.epoch)
-            for _ in range(run.progress.steps_in_epoch):  # done before the interruption
-                next(batches)
+            done = run.progress.steps_in_epoch  # before the interruption
+            next(islice(batches, done, done), None)
             if rng is not None:
                 _set_rng_state(rng)
                 rng = None
-            ended = _epoch(run, batches, device, total, stop, bar)
+            ended = _epoch(run, batches, counts, device, total, stop, bar)
             run.progress.seconds = time.perf_counter() - began
             if not ended:
                 break
-            is_best = _record(run, program, valid, total, scale)
+            is_best = _record(run, program, valid, total, counts)
             if is_best and valid is not None:
                 best = [tensor.clone() for tensor in _tensors(run.svi, modules)]
             bar.set_description(run.svi.mode)
@@ -185,6 +192,7 @@ def check_counts(*, epochs: int | None, steps: int | None, batch_size: int) -> N
 def _epoch(
     run: Fit,
     batches: Iterator[Sequence[Any]],
+    counts: "_Counts",
     device: torch.device,
     total: int,
     stop: threading.Event,
@@ -195,27 +203,48 @@ def _epoch(
     losses: list[Tensor] = []
     for batch in batches:
         args = [part.to(device) if isinstance(part, Tensor) else part for part in batch]
-        losses.append(run.svi.step(*args))
+        weight = counts.weight(args)
+        losses.append(weight * run.svi.step(*args))
         at.data_in_epoch += len(args[0])
         at.steps_in_epoch += 1
         bar.update()
         if run.svi.steps >= total or stop.is_set():
             break
+    if not at.steps_in_epoch:
+        raise ValueError(
+            "the data are empty"
+            if not run.svi.steps
+            else f"the data ended after {run.svi.steps} steps; give data that can be gone through "
+            "again, such as a list of batches or a DataLoader, or take fewer steps"
+        )
+    _check_finite(losses, run.svi.steps)
     at.loss_in_epoch += float(sum(losses))
     return not stop.is_set() or run.svi.steps >= total
 
 
-def _record(run: Fit, program: Program, valid: Split | None, total: int, scale: float) -> bool:
+def _check_finite(losses: list[Tensor], steps: int) -> None:
+    """Refuses what `SVI` does not see, since it looks at every 100th step on a GPU."""
+    if not losses or torch.stack(losses).isfinite().all():
+        return
+    finite = torch.stack(losses).isfinite().tolist()
+    step = steps - len(losses) + finite.index(False)
+    raise FloatingPointError(
+        f"the loss is {losses[finite.index(False)].item()} at step {step}, and the parameters may "
+        "be spoilt since; a lower learning rate or clip_norm helps"
+    )
+
+
+def _record(run: Fit, program: Program, valid: Split | None, total: int, counts: "_Counts") -> bool:
     """Closes an epoch with its record; says whether it is the best so far."""
     at = run.progress
     record = {
         "epoch": at.epoch + 1,
         "step": run.svi.steps,
-        "train_loss": at.loss_in_epoch / at.data_in_epoch / scale,
+        "train_loss": at.loss_in_epoch / at.data_in_epoch,
     }
     if valid is not None:
         x = next(iter(valid.batches(len(valid))))[0]
-        record |= _validate(run.svi.loss, program, x, total, scale)
+        record |= _validate(run.svi, program, x, total, counts)
     if isinstance(run.svi.loss, Estimator):
         record |= {name: value(run.svi.steps) for name, value in run.svi.loss.schedules().items()}
     at.records.append({**record, "seconds": at.seconds})
@@ -225,16 +254,28 @@ def _record(run: Fit, program: Program, valid: Split | None, total: int, scale: 
     return is_best
 
 
-def _validate(loss: Any, program: Program, x: Tensor, total: int, scale: float) -> dict[str, float]:
+def _validate(
+    svi: SVI, program: Program, x: Tensor, total: int, counts: "_Counts"
+) -> dict[str, float]:
     batch_size = 500
-    model, guide = program.model, program.guide
-    if isinstance(loss, Estimator):
-        loss = loss.at(total)
+    loss = svi.loss.at(total) if isinstance(svi.loss, Estimator) else svi.loss
     value = loss.loss if isinstance(loss, ELBO) else loss
-    with evaluating(program):
-        losses = [float(value(model, guide, batch)) for batch in x.split(batch_size)]
-    record = {"valid_loss": sum(losses) / len(x) / scale}
-    if isinstance(loss, Estimator):
+    batches = x.split(batch_size)
+    try:
+        with evaluating(program):
+            losses = [
+                counts.weight([batch]) * float(value(program.model, program.guide, batch))
+                for batch in batches
+            ]
+    except FloatingPointError as error:
+        raise FloatingPointError(f"on the validation data, at step {svi.steps}: {error}") from error
+    record = {"valid_loss": sum(losses) / len(x)}
+    if not math.isfinite(record["valid_loss"]):
+        raise FloatingPointError(
+            f"the loss of the validation data is {record['valid_loss']} at step {svi.steps}; look "
+            "at these data, or take a lower learning rate or clip_norm"
+        )
+    if isinstance(loss, Estimator) and all(counts.has_columns(batch) for batch in batches):
         terms = evaluate(program, x, batch_size=batch_size)
         record |= {"rate": terms.rate.mean().item(), "distortion": terms.distortion.mean().item()}
     return record
@@ -244,26 +285,121 @@ def _batches(data: Split | Iterable[Any], batch_size: int, seed: int) -> Iterato
     if isinstance(data, Split):
         order = torch.Generator().manual_seed(seed)
         return data.batches(batch_size, shuffle=True, generator=order)
-    return ((batch,) if isinstance(batch, Tensor) else batch for batch in data)
+    return map(_arguments, data)
+
+
+def _arguments(batch: Any) -> Sequence[Any]:
+    if isinstance(batch, Tensor):
+        return (batch,)
+    if not isinstance(batch, tuple | list) or not batch:
+        raise TypeError(
+            f"a batch is {_kind(batch)}, but must be a tensor (N, *x_shape) or a tuple of the "
+            "arguments of model and guide"
+        )
+    return batch
+
+
+def _data(data: Any) -> Any:
+    """The data as a `Split` or as batches; refuses what looks like either and is not."""
+    if isinstance(data, Tensor):
+        data = Split(data)
+    if isinstance(data, Dataset):
+        raise TypeError("data are a Dataset of three parts; give data.train, and valid=data.valid")
+    if isinstance(data, np.ndarray):
+        raise TypeError("data are a numpy array; give torch.as_tensor(data)")
+    single = torch_data.Dataset, torch_data.IterableDataset
+    if isinstance(data, single[0]) and not isinstance(data, single[1]):
+        raise TypeError(
+            f"data are {_kind(data)}, which gives single items; give batches of it, "
+            "DataLoader(data, batch_size=128, shuffle=True)"
+        )
+    if not isinstance(data, Split | Iterable):
+        raise TypeError(f"data are {_kind(data)}, but must be a tensor, a Split or batches")
+    return data
+
+
+def _valid(valid: Any) -> Split | None:
+    valid = Split(valid) if isinstance(valid, Tensor) else valid
+    if valid is not None and not isinstance(valid, Split):
+        raise TypeError(f"valid is {_kind(valid)}, but must be a tensor (N, *x_shape) or a Split")
+    if valid is not None and not len(valid):
+        raise ValueError("the validation data are empty; leave valid out")
+    return valid
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return "a numpy array (torch.as_tensor makes a tensor of it)"
+    return f"of type {type(value).__name__}"
 
 
 def _steps_in_an_epoch(data: Split | Iterable[Any], batch_size: int) -> int:
-    if isinstance(data, Split):
-        return math.ceil(len(data) / batch_size)
     if not isinstance(data, Sized):
         raise TypeError("data that do not know their length need steps, not epochs")
-    return len(data)
+    if not len(data):
+        raise ValueError("the data are empty")
+    return math.ceil(len(data) / batch_size) if isinstance(data, Split) else len(data)
 
 
-def _scale(program: Program, batch: Sequence[Any], loss: Any) -> float:
-    """Runs the program once with validation, and tells what its losses are scaled by.
+class _Counts:
+    """How many data the loss of a batch stands for: a data plate larger than it scales it up.
 
-    A data plate of a size beyond the batch scales a loss up to that size.
+    It runs the program, with Pyro's checks, once for each length of a batch.
     """
-    if not isinstance(loss, Estimator):
-        return 1.0
-    with torch.random.fork_rng(), evaluating(program):
-        return collect(program.model, program.guide, batch, {}).scale
+
+    def __init__(self, program: Program, loss: Any) -> None:
+        self.program, self.loss = program, loss
+        self.validate = pyro.settings.get("validate_poutine")  # which the training turns off
+        self._plates: dict[int, Any] = {}
+
+    def weight(self, batch: Sequence[Any]) -> float:
+        """What makes a loss the sum over as many data as the batch holds."""
+        size, plate = len(batch[0]), self._plate(batch)
+        full_size = (plate and plate.full_size) or size
+        return size / max(size, full_size)
+
+    def has_columns(self, x: Tensor) -> bool:
+        """Whether each datum has a bound of its own."""
+        plate = self._plate([x])
+        return plate is not None and plate.size == len(x)
+
+    def _plate(self, batch: Sequence[Any]) -> Any:
+        size = len(batch[0])
+        if size not in self._plates:
+            _check_arguments(self.program, batch)
+            with (
+                torch.random.fork_rng(),
+                evaluating(self.program),
+                pyro.validation_enabled(self.validate),
+            ):
+                self._plates[size] = self._run(batch)
+        return self._plates[size]
+
+    def _run(self, batch: Sequence[Any]) -> Any:
+        model, guide = self.program.model, self.program.guide
+        if isinstance(self.loss, Estimator):
+            return collect(model, guide, batch, {}).layout.data
+        # Other losses may sum latents out, which `collect` refuses.
+        drawn = poutine.trace(guide).get_trace(*batch)
+        return data_plate(samples(poutine.trace(poutine.replay(model, drawn)).get_trace(*batch)))
+
+
+def _check_arguments(program: Program, batch: Sequence[Any]) -> None:
+    for role in ("model", "guide"):
+        signature = inspect.signature(getattr(program, role))
+        try:
+            signature.bind(*batch)
+        except TypeError as error:
+            takes = sum(p.kind <= p.POSITIONAL_OR_KEYWORD for p in signature.parameters.values())
+            raise TypeError(
+                f"the batches have {_count(len(batch), 'part')}, but {role} takes "
+                f"{_count(takes, 'argument')}; give the data alone, such as "
+                "[x for x, y in loader], or let model and guide take all parts"
+            ) from error
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)
 
 
 def _set_rng_state(rng: Mapping[str, Tensor]) -> None:

@@ -3,6 +3,7 @@
 Each works on any program by running its model and guide under Pyro's effect handlers.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,9 +14,9 @@ from torch import Tensor
 
 from pyro_vae.program import Program, device_of, evaluating
 
-from .estimator import samples
+from .layout import data_plate, samples
 
-__all__ = ["decode", "encode", "reconstruct", "sample"]
+__all__ = ["decode", "discrete_latents", "encode", "reconstruct", "sample"]
 
 
 def sample(
@@ -47,24 +48,34 @@ def decode(
 
     Returns:
         (N, *x_shape), for latents of N rows.
+
+    Raises:
+        ValueError: If the model has no latent of a given name, or its data do not fit x_shape.
     """
     with evaluating(program):
         x = torch.zeros(num_samples, *x_shape, device=device_of(program))
         model = poutine.condition(poutine.uncondition(program.model), data=dict(latents))
-        trace = prune_subsample_sites(poutine.trace(model).get_trace(x))
-        data = [site for site in samples(trace) if site["infer"].get("was_observed")]
-        return _value(data[0], mean)
+        sites = samples(prune_subsample_sites(poutine.trace(model).get_trace(x)))
+        data = [site for site in sites if site["infer"].get("was_observed")]
+        _check_names(latents, [site["name"] for site in sites if site not in data])
+        return _data(data, num_samples, x_shape, mean=mean)
 
 
 def encode(program: Program, x: Tensor, *, mean: bool = True) -> dict[str, Tensor]:
-    """The latents of data: the means of their posteriors, or a draw where there is no mean.
+    """The latents of data: the means of their posteriors, or a draw where none is a value of them.
 
     Returns:
         One tensor (N, ...) for each latent site, by name.
     """
-    with evaluating(program):
-        trace = prune_subsample_sites(poutine.trace(program.guide).get_trace(x))
-        return {site["name"]: _value(site, mean) for site in samples(trace)}
+    return {
+        site["name"]: site["value"] if _is_of_levels(site["fn"]) else _value(site, mean)
+        for site in _latents(program, x)
+    }
+
+
+def discrete_latents(program: Program, x: Tensor) -> list[str]:
+    """The names of the latents that take separate values, so that nothing lies between two."""
+    return [site["name"] for site in _latents(program, x[:2]) if _support(site["fn"]).is_discrete]
 
 
 def reconstruct(program: Program, x: Tensor) -> Tensor:
@@ -74,13 +85,69 @@ def reconstruct(program: Program, x: Tensor) -> Tensor:
         model = poutine.replay(program.model, trace=guide_trace)
         trace = prune_subsample_sites(poutine.trace(model).get_trace(x))
         data = [site for site in samples(trace) if site["is_observed"]]
-        return _value(data[0], mean=True).expand_as(x)
+        return _data(data, len(x), x.shape[1:], mean=True)
+
+
+def _latents(program: Program, x: Tensor) -> list[dict[str, Any]]:
+    with evaluating(program):
+        return samples(prune_subsample_sites(poutine.trace(program.guide).get_trace(x)))
+
+
+def _check_names(latents: Mapping[str, Tensor], names: Sequence[str]) -> None:
+    unknown = [name for name in latents if name not in names]
+    if unknown:
+        raise ValueError(f"the model has no latents {unknown}; its latents are {list(names)}")
+
+
+def _data(
+    sites: Sequence[dict[str, Any]], num_data: int, x_shape: Sequence[int], *, mean: bool
+) -> Tensor:
+    """What the first data site says, as (N, *x_shape), however the program lays it out."""
+    if not sites:
+        raise ValueError("the model observes nothing; give its data site obs=x")
+    site = sites[0]
+    value, x_shape = _value(site, mean), tuple(x_shape)
+    if any(not frame.vectorized for frame in site["cond_indep_stack"]):
+        raise ValueError(
+            f"data site {site['name']!r} stands in a sequential plate and holds one datum; put "
+            'the data in `with pyro.plate("data", len(x)):`'
+        )
+    frame = data_plate([{**site, "is_observed": True}])
+    if frame is not None and frame.dim is not None:
+        value = value.movedim(frame.dim - site["fn"].event_dim, 0)
+    if value.numel() == math.prod(x_shape):
+        return value.reshape(1, *x_shape).expand(num_data, *x_shape)
+    if value.numel() != num_data * math.prod(x_shape):
+        raise ValueError(
+            f"data site {site['name']!r} of the model has values of shape {tuple(value.shape)}, "
+            f"but {num_data} data of shape {x_shape} were asked for; make the model observe as "
+            "many numbers for each datum as it has"
+        )
+    return value.reshape(num_data, *x_shape)
 
 
 def _value(site: Mapping[str, Any], mean: bool) -> Tensor:
-    if mean:
-        try:
-            return site["fn"].mean
-        except NotImplementedError:
-            pass
-    return site["value"]
+    """The mean of a site, or a draw where it has none: NaN says so for Categorical."""
+    try:
+        found = site["fn"].mean if mean else None
+    except NotImplementedError:
+        found = None
+    if found is not None and found.isfinite().all():
+        return found
+    return site["fn"].sample() if site["is_observed"] else site["value"]
+
+
+def _is_of_levels(fn: Any) -> bool:
+    """Whether values are counts, indices or one-hot: a decoder cannot take the mean of such."""
+    return _support(fn).is_discrete and _support(fn) is not torch.distributions.constraints.boolean
+
+
+def _support(fn: Any) -> Any:
+    """The set that each number of a draw lies in; the reals where none is declared."""
+    try:
+        support = fn.support
+    except NotImplementedError:
+        return torch.distributions.constraints.real
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    return support if support is not None else torch.distributions.constraints.real

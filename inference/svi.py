@@ -32,6 +32,9 @@ __all__ = ["SVI"]
 class SVI:
     """Trains a model and its guide with an estimator's gradients, as `pyro.infer.SVI` does.
 
+    The state is in `svi.state_dict()`. A Pyro optimizer's own `save` and `get_state` stay empty,
+    as it lends its constructor and arguments to the one torch optimizer `svi.optimizer`.
+
     Args:
         model: The model.
         guide: Its guide, which takes the same arguments.
@@ -67,6 +70,8 @@ class SVI:
                 f"SVI needs an optimizer of pyro.optim or torch.optim, but got {optim!r}; "
                 'for example pyro.optim.Adam({"lr": 1e-3})'
             )
+        if isinstance(loss, type):
+            raise TypeError(f"the loss is the class {loss.__name__}; write {loss.__name__}()")
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm must be positive, but is {clip_norm}")
         self.model, self.guide, self.optim = model, guide, optim
@@ -94,7 +99,8 @@ class SVI:
 
         Raises:
             FloatingPointError: If the loss is not finite; the parameters are as they were then.
-                On a GPU, where looking costs time, every 100th step looks.
+                On a GPU, where looking costs time, every 100th step looks, and the parameters may
+                be spoilt by the steps before.
         """
         if not torch.is_grad_enabled():
             raise RuntimeError("svi.step trains, so it needs gradients; call svi.evaluate_loss")
@@ -103,7 +109,7 @@ class SVI:
         new_call = call not in self._calls
         self._calls.add(call)
         if self._graphs is not None and not new_call:
-            loss = self._graph_step(args, kwargs)
+            loss = self._graph_step(self._graphs, args, kwargs)
             if loss is not None:
                 return loss
         with (
@@ -123,6 +129,7 @@ class SVI:
                 self._zero_grad()
                 model = _with_a_param_site(self.model)
                 loss = torch.as_tensor(self.loss.loss_and_grads(model, self.guide, *args, **kwargs))
+                self._check_finite(loss, args, kwargs)
         self._update()
         return loss.detach()
 
@@ -151,13 +158,12 @@ class SVI:
         if self.optimizer is not None:
             set_state(self.optimizer, self.parameters, self._saved)
 
-    def _graph_step(self, args: Any, kwargs: Any) -> Tensor | None:
-        assert self._graphs is not None
+    def _graph_step(self, graphs: Graphs, args: Any, kwargs: Any) -> Tensor | None:
         self._zero_grad()
         schedules = self.loss.schedules() if isinstance(self.loss, Estimator) else {}
         weights = {name: schedule(self.steps) for name, schedule in schedules.items()}
         parameters = list(self.parameters.values())
-        loss = self._graphs.step(parameters, args, kwargs, weights)
+        loss = graphs.step(parameters, args, kwargs, weights)
         if loss is not None:
             self._check_finite(loss, args, kwargs)
             self._update()
@@ -210,9 +216,11 @@ class SVI:
     def _check_finite(self, loss: Tensor, args: Any, kwargs: Any) -> None:
         if loss.device.type != "cpu" and self.steps % 100:
             return
-        if not loss.isfinite():
+        if not loss.isfinite().all():
             why = explain_nonfinite(self.model, self.guide, self.parameters, args, kwargs)
-            raise FloatingPointError(f"the loss is {loss.item()} at step {self.steps}: {why}")
+            if loss.device.type != "cpu" and self.steps:
+                why += "; the parameters may be spoilt, as only every 100th step looks on a GPU"
+            raise FloatingPointError(f"the loss is {loss.tolist()} at step {self.steps}: {why}")
 
     def _check_trainable(self, loss: Tensor) -> None:
         if not loss.requires_grad:

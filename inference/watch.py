@@ -85,9 +85,10 @@ class Watch:
 
 def _is_set(cell: Any) -> bool:
     try:
-        return cell.cell_contents is not None or True
+        cell.cell_contents  # noqa: B018 (an empty cell says so by raising)
     except ValueError:
         return False
+    return True
 
 
 def _frozen(value: Any, depth: int = _DEPTH) -> Any:

@@ -24,6 +24,7 @@ __all__ = [
     "curves",
     "gradient_variance",
     "grid",
+    "histogram",
     "interpolation",
     "manifold",
     "pairs",
@@ -36,6 +37,7 @@ Lines: TypeAlias = Mapping[str, Sequence[tuple[float, float]]]
 
 _COLORS = matplotlib.color_sequences["petroff10"]  # told apart by the colour-blind too
 _MARKERS = "os^Dv<>PX*"
+_MOST_PAIRS = 50  # five rows of ten, whose labels still stand apart
 _WIDTH = 5.0  # inches: the labels can still be read at half a page's width
 
 
@@ -62,7 +64,7 @@ def grid(x: Tensor, *, columns: int | None = None, title: str | None = None) -> 
 
 
 def pairs(x: Tensor, x_hat: Tensor, *, title: str | None = None) -> Figure:
-    """Shows each datum above its reconstruction, ten in a row.
+    """Shows each datum above its reconstruction, ten in a row; of more than 50 the first 50.
 
     Args:
         x: The data, (N, *x_shape).
@@ -78,6 +80,7 @@ def pairs(x: Tensor, x_hat: Tensor, *, title: str | None = None) -> Figure:
             f"x is {tuple(x.shape)}, but x_hat is {tuple(x_hat.shape)}; give one reconstruction of "
             "each datum"
         )
+    x, x_hat = x[:_MOST_PAIRS], x_hat[:_MOST_PAIRS]
     both = _pictures(torch.cat([x, x_hat.to(x)]))  # one scale of greys for both
     halves = [_rows(half, min(len(x), 10)) for half in (both[: len(x)], both[len(x) :])]
     tiles = np.stack(halves, 1).reshape(-1, *halves[0].shape[1:])
@@ -118,12 +121,19 @@ def curves(metrics: Sequence[Mapping[str, float]], *, title: str | None = None) 
     return figure
 
 
-def scatter(z: Tensor, y: Tensor | None = None, *, title: str | None = None) -> Figure:
+def scatter(
+    z: Tensor,
+    y: Tensor | None = None,
+    *,
+    labels: tuple[str, str] = ("$z_1$", "$z_2$"),
+    title: str | None = None,
+) -> Figure:
     """Draws latents as points in the plane of their first two coordinates.
 
     Args:
         z: Latents (N, 2 or more).
         y: (N,) numbers to colour them by: up to ten classes get a legend, others a colour bar.
+        labels: What the two coordinates are.
         title: What stands above.
 
     Raises:
@@ -135,7 +145,7 @@ def scatter(z: Tensor, y: Tensor | None = None, *, title: str | None = None) -> 
             "(N, 2 or more) and (N,) or None"
         )
     figure = Figure(figsize=(_WIDTH, 4.2), layout="constrained")
-    ax = figure.add_subplot(xlabel="$z_1$", ylabel="$z_2$")
+    ax = figure.add_subplot(xlabel=labels[0], ylabel=labels[1])
     ax.set_aspect("equal", adjustable="datalim")
     style: dict[str, Any] = {"s": max(4, min(25, 8000 / max(1, len(z)))), "linewidths": 0}
     points = _numpy(z[:, :2]).T
@@ -143,6 +153,42 @@ def scatter(z: Tensor, y: Tensor | None = None, *, title: str | None = None) -> 
         ax.scatter(*points, color=_COLORS[0], alpha=0.7, **style)
     else:
         _scatter_by(ax, points, y.cpu(), style)
+    if title is not None:
+        ax.set_title(title)
+    return figure
+
+
+def histogram(
+    z: Tensor, y: Tensor | None = None, *, label: str = "$z$", title: str | None = None
+) -> Figure:
+    """Draws how often the values of a latent of one number occur, the classes upon each other.
+
+    Args:
+        z: Latents (N,); whole numbers get a bar each.
+        y: (N,) labels; up to ten classes get a colour each, others are not told apart.
+        label: What the number is.
+        title: What stands above.
+
+    Raises:
+        ValueError: If z is not one finite number a datum, or y does not fit it.
+    """
+    if z.dim() != 1 or not len(z) or not z.isfinite().all() or (y is not None and len(y) != len(z)):
+        raise ValueError(
+            f"z is {tuple(z.shape)} and y {None if y is None else tuple(y.shape)}; expected finite "
+            "(N,) and (N,) or None"
+        )
+    classes = [] if y is None else y.unique().tolist()
+    if y is None or y.is_floating_point() or not 1 < len(classes) <= len(_COLORS):
+        parts = [_numpy(z)]
+    else:
+        parts = [_numpy(z[(y == c).to(z.device)]) for c in classes]
+    figure = Figure(figsize=(_WIDTH, 3.5), layout="constrained")
+    ax = figure.add_subplot(xlabel=label, ylabel="data")
+    ax.hist(parts, _bins(_numpy(z)), stacked=True, color=_COLORS[: len(parts)])
+    if len(parts) > 1:
+        handles = [Rectangle((0, 0), 1, 1, color=color) for color in _COLORS[: len(parts)]]
+        places: Any = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "frameon": False}
+        ax.legend(handles, map(str, classes), **places)
     if title is not None:
         ax.set_title(title)
     return figure
@@ -335,13 +381,21 @@ def _draw_slopes(
         ax.annotate(name, (1, end), xytext=(3, 0), annotation_clip=False, **where, **text)
 
 
+def _bins(values: Array) -> Any:
+    """The edges around whole numbers, if these are few; else a number of bins."""
+    low, high = values.min(), values.max()
+    if (values == values.round()).all() and high - low < 100:
+        return np.arange(low, high + 2) - 0.5
+    return 40
+
+
 def _heat_map(x: Tensor, title: str | None) -> Figure:
     figure = Figure(figsize=(_WIDTH, 3.5), layout="constrained")
     ax = figure.add_subplot(xlabel="dimension", ylabel="item")
     shown = ax.imshow(_numpy(x.flatten(1)), aspect="auto", cmap="viridis", interpolation="nearest")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.colorbar(shown)
+    figure.colorbar(shown, label="value")
     if title is not None:
         ax.set_title(title)
     return figure

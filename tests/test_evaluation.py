@@ -137,3 +137,57 @@ def test_the_mean_has_the_usual_standard_error():
 def test_no_particle_is_refused():
     with pytest.raises(ValueError, match="at least 1"):
         log_likelihood(Conjugate(), X, 0)
+
+
+def no_plate(x):
+    pyro.sample("x", dist.Normal(torch.zeros(x.shape), 1.0).to_event(2), obs=x)
+
+
+def sequential_plate(x):
+    for i in pyro.plate("data", len(x)):
+        pyro.sample(f"x_{i}", dist.Normal(torch.zeros(1), 1.0).to_event(1), obs=x[i])
+
+
+@pytest.mark.parametrize("model", [no_plate, sequential_plate])
+@pytest.mark.parametrize("judge", [evaluate, log_likelihood])
+def test_data_without_a_column_each_are_refused(model, judge):
+    program = SimpleNamespace(model=model, guide=lambda x: None)
+    with pytest.raises(ValueError, match=r"but 1 for \d+ rows; put.*len\(x\)\)"):
+        judge(program, X)
+
+
+def test_a_latent_that_is_summed_out_is_named():
+    @pyro.infer.config_enumerate
+    def model(x):
+        with pyro.plate("data", len(x)):
+            c = pyro.sample("c", dist.Bernoulli(torch.tensor(0.5)))
+            pyro.sample("x", dist.Normal(c[..., None], 1.0).to_event(1), obs=x)
+
+    program = SimpleNamespace(model=model, guide=lambda x: None)
+    for judge in (evaluate, log_likelihood):
+        with pytest.raises(ValueError, match=r"latents \['c'\] are enumerated.*TraceEnum_ELBO"):
+            judge(program, X)
+
+
+def test_the_first_chunk_is_validated_and_the_others_are_not():
+    seen = []
+
+    class Watching(Conjugate):
+        def model(self, x):
+            seen.append(pyro.settings.get("validate_poutine"))
+            super().model(x)
+
+    with pyro.validation_enabled(True):
+        log_likelihood(Watching(), X, 8, batch_size=4, max_rows=16, progress=True)
+    assert seen[-4:] == [True, False, False, False]
+
+
+def test_whole_numbers_are_data_too():
+    counts = SimpleNamespace(
+        model=lambda x: pyro.plate("data", len(x))(
+            lambda: pyro.sample("x", dist.Poisson(torch.ones(1)).to_event(1), obs=x)
+        )(),
+        guide=lambda x: None,
+    )
+    found = log_likelihood(counts, torch.tensor([[0], [1]]), 3)
+    torch.testing.assert_close(found, torch.tensor([-1.0, -1.0]))

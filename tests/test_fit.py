@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from pyro_vae.datasets import Split
+from pyro_vae.datasets import Split, digits
 from pyro_vae.inference import Trace_ELBO, TraceMeanField_ELBO, cosine, evaluate, fit, linear
 from pyro_vae.models import VAE
 
@@ -132,7 +132,7 @@ def interrupted_in_the_middle(program, x, **options):
 
         def guide(self, x):
             calls.append(x)
-            if len(calls) == 6:
+            if len(calls) == 7:  # two of them look at the plates
                 os.kill(os.getpid(), signal.SIGINT)
             return guide(x)
 
@@ -198,3 +198,100 @@ def test_what_makes_no_sense_is_refused(program):
 def test_learning_rate_schedules_and_clipping_pass_through(program):
     run = fit(program, X, steps=3, lr_schedule=cosine(1, 0, 2), clip_norm=1.0)
     assert run.svi.optimizer.param_groups[0]["lr"] == 0.0
+
+
+class Located(nn.Module):
+    """x ~ N(0, 1), in a plate that a function makes; the loss depends on one parameter."""
+
+    def __init__(self, plate):
+        super().__init__()
+        self.plate, self.zero = plate, nn.Parameter(torch.zeros(()))
+
+    def model(self, x):
+        with self.plate(x) as index:
+            pyro.sample("x", dist.Normal(self.zero, 1.0), obs=x[index])
+
+    def guide(self, x):
+        pass
+
+
+def whole(x):
+    return pyro.plate("data", 500, subsample=torch.arange(len(x)))
+
+
+def tenth(x):
+    return pyro.plate("data", len(x), subsample_size=len(x) // 5)
+
+
+@pytest.mark.parametrize("plate", [whole, tenth])
+@pytest.mark.parametrize("loss", [Trace_ELBO(), pyro.infer.TraceGraph_ELBO()])
+def test_records_are_per_datum_whatever_the_plate_is_scaled_by(plate, loss):
+    x = torch.full((50,), 2.0)
+    exact = -dist.Normal(0.0, 1.0).log_prob(x[0]).item()
+    optim = pyro.optim.SGD({"lr": 0.0})
+    options = {"loss": loss, "optim": optim, "epochs": 1, "batch_size": 20}  # the last has 10
+    (record,) = fit(Located(plate), x, valid=x[:15], **options).records
+    assert record["train_loss"] == pytest.approx(exact, rel=1e-5)
+    assert record["valid_loss"] == pytest.approx(exact, rel=1e-5)
+    assert ("rate" in record) == (plate is whole and isinstance(loss, Trace_ELBO))
+
+
+def test_a_loss_of_pyros_that_becomes_nan_says_so():
+    def plate(x):
+        return pyro.plate("data", len(x))
+
+    seen = []
+    x = torch.zeros(30)
+    x[25:] = torch.nan
+    with (
+        pyro.validation_enabled(False),
+        pytest.warns(UserWarning, match="NaN"),
+        pytest.raises(FloatingPointError, match="nan at step"),
+    ):
+        options = {"loss": pyro.infer.TraceGraph_ELBO(), "batch_size": 10, "epochs": 2}
+        fit(Located(plate), x, on_epoch=lambda run, best: seen.append(run), **options)
+    assert not seen
+
+
+@pytest.mark.parametrize("loss", [Trace_ELBO(), pyro.infer.Trace_ELBO().differentiable_loss])
+def test_validation_data_whose_loss_is_not_finite_stop_the_training(loss):
+    seen = []
+    program = Located(lambda x: pyro.plate("data", len(x)))
+    valid = torch.tensor([0.0, torch.inf])
+    with (
+        pyro.validation_enabled(False),
+        pytest.raises(FloatingPointError, match="validation data.* at step 2"),
+    ):
+        options = {"loss": loss, "batch_size": 10, "epochs": 2}
+        keep = {"on_epoch": lambda run, best: seen.append(run)}
+        fit(program, torch.zeros(20), valid=valid, **options, **keep)
+    assert not seen
+
+
+def test_an_iterator_gives_all_its_batches_and_its_end_is_named(program):
+    seen = []
+    batches = (seen.append(i) or X[:16] for i in range(3))
+    assert fit(program, batches, steps=3).svi.steps == 3 and seen == [0, 1, 2]
+    with pytest.raises(ValueError, match="ended after 3 steps; give data that can be gone"):
+        fit(program, iter([X] * 3), steps=5)
+
+
+def test_data_of_another_kind_are_refused_with_what_to_do(program):
+    for data, sentence in [
+        (X.numpy(), r"torch.as_tensor\(data\)"),
+        ([X.numpy()], "torch.as_tensor makes"),
+        ([{"x": X}], "of type dict"),
+        (digits(), "give data.train"),
+        (TensorDataset(X), "DataLoader"),
+        (3, "of type int"),
+        ([(X, X)], "the batches have 2 parts, but model takes 1 argument; give the data alone"),
+    ]:
+        with pytest.raises(TypeError, match=sentence):
+            fit(program, data, steps=1)
+    for data, length in ((X[:0], "epochs"), ([], "epochs"), ([], "steps")):
+        with pytest.raises(ValueError, match="the data are empty"):
+            fit(program, data, **{length: 1})
+    with pytest.raises(TypeError, match="valid is of type DataLoader, but must be a tensor"):
+        fit(program, X, valid=DataLoader(TensorDataset(X)), epochs=1)
+    with pytest.raises(ValueError, match="leave valid out"):
+        fit(program, X, valid=X[:0], epochs=1)

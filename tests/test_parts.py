@@ -14,7 +14,7 @@ from pyro_vae import likelihoods, models, networks, posteriors, priors
 from pyro_vae.inference import SVI, Trace_ELBO
 from pyro_vae.inference.estimator import collect
 from pyro_vae.inference.predictive import decode, encode, reconstruct, sample
-from pyro_vae.preflight import check
+from pyro_vae.inference.preflight import check
 
 X_SHAPE = (1, 4, 4)
 LATENT_DIM = 3

@@ -22,6 +22,8 @@ FIGURES = {
     "curves": lambda: plots.curves(RECORDS, title="VAE"),
     "scatter": lambda: plots.scatter(torch.eye(10), torch.arange(10), title="latents"),
     "scatter without labels": lambda: plots.scatter(torch.eye(10)),
+    "histogram": lambda: plots.histogram(torch.linspace(-1, 1, 50), torch.arange(50) % 10),
+    "histogram without labels": lambda: plots.histogram(torch.zeros(3), title="latents"),
     "manifold": lambda: plots.manifold(X[:9], extent=(-2, 2), title="p(x | z)"),
     "interpolation": lambda: plots.interpolation(X[:12].unflatten(0, (3, 4)), title="ways"),
     "interpolation of a table": lambda: plots.interpolation(torch.eye(8).view(2, 4, 8)),
@@ -145,6 +147,7 @@ BAD = {
     "no loss": (lambda: plots.curves([{"epoch": 1, "seconds": 2}]), r"\['epoch', 'seconds'\]"),
     "one latent": (lambda: plots.scatter(torch.zeros(5, 1)), r"z is \(5, 1\)"),
     "few labels": (lambda: plots.scatter(torch.eye(5), torch.zeros(4)), r"and y \(4,\)"),
+    "no number": (lambda: plots.histogram(torch.full((2,), torch.nan)), "expected finite"),
     "no square": (lambda: plots.manifold(X[:8], extent=(-1, 1)), "got 8"),
     "no extent": (lambda: plots.manifold(X[:4], extent=(1, 1)), r"got 4 and \(1, 1\)"),
     "one step": (lambda: plots.interpolation(X[:3, None]), "2 steps or more"),
@@ -155,3 +158,24 @@ BAD = {
 def test_what_cannot_be_shown_is_refused(draw, sentence):
     with pytest.raises(ValueError, match=sentence):
         draw()
+
+
+def test_pairs_stay_few_enough_to_be_read():
+    ax = plots.pairs(X[:200], X[:200]).axes[0]
+    assert _ticks(ax.yaxis) == ["data", "reconstruction"] * 5
+
+
+def test_a_heat_map_says_what_its_colours_are():
+    assert FIGURES["grid of a table"]().axes[1].get_ylabel() == "value"
+
+
+def test_a_scatter_says_what_its_coordinates_are():
+    ax = plots.scatter(torch.eye(4), labels=("first", "second")).axes[0]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("first", "second")
+
+
+def test_a_histogram_counts_whole_numbers_by_themselves_and_stacks_classes():
+    ax = plots.histogram(torch.tensor([0, 0, 1, 3]), torch.tensor([0, 1, 1, 1])).axes[0]
+    lower, upper = ([bar.get_height() for bar in bars] for bars in ax.containers)
+    assert lower == [1, 0, 0, 0] and upper == [1, 1, 0, 1]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["0", "1"]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pyro_vae import check
-from pyro_vae.inference import TraceMeanField_ELBO, linear
+from pyro_vae.inference import Trace_ELBO, TraceMeanField_ELBO, linear
 from pyro_vae.models import VAE
 
 X = (torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)) < 0.3).float()
@@ -150,3 +150,84 @@ def test_a_frozen_parameter_needs_no_gradient(parts):
         parameter.requires_grad_(False)
     found = check(SimpleNamespace(model=parts.model, guide=parts.guide), ROWS)
     assert set(found.parameters) == {"decoder.weight", "decoder.bias"}
+
+
+def test_data_that_to_event_takes_out_of_their_plate_are_refused(parts):
+    with pytest.raises(ValueError, match=r"'x' stands in plate data \(16\).*use .to_event\(1\)"):
+        check(program(parts, {"model": {"to_event": 2}}), ROWS)
+
+
+def test_data_without_to_event_are_told_of_it(parts):
+    with pytest.raises(ValueError, match=r"plate.*declare the dim.*\.to_event\(n\)"):
+        check(program(parts, {"model": {"to_event": 0}}), ROWS)
+
+
+def test_estimators_of_ours_need_a_plate_for_the_data(parts):
+    def no_plate(x):
+        z = pyro.sample("z", dist.Normal(torch.zeros(len(x), 2), 1.0).to_event(2))
+        pyro.sample("x", dist.Bernoulli(logits=parts.decoder(z)).to_event(2), obs=x)
+
+    def guide(x):
+        loc, scale = parts.encoder(x).chunk(2, -1)
+        pyro.sample("z", dist.Normal(loc, scale.exp()).to_event(2))
+
+    joint = SimpleNamespace(model=no_plate, guide=guide)
+    with pytest.raises(ValueError, match=r"16 data stand in no plate.*put the data in pyro.plate"):
+        check(joint, ROWS, Trace_ELBO())
+    check(joint, ROWS[:1], Trace_ELBO())
+    check(joint, ROWS, pyro.infer.Trace_ELBO())
+
+
+@pytest.mark.parametrize("options", [{}, {"subsample_size": 4}], ids=["whole", "subsample"])
+def test_global_latents_and_subsampled_plates_pass_and_are_counted_right(options):
+    loc = nn.Parameter(torch.zeros(()))
+
+    def model(x):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x), **options) as i:
+            pyro.sample("x", dist.Normal(0 * mu, 1.0).expand([64]).to_event(1), obs=x[i])
+
+    def guide(x):
+        pyro.sample("mu", dist.Normal(loc, 1.0))
+
+    report = check(SimpleNamespace(model=model, guide=guide), torch.zeros(16, 64), Trace_ELBO())
+    assert report.loss == pytest.approx(64 * 0.918939, rel=1e-3)
+
+
+def test_the_loss_of_a_plate_beyond_the_batch_is_per_datum():
+    logits = nn.Parameter(torch.zeros(64))
+
+    def model(x):
+        with pyro.plate("data", 4000, subsample=torch.arange(len(x))):
+            pyro.sample("x", dist.Bernoulli(logits=logits).to_event(1), obs=x)
+
+    report = check(SimpleNamespace(model=model, guide=lambda x: None), ROWS, Trace_ELBO())
+    assert report.loss == pytest.approx(64 * 0.693147, rel=1e-4)
+
+
+def test_a_class_for_a_loss_is_refused(parts):
+    with pytest.raises(TypeError, match=r"write Trace_ELBO\(\)"):
+        check(program(parts, {}), ROWS, Trace_ELBO)
+
+
+def test_it_needs_no_gradients_turned_on(parts):
+    with torch.no_grad():
+        assert len(check(program(parts, {}), ROWS).parameters) == 4
+
+
+def test_a_schedule_that_fails_is_one_sentence(parts):
+    def beta(step):
+        raise KeyError("beta")
+
+    with pytest.raises(ValueError, match=r"Trace_ELBO does not fit this program: KeyError"):
+        check(program(parts, {}), ROWS, Trace_ELBO(beta=beta))
+
+
+def test_parameters_of_pyro_param_go_by_their_names(parts):
+    def model(x):
+        scale = pyro.param("scale", torch.tensor(1.0), constraint=dist.constraints.positive)
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(torch.zeros(64), scale).to_event(1), obs=x)
+
+    found = check(SimpleNamespace(model=model, guide=lambda x: None), ROWS)
+    assert set(found.parameters) == {"scale"}

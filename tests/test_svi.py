@@ -310,3 +310,36 @@ def test_what_cannot_train_is_refused():
 
     with pytest.raises(ValueError, match="depends on no parameter"):
         SVI(model, no_guide, adam()).step(Y)
+
+
+@pytest.mark.filterwarnings("ignore:Encountered NaN")
+@pytest.mark.parametrize(
+    "loss",
+    [
+        pyro.infer.TraceGraph_ELBO(),
+        pyro.infer.ReweightedWakeSleep(num_particles=2, vectorize_particles=False),
+    ],
+    ids=lambda loss: type(loss).__name__,
+)
+def test_a_loss_of_pyros_that_is_not_finite_changes_nothing_either(loss):
+    program = linear_program(declare=True)
+    svi = SVI(program.model, program.guide, adam(), loss)
+    svi.step(Y)
+    before = copy.deepcopy(program.encoder.state_dict())
+    with (
+        pyro.validation_enabled(False),
+        pytest.raises(FloatingPointError, match="at step 1: site 'x' of the model has a datum"),
+    ):
+        svi.step(Y.clone().index_fill_(0, torch.tensor([3]), torch.nan))
+    assert all(torch.equal(v, before[name]) for name, v in program.encoder.state_dict().items())
+
+
+def test_a_class_for_a_loss_is_refused():
+    with pytest.raises(TypeError, match=r"write Trace_ELBO\(\)"):
+        SVI(normal_model, no_guide, adam(), Trace_ELBO)
+
+
+@pytest.mark.parametrize("num_particles", [2.5, "3", None])
+def test_a_number_of_particles_is_an_integer(num_particles):
+    with pytest.raises(ValueError, match="num_particles of Trace_ELBO must be an integer, but is"):
+        Trace_ELBO(num_particles)

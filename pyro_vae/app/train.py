@@ -18,7 +18,7 @@ from pyro_vae.datasets import Dataset, Split
 from pyro_vae.inference import SVI, Fit, evaluate, fit, log_likelihood, mean_and_error
 from pyro_vae.inference.fit import check_counts
 from pyro_vae.inference.optimizer import add_parameters, clip_each
-from pyro_vae.preflight import Report, check
+from pyro_vae.inference.preflight import Report, check
 from pyro_vae.program import ProgramModule, device_of, evaluating
 
 from . import figures
@@ -177,7 +177,7 @@ def evaluation(
     values = {"bound": terms.bound, "rate": terms.rate, "distortion": terms.distortion}
     result: dict[str, Any] = {"num_data": len(x)}
     if num_particles is not None:
-        values["log_likelihood"] = log_likelihood(program, x, num_particles)
+        values["log_likelihood"] = log_likelihood(program, x, num_particles, progress=True)
         result["num_particles"] = num_particles
     for name, value in values.items():
         result[name], error = mean_and_error(value)

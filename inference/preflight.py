@@ -13,7 +13,10 @@ from pyro.poutine.util import prune_subsample_sites
 from pyro.util import check_site_shape
 from torch import Tensor
 
-from .program import Program, evaluation_mode, leaves, local_params, named_parameters
+from pyro_vae.program import Program, evaluation_mode, leaves, local_params, named_parameters
+
+from .estimator import Estimator
+from .layout import data_plate
 
 __all__ = ["Report", "Site", "check"]
 
@@ -92,7 +95,7 @@ def check(program: Program, x: Tensor, loss: ELBO | None = None) -> Report:
         loss: The estimator to train with, by default Pyro's Trace_ELBO.
 
     Raises:
-        TypeError: If the program lacks a model or a guide.
+        TypeError: If the program lacks a model or a guide, or the loss is a class.
         ValueError: In one sentence that says what to do, if it cannot run, if the guide misses or
             adds a latent, if shapes disagree, if data lie outside their likelihood's support, if a
             parameter gets no gradient, or if the estimator does not fit.
@@ -103,6 +106,8 @@ def check(program: Program, x: Tensor, loss: ELBO | None = None) -> Report:
                 f"a program needs functions model(x) and guide(x), but {program!r:.80} has no "
                 f"{role}"
             )
+    if isinstance(loss, type):
+        raise TypeError(f"the loss is the class {loss.__name__}; write {loss.__name__}()")
     if not x.isfinite().all():
         raise ValueError(f"the data hold {int((~x.isfinite()).sum())} NaN or infinite values")
     model, guide = program.model, program.guide
@@ -118,6 +123,9 @@ def check(program: Program, x: Tensor, loss: ELBO | None = None) -> Report:
         for role, trace in (("guide", guide_trace), ("model", model_trace)):
             for site in _samples(trace):
                 _check_site(role, site)
+        plate = data_plate(_samples(model_trace))
+        if isinstance(loss, Estimator):
+            _check_plate(plate, len(x))
         value, reached = _run_loss(loss or pyro.infer.Trace_ELBO(), model, guide, x)
     parameters = named_parameters(model, guide)
     for name, parameter in parameters.items():
@@ -129,18 +137,40 @@ def check(program: Program, x: Tensor, loss: ELBO | None = None) -> Report:
     if not reached:
         raise ValueError("the program has no parameter to train")
     sites = [_site(s, guide_trace.nodes.get(s["name"])) for s in _samples(model_trace)]
-    ids = {id(parameter): name for name, parameter in parameters.items()}
+    ids = _declared(guide_trace) | _declared(model_trace)
+    ids |= {id(parameter): name for name, parameter in parameters.items()}
     trained = {ids.get(id(leaf), f"parameter_{i}"): leaf for i, leaf in enumerate(reached)}
-    return Report(sites, value / len(x), trained)
+    num_data = max(len(x), (plate and plate.full_size) or 0)
+    return Report(sites, value / num_data, trained)
 
 
 def _run(role: str, function: Callable[..., Any], x: Tensor) -> Any:
     try:
         return prune_subsample_sites(poutine.trace(function).get_trace(x))
     except Exception as error:  # a user's code may raise anything
-        raise ValueError(
-            f"the {role} fails on data of shape {tuple(x.shape)}: {_sentence(error)}"
-        ) from error
+        sentence = f"the {role} fails on data of shape {tuple(x.shape)}: {_sentence(error)}"
+        if "Shape mismatch inside plate" in str(error):
+            sentence += "; declare the dimensions of one datum with .to_event(n)"
+        raise ValueError(sentence) from error
+
+
+def _declared(trace: Any) -> dict[int, str]:
+    """The names of what `pyro.param` declares, by the ids of its unconstrained parameters."""
+    sites = (site for site in trace.nodes.values() if site["type"] == "param")
+    values = ((site["name"], site["value"]) for site in sites)
+    return {id(v.unconstrained() if hasattr(v, "unconstrained") else v): n for n, v in values}
+
+
+def _check_plate(plate: Any, num_data: int) -> None:
+    """Refuses a batch whose data are one to an estimator that has a bound for each datum."""
+    subsampled = plate is not None and plate.full_size and plate.full_size != plate.size
+    if num_data == 1 or subsampled or (plate is not None and plate.size == num_data):
+        return
+    found = f"plate {plate.name!r} of size {plate.size}" if plate is not None else "no plate"
+    raise ValueError(
+        f"the {num_data} data stand in {found}, so none has a bound of its own; put the data in "
+        'pyro.plate("data", len(x)), by `with` and not by `for`'
+    )
 
 
 def _check_latents(model_trace: Any, guide_trace: Any) -> None:
@@ -185,6 +215,7 @@ def _check_site(role: str, site: Any) -> None:
             f"distribution is over {tuple(fn.event_shape)}; make the network's output fit the data"
         )
     _check_support(role, site)
+    _check_repeated(site)
     log_prob = torch.as_tensor(fn.log_prob(value))
     if not log_prob.isfinite().all():
         raise ValueError(
@@ -199,6 +230,20 @@ def _check_site(role: str, site: Any) -> None:
             f"its plates are {_plates(site) or 'none'}: declare the dimensions of independent "
             'data with pyro.plate("data", len(x)) and those of one datum with .to_event(n)'
         ) from error
+
+
+def _check_repeated(site: Any) -> None:
+    """Refuses data that .to_event(n) has taken out of their plate, which then repeats them all."""
+    event_shape = tuple(site["fn"].event_shape)
+    batch_shape = site["value"].shape[: site["value"].dim() - len(event_shape)]
+    for frame in site["cond_indep_stack"]:
+        lacks = frame.vectorized and len(batch_shape) < -frame.dim
+        if site["is_observed"] and lacks and event_shape[:1] == (frame.size,) and frame.size > 1:
+            raise ValueError(
+                f"site {site['name']!r} stands in plate {frame.name} ({frame.size}) but its value "
+                f"has no dimension for it, so it is counted {frame.size} times; use "
+                f".to_event({len(event_shape) - 1})"
+            )
 
 
 def _check_support(role: str, site: Any) -> None:
@@ -230,14 +275,15 @@ def _run_loss(
     loss: ELBO, model: Callable[..., Any], guide: Callable[..., Any], x: Tensor
 ) -> tuple[float, list[Tensor]]:
     """The loss, and the parameters that its gradient reaches."""
-    if callable(getattr(loss, "at", None)):
-        loss = loss.at(0)
     try:
-        if hasattr(loss, "differentiable_loss"):
-            value = loss.differentiable_loss(model, guide, x)
-        else:
-            value = pyro.infer.Trace_ELBO().differentiable_loss(model, guide, x)
-            loss.loss(model, guide, x)
+        if callable(getattr(loss, "at", None)):
+            loss = loss.at(0)
+        with torch.enable_grad():
+            if hasattr(loss, "differentiable_loss"):
+                value = loss.differentiable_loss(model, guide, x)
+            else:
+                value = pyro.infer.Trace_ELBO().differentiable_loss(model, guide, x)
+                loss.loss(model, guide, x)
     except Exception as error:
         raise ValueError(
             f"{type(loss).__name__} does not fit this program: {_sentence(error)}"
