@@ -151,24 +151,33 @@ def test_a_hierarchical_program_is_captured(loss):
     assert captured == eager
 
 
+# Without a bias, whose gradient before BatchNorm is rounding alone, which Adam would blow up.
+NORMALIZING = nn.Sequential(
+    nn.Flatten(), nn.Linear(16, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 6),
+    nn.Unflatten(1, (2, 3)),
+)  # fmt: skip
+
+
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself
-def test_a_compiled_step_is_the_eager_one_to_rounding():
-    program = vae()
+@pytest.mark.parametrize("encoder", [None, NORMALIZING], ids=["MLP", "BatchNorm"])
+def test_a_compiled_step_is_the_eager_one_to_rounding(encoder):
+    program = vae(encoder=copy.deepcopy(encoder))
     twin = copy.deepcopy(program)
     loss = Trace_ELBO(beta=linear(0, 1, 7))
     _, eager = train(program, loss, compile=False)
     svi, compiled = train(twin, loss, compile=Compile(eager_random=True))
     assert next(iter(svi._graphs.entries.values())).fused is not None
     assert compiled == pytest.approx(eager, rel=1e-5)
-    for one, other in zip(program.parameters(), twin.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+    other = twin.state_dict()  # with the buffers
+    for name, value in program.state_dict().items():
+        torch.testing.assert_close(value, other[name], rtol=1e-3, atol=1e-3)
 
 
 def test_a_machine_without_a_compiler_runs_the_captured_graph(monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("no C++ compiler\nat all")
 
-    monkeypatch.setattr(torch, "compile", broken)
+    monkeypatch.setattr(torch._inductor, "compile", broken)
     program = vae()
     twin = copy.deepcopy(program)
     _, eager = train(program, Trace_ELBO(), compile=False)
