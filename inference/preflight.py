@@ -16,7 +16,7 @@ from torch import Tensor
 from pyro_vae.program import Program, evaluation_mode, leaves, local_params, named_parameters
 
 from .estimator import Estimator
-from .layout import data_plate
+from .layout import data_plate, samples
 
 __all__ = ["Report", "Site", "check"]
 
@@ -121,9 +121,9 @@ def check(program: Program, x: Tensor, loss: ELBO | None = None) -> Report:
             model_trace = _run("model", poutine.replay(model, trace=guide_trace), x)
         _check_latents(model_trace, guide_trace)
         for role, trace in (("guide", guide_trace), ("model", model_trace)):
-            for site in _samples(trace):
+            for site in samples(trace):
                 _check_site(role, site)
-        plate = data_plate(_samples(model_trace))
+        plate = data_plate(samples(model_trace))
         if isinstance(loss, Estimator):
             _check_plate(plate, len(x))
         value, reached = _run_loss(loss or pyro.infer.Trace_ELBO(), model, guide, x)
@@ -136,7 +136,7 @@ def check(program: Program, x: Tensor, loss: ELBO | None = None) -> Report:
             )
     if not reached:
         raise ValueError("the program has no parameter to train")
-    sites = [_site(s, guide_trace.nodes.get(s["name"])) for s in _samples(model_trace)]
+    sites = [_site(s, guide_trace.nodes.get(s["name"])) for s in samples(model_trace)]
     ids = _declared(guide_trace) | _declared(model_trace)
     ids |= {id(parameter): name for name, parameter in parameters.items()}
     trained = {ids.get(id(leaf), f"parameter_{i}"): leaf for i, leaf in enumerate(reached)}
@@ -174,8 +174,8 @@ def _check_plate(plate: Any, num_data: int) -> None:
 
 
 def _check_latents(model_trace: Any, guide_trace: Any) -> None:
-    latents = [s for s in _samples(model_trace) if not s["is_observed"]]
-    drawn = {s["name"]: s for s in _samples(guide_trace) if not s["is_observed"]}
+    latents = [s for s in samples(model_trace) if not s["is_observed"]]
+    drawn = {s["name"]: s for s in samples(guide_trace) if not s["is_observed"]}
     for site in latents:
         name = site["name"]
         if name not in drawn and not site["infer"].get("enumerate"):
@@ -192,7 +192,7 @@ def _check_latents(model_trace: Any, guide_trace: Any) -> None:
                 f"the guide samples {name!r}, but the model does not; give both sites one name "
                 f"(the model samples {sorted(names)}) or delete it from the guide"
             )
-    if not any(site["is_observed"] for site in _samples(model_trace)):
+    if not any(site["is_observed"] for site in samples(model_trace)):
         raise ValueError("the model observes nothing; give its data site obs=x")
 
 
@@ -302,10 +302,6 @@ def _site(site: Any, twin: Any) -> Site:
         plates=tuple(_plates(site)),
         reparameterized=None if twin is None else bool(twin["fn"].has_rsample),
     )
-
-
-def _samples(trace: Any) -> list[Any]:
-    return [site for site in trace.nodes.values() if site["type"] == "sample"]
 
 
 def _plates(site: Any) -> list[str]:

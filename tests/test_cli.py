@@ -15,29 +15,10 @@ import torch
 from PIL import Image
 
 import pyro_vae
-from pyro_vae.app import cli
 
 from .test_text import FUNCTIONS
 
 SMALL = "VAE(latent_dim=2, hidden=(16,))"
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Runs a command in an empty folder; returns its exit code, output and errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["pyro-vae", *map(str, words)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -312,30 +312,18 @@ SMALL = "VAE(latent_dim=2, hidden=(16,))"
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Runs the command in an empty folder; returns its exit code, output and errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["pyro-vae", "compare", *map(str, words)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return run
+def compared(run):
+    """Runs the command `compare`, as the fixture `run` runs any."""
+    return lambda *words: run("compare", *words)
 
 
 FEW = ("--num-particles", "1,3", "--repeats", 3, "--batch-size", 10)
 
 
-def test_the_command_prints_tables_and_writes_files(run, tmp_path):
+def test_the_command_prints_tables_and_writes_files(compared, tmp_path):
     losses = ("--loss", "Trace_ELBO", "--loss", "ScoreFunction")
     trains = ("--warm-up", 2, "--train-steps", 2, "--limit", 5)
-    code, out, err = run(SMALL, *losses, *FEW, *trains)
+    code, out, err = compared(SMALL, *losses, *FEW, *trains)
     assert code == 0, err
     assert all(w in out for w in ("guide's gradient", "log p(x), 2 steps", "ScoreFunction, K = 1"))
     folder = tmp_path / "runs" / "compare-vae-digits"
@@ -345,14 +333,14 @@ def test_the_command_prints_tables_and_writes_files(run, tmp_path):
     for name in ("snr", "variance"):
         with Image.open(folder / f"{name}.png") as picture:
             assert picture.width > 500 and np.asarray(picture).std() > 5
-    assert run(SMALL, "--loss", "IWAE", *FEW, "--out", folder)[0] == 2  # of another comparison
+    assert compared(SMALL, "--loss", "IWAE", *FEW, "--out", folder)[0] == 2  # of another comparison
 
 
-def test_the_program_may_be_a_run(run, monkeypatch):
+def test_the_program_may_be_a_run(compared, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["pyro-vae", "train", SMALL, "--steps", "3", "--out", "a"])
     with pytest.raises(SystemExit):
         cli.main()
-    assert run("a", "--loss", "IWAE", *FEW, "--out", "b")[0] == 0
+    assert compared("a", "--loss", "IWAE", *FEW, "--out", "b")[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -367,10 +355,12 @@ def test_the_program_may_be_a_run(run, monkeypatch):
     ],
     ids=lambda words: " ".join(words) if isinstance(words, list) else "",
 )
-def test_bad_input_gets_one_sentence_exit_code_2_and_leaves_nothing(run, tmp_path, words, sentence):
+def test_bad_input_gets_one_sentence_exit_code_2_and_leaves_nothing(
+    compared, tmp_path, words, sentence
+):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").write_text("x")
-    code, _, err = run(*words)
+    code, _, err = compared(*words)
     assert code == 2 and sentence in err and err.count("\n") == 1
     assert os.listdir(tmp_path) == ["thesis"] and os.listdir("thesis") == ["thesis.tex"]
 
