@@ -1,7 +1,4 @@
-"""Posteriors q(z | x): modules whose `forward(h)` returns a distribution over the latent.
-
-`param_shape` is the shape of the `h` that a posterior needs from its encoder.
-"""
+"""Normal posteriors."""
 
 import pyro.distributions as dist
 from torch import Tensor, nn

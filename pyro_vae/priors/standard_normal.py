@@ -1,4 +1,4 @@
-"""Priors p(z): modules whose `forward()` returns a distribution over one latent `z`."""
+"""The prior of the first paper: N(0, I)."""
 
 import pyro.distributions as dist
 import torch

@@ -1,4 +1,4 @@
-"""Networks: tensors to tensors, `(..., *in_shape) -> (..., *out_shape)`, any leading shape."""
+"""The multilayer perceptron."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,7 +1,4 @@
-"""Likelihoods p(x | z): modules whose `forward(h)` returns a distribution over the data.
-
-`param_shape` is the shape of the `h` that a likelihood needs from its decoder.
-"""
+"""Likelihoods of single pixels: binary, grey levels, real."""
 
 from collections.abc import Sequence
 
