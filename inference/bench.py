@@ -18,7 +18,7 @@ from pyro_vae.program import Program, device_of, evaluating, modules_of
 from .comparison import HeldOut, Row
 from .elbo import Trace_ELBO
 from .estimator import Estimator
-from .evaluation import _vectorizes, mean_and_error
+from .evaluation import mean_and_error, vectorizes
 from .gradients import Gradient, Moments, check_finite, exact_elbo, flat, parts_of, reference
 from .memory import peak_memory
 from .svi import SVI
@@ -124,7 +124,7 @@ class Bench:
         self.optimizer = torch.optim.Adam(trained, lr=0.0, fused=True)  # one state for all
         with evaluating(self.program):
             # With global latents, which have no weights to tell it by, one draw at a time is safe.
-            nesting = None if t.global_latents else _vectorizes(self.program, self.x[:2])
+            nesting = None if t.global_latents else vectorizes(self.program, self.x[:2])
         self.vectorizes = nesting is not None
         return self
 

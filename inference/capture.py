@@ -1,11 +1,11 @@
-"""A loss and its gradient as one graph: the program runs once, its arithmetic at every step.
+"""A function of a program, with its gradient, as one graph: the program runs once.
 
     eager     Python, Pyro's messages and autograd at every step
     captured  the same kernels in the same order, bit for bit, without the three
     compiled  the captured graph, fused by torch's compiler
 
 The graph reads the parameters and buffers where they are, so that an optimizer may go on changing
-them. It draws fresh random numbers at every step. Schedules are inputs.
+them. It draws fresh random numbers at every call. Schedules are inputs.
 """
 
 import random
@@ -23,11 +23,12 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from .passes import lay_out_images
 from .watch import Watch
 
-__all__ = ["Compile", "Graphs"]
+__all__ = ["Compile", "Function", "Graphs"]
 
-Loss = Callable[[Any, Any, Mapping[str, Any]], Tensor]
+Function = Callable[[Any, Any, Mapping[str, Any]], Tensor]
 _MOST_GRAPHS = 8
 _CHECKS = {4**power for power in range(3, 15)}  # the calls at which a graph is checked again
 
@@ -65,33 +66,43 @@ class _UncapturableError(Exception):
 
 
 class Graphs:
-    """The graphs of one `SVI`: one for each kind of call and each state of the program.
+    """The graphs of one function: one for each kind of call and each state of the program.
 
     Args:
         model: The model.
         guide: Its guide.
-        loss: The loss of (args, kwargs, weights), where the weights are the schedules' values.
+        function: A function of (args, kwargs, weights), where the weights are schedules' values.
         options: How to run it.
+        user: Who runs it, for the sentence of a warning.
     """
 
     def __init__(
-        self, model: Callable[..., Any], guide: Callable[..., Any], loss: Loss, options: Compile
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        function: Function,
+        options: Compile,
+        user: str = "SVI",
     ) -> None:
-        self.loss, self.options = loss, options
+        self.function, self.options, self.user = function, options, user
         self.watch = Watch(model, guide)
         self.buffers = [b for _, module in self.watch.modules for b in module.buffers(False)]
         self.entries: dict[Any, _Entry] = {}
         self.values: dict[str, Any] = {}
         self.refused = False
 
-    def step(
+    def run(
         self,
         parameters: Sequence[Tensor],
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         weights: Mapping[str, float],
     ) -> Tensor | None:
-        """Puts the gradient into the parameters and returns the loss; None asks to run eagerly."""
+        """The function's value, detached, with its gradient put into the parameters.
+
+        Returns:
+            The value, or None, which asks to run eagerly.
+        """
         if self.refused:
             return None
         try:
@@ -105,14 +116,14 @@ class Graphs:
                 self._check(entry, parameters, call)
         except _UncapturableError as reason:
             self.refused = True
-            warnings.warn(f"SVI runs eagerly, uncompiled: {reason}", stacklevel=3)
+            warnings.warn(f"{self.user} runs eagerly, uncompiled: {reason}", stacklevel=3)
             return None
         run = entry.graph if entry.fused is None else entry.fused
         with torch.no_grad():
-            loss, *gradients = run(*call.tensors)  # type: ignore[misc]
+            value, *gradients = run(*call.tensors)  # type: ignore[misc]
         for index, gradient in zip(entry.reached, gradients, strict=True):
-            parameters[index].grad = gradient
-        return loss
+            parameters[index].grad = _laid_out_like(parameters[index], gradient)
+        return value
 
     @property
     def mode(self) -> str:
@@ -177,11 +188,14 @@ class Graphs:
             with self._unchanged(), torch.no_grad():
                 # Without torch.compile's guards, which cost 0.4 ms at 60 parameters: here `Watch`
                 # and the key of the call stand guard.
-                fused = torch._inductor.compile(spare, list(call.tensors), options=options)
+                fused = torch._inductor.compile(
+                    lay_out_images(spare), list(call.tensors), options=options
+                )
                 fused(*call.tensors)
         except Exception as error:  # no C++ compiler, or what it cannot do
             warnings.warn(
-                f"SVI runs the captured graph uncompiled: {_first_line(error)}", stacklevel=5
+                f"{self.user} runs the captured graph uncompiled: {_first_line(error)}",
+                stacklevel=5,
             )
         else:
             entry.fused = fused
@@ -190,11 +204,13 @@ class Graphs:
         self, entry: _Entry, parameters: Sequence[Tensor], call: "_Call"
     ) -> tuple[Tensor, ...]:
         args, kwargs, weights = call.arguments()
-        with pyro.validation_enabled(False), torch.enable_grad():
-            loss = self.loss(args, kwargs, weights)
-            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        with pyro.validation_enabled(False), torch.set_grad_enabled(bool(parameters)):
+            value = self.function(args, kwargs, weights)
+            gradients: Any = ()
+            if parameters:
+                gradients = torch.autograd.grad(value, parameters, allow_unused=True)
         entry.reached = [i for i, gradient in enumerate(gradients) if gradient is not None]
-        return (loss.detach(), *(gradient for gradient in gradients if gradient is not None))
+        return (value.detach(), *(gradient for gradient in gradients if gradient is not None))
 
     @contextmanager
     def _unchanged(self) -> Iterator[None]:
@@ -243,6 +259,13 @@ class _Call:
         """The args, kwargs and weights again."""
         left = iter(self.tensors)
         return tree_unflatten([next(left) if o is ... else o for o in self.others], self.shape)
+
+
+def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient in the parameter's layout: fused optimizers read both from end to end."""
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
 
 
 def _same(one: GraphModule, other: GraphModule) -> bool:

@@ -1,7 +1,7 @@
 """The doubly reparameterized gradient (Tucker et al., 2019, https://arxiv.org/abs/1810.04152)."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -22,9 +22,16 @@ class DReG(IWAE):
     that one's is like 1 / sqrt(K); at K = 1 it is `STL`. Latents that depend on each other are
     weighted once, not once for each step of the way. What is said of guides at `STL` holds here.
 
+    Args:
+        num_particles: K, the number of draws of the latents for each datum.
+        max_plate_nesting: As in `IWAE`.
+        chunk_size: As in `IWAE`, but only where no gradient is taken.
+
     Reference:
         Tucker et al., 2019, https://arxiv.org/abs/1810.04152
     """
+
+    needs_weights_alone: ClassVar[bool] = False
 
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum, (N,)."""

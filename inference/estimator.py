@@ -55,6 +55,11 @@ class Estimator(ELBO):
     # of the guide must have rsample.
     holds_draws: ClassVar[bool] = False
 
+    @property
+    def in_chunks(self) -> bool:
+        """Whether the particles run in chunks, again for the gradient, which no graph can hold."""
+        return False
+
     def __post_init__(self) -> None:
         if not isinstance(self.num_particles, Integral):
             raise ValueError(

@@ -6,13 +6,12 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import pyro
 import torch
 from pyro import poutine
@@ -20,19 +19,25 @@ from pyro.infer import ELBO
 from pyro.optim import PyroOptim
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils import data as torch_data
 from tqdm.auto import tqdm
 
-from pyro_vae.datasets import Dataset, Split
-from pyro_vae.program import Program, device_of, evaluating, modules_of
+from pyro_vae.datasets import Split
+from pyro_vae.program import Program, device_of, evaluating, modules_of, takes_labels
 
 from .capture import Compile
 from .estimator import Estimator, collect
 from .evaluation import evaluate
 from .layout import data_plate, samples
 from .svi import SVI
+from .training_data import (
+    batches,
+    check_counts,
+    steps_in_an_epoch,
+    training_data,
+    validation_data,
+)
 
-__all__ = ["Fit", "check_counts", "fit"]
+__all__ = ["Fit", "fit"]
 
 Data = Tensor | Split | Iterable[Any]
 _WORTH_FUSING = 20_000  # steps; compiling takes some 20 s and saves about 1 ms a step
@@ -92,6 +97,7 @@ def fit(
     clip_norm: float | None = None,
     lr_schedule: Callable[[int], float] | None = None,
     compile: bool | Compile | None = None,
+    bfloat16: bool = False,
     progress: bool = True,
     on_epoch: Callable[[Fit, bool], None] | None = None,
     resume: Mapping[str, Any] | None = None,
@@ -101,7 +107,8 @@ def fit(
     Args:
         program: What to train.
         data: A tensor (N, *x_shape), a `Split`, or batches to go through again and again, such as
-            a torch `DataLoader`: tensors, or tuples of arguments for model and guide.
+            a torch `DataLoader`: tensors, or tuples of arguments for model and guide. A program
+            `model(x, y)` gets the labels of a `Split`.
         loss: The estimator, by default `Trace_ELBO()`.
         optim: A Pyro or torch optimizer, by default Adam with learning rate 1e-3.
         epochs: Passes over the data; 20 if neither these nor steps are given.
@@ -113,6 +120,7 @@ def fit(
         lr_schedule: A factor of the learning rate, from the step.
         compile: As in `SVI`; None captures the step, and compiles it where the training is long
             enough to earn the compiler's time back.
+        bfloat16: Whether layers multiply in bfloat16, as in `SVI`.
         progress: Shows a bar with the time left, on a terminal or in a notebook.
         on_epoch: Called after each epoch with the training and whether it is the best so far.
         resume: The `state_dict` of a training to go on with, whose parameters the program has.
@@ -132,14 +140,15 @@ def fit(
     """
     check_counts(epochs=epochs, steps=steps, batch_size=batch_size)
     optim = pyro.optim.Adam({"lr": 1e-3}) if optim is None else optim
-    data, valid = _data(data), _valid(valid)
-    total = steps or (epochs or 20) * _steps_in_an_epoch(data, batch_size)
+    data, valid = training_data(data), validation_data(valid)
+    total = steps or (epochs or 20) * steps_in_an_epoch(data, batch_size)
     if compile is None:
-        capturable = loss is None or isinstance(loss, Estimator)
+        capturable = loss is None or (isinstance(loss, Estimator) and not loss.in_chunks)
         compile = Compile(fuse=total >= _WORTH_FUSING) if capturable else False
     options: dict[str, Any] = {"clip_norm": clip_norm, "lr_schedule": lr_schedule}
+    options |= {"compile": compile, "bfloat16": bfloat16}
     run = Fit(
-        SVI(program.model, program.guide, optim, loss, compile=compile, **options),
+        SVI(program.model, program.guide, optim, loss, **options),
         Progress(seed=int(torch.randint(2**31, ()))),
     )
     if resume is not None:
@@ -156,13 +165,14 @@ def fit(
     bar = tqdm(total=total, initial=run.svi.steps, unit="step", disable=None if progress else True)
     with bar, _interrupts() as stop, pyro.validation_enabled(False):
         while run.svi.steps < total and not stop.is_set():
-            batches = _batches(data, batch_size, run.progress.seed + run.progress.epoch)
+            seed = run.progress.seed + run.progress.epoch
+            left = batches(data, batch_size, seed, labels=takes_labels(program))
             done = run.progress.steps_in_epoch  # before the interruption
-            next(islice(batches, done, done), None)
+            next(islice(left, done, done), None)
             if rng is not None:
                 _set_rng_state(rng)
                 rng = None
-            ended = _epoch(run, batches, counts, device, total, stop, bar)
+            ended = _epoch(run, left, counts, device, total, stop, bar)
             run.progress.seconds = time.perf_counter() - began
             if not ended:
                 break
@@ -178,15 +188,6 @@ def fit(
         for tensor, value in zip(_tensors(run.svi, modules), best, strict=True):
             tensor.copy_(value)
     return run
-
-
-def check_counts(*, epochs: int | None, steps: int | None, batch_size: int) -> None:
-    """Refuses counts below 1, and epochs beside steps."""
-    for name, value in (("epochs", epochs), ("steps", steps), ("batch_size", batch_size)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, but is {value}")
-    if epochs is not None and steps is not None:
-        raise ValueError("give epochs or steps, not both")
 
 
 def _epoch(
@@ -243,8 +244,7 @@ def _record(run: Fit, program: Program, valid: Split | None, total: int, counts:
         "train_loss": at.loss_in_epoch / at.data_in_epoch,
     }
     if valid is not None:
-        x = next(iter(valid.batches(len(valid))))[0]
-        record |= _validate(run.svi, program, x, total, counts)
+        record |= _validate(run.svi, program, valid, total, counts)
     if isinstance(run.svi.loss, Estimator):
         record |= {name: value(run.svi.steps) for name, value in run.svi.loss.schedules().items()}
     at.records.append({**record, "seconds": at.seconds})
@@ -255,90 +255,31 @@ def _record(run: Fit, program: Program, valid: Split | None, total: int, counts:
 
 
 def _validate(
-    svi: SVI, program: Program, x: Tensor, total: int, counts: "_Counts"
+    svi: SVI, program: Program, valid: Split, total: int, counts: "_Counts"
 ) -> dict[str, float]:
     batch_size = 500
     loss = svi.loss.at(total) if isinstance(svi.loss, Estimator) else svi.loss
     value = loss.loss if isinstance(loss, ELBO) else loss
-    batches = x.split(batch_size)
+    batches = list(valid.batches(batch_size, labels=takes_labels(program)))
     try:
         with evaluating(program):
             losses = [
-                counts.weight([batch]) * float(value(program.model, program.guide, batch))
+                counts.weight(batch) * float(value(program.model, program.guide, *batch))
                 for batch in batches
             ]
     except FloatingPointError as error:
         raise FloatingPointError(f"on the validation data, at step {svi.steps}: {error}") from error
-    record = {"valid_loss": sum(losses) / len(x)}
+    record = {"valid_loss": sum(losses) / len(valid)}
     if not math.isfinite(record["valid_loss"]):
         raise FloatingPointError(
             f"the loss of the validation data is {record['valid_loss']} at step {svi.steps}; look "
             "at these data, or take a lower learning rate or clip_norm"
         )
     if isinstance(loss, Estimator) and all(counts.has_columns(batch) for batch in batches):
-        terms = evaluate(program, x, batch_size=batch_size)
+        args = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        terms = evaluate(program, *args, batch_size=batch_size)
         record |= {"rate": terms.rate.mean().item(), "distortion": terms.distortion.mean().item()}
     return record
-
-
-def _batches(data: Split | Iterable[Any], batch_size: int, seed: int) -> Iterator[Sequence[Any]]:
-    if isinstance(data, Split):
-        order = torch.Generator().manual_seed(seed)
-        return data.batches(batch_size, shuffle=True, generator=order)
-    return map(_arguments, data)
-
-
-def _arguments(batch: Any) -> Sequence[Any]:
-    if isinstance(batch, Tensor):
-        return (batch,)
-    if not isinstance(batch, tuple | list) or not batch:
-        raise TypeError(
-            f"a batch is {_kind(batch)}, but must be a tensor (N, *x_shape) or a tuple of the "
-            "arguments of model and guide"
-        )
-    return batch
-
-
-def _data(data: Any) -> Any:
-    """The data as a `Split` or as batches; refuses what looks like either and is not."""
-    if isinstance(data, Tensor):
-        data = Split(data)
-    if isinstance(data, Dataset):
-        raise TypeError("data are a Dataset of three parts; give data.train, and valid=data.valid")
-    if isinstance(data, np.ndarray):
-        raise TypeError("data are a numpy array; give torch.as_tensor(data)")
-    single = torch_data.Dataset, torch_data.IterableDataset
-    if isinstance(data, single[0]) and not isinstance(data, single[1]):
-        raise TypeError(
-            f"data are {_kind(data)}, which gives single items; give batches of it, "
-            "DataLoader(data, batch_size=128, shuffle=True)"
-        )
-    if not isinstance(data, Split | Iterable):
-        raise TypeError(f"data are {_kind(data)}, but must be a tensor, a Split or batches")
-    return data
-
-
-def _valid(valid: Any) -> Split | None:
-    valid = Split(valid) if isinstance(valid, Tensor) else valid
-    if valid is not None and not isinstance(valid, Split):
-        raise TypeError(f"valid is {_kind(valid)}, but must be a tensor (N, *x_shape) or a Split")
-    if valid is not None and not len(valid):
-        raise ValueError("the validation data are empty; leave valid out")
-    return valid
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return "a numpy array (torch.as_tensor makes a tensor of it)"
-    return f"of type {type(value).__name__}"
-
-
-def _steps_in_an_epoch(data: Split | Iterable[Any], batch_size: int) -> int:
-    if not isinstance(data, Sized):
-        raise TypeError("data that do not know their length need steps, not epochs")
-    if not len(data):
-        raise ValueError("the data are empty")
-    return math.ceil(len(data) / batch_size) if isinstance(data, Split) else len(data)
 
 
 class _Counts:
@@ -358,10 +299,10 @@ class _Counts:
         full_size = (plate and plate.full_size) or size
         return size / max(size, full_size)
 
-    def has_columns(self, x: Tensor) -> bool:
+    def has_columns(self, batch: Sequence[Any]) -> bool:
         """Whether each datum has a bound of its own."""
-        plate = self._plate([x])
-        return plate is not None and plate.size == len(x)
+        plate = self._plate(batch)
+        return plate is not None and plate.size == len(batch[0])
 
     def _plate(self, batch: Sequence[Any]) -> Any:
         size = len(batch[0])

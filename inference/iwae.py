@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from .estimator import Estimator, Function, Terms
 from .terms import collect, joined
@@ -27,8 +28,8 @@ class IWAE(Estimator):
         num_particles: K, the number of draws of the latents for each datum.
         max_plate_nesting: How many batch dimensions the program's plates take; by default this is
             found by running it once.
-        chunk_size: Particles in one run where no gradient is taken, which bounds the memory; a
-            gradient needs all of them at once in any case.
+        chunk_size: Particles in one run, which bounds the memory: for the gradient each chunk
+            runs once more, at half again the time, eagerly.
 
     Reference:
         Burda et al., 2016, https://arxiv.org/abs/1509.00519;
@@ -39,12 +40,20 @@ class IWAE(Estimator):
     _: KW_ONLY
     chunk_size: int | None = None
 
+    # Whether the gradient flows through log w alone, and not through single draws as in DReG.
+    needs_weights_alone: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.chunk_size is not None and self.chunk_size < 1:
             raise ValueError(
                 f"chunk_size of {type(self).__name__} must be at least 1, but is {self.chunk_size}"
             )
+
+    @property
+    def in_chunks(self) -> bool:
+        """Whether the particles run in chunks."""
+        return self.chunk_size is not None and self.chunk_size < self.num_particles
 
     def bound(self, log_w: Tensor) -> Tensor:
         """The bound of each datum, (N,), from its log weights (K, N)."""
@@ -55,14 +64,27 @@ class IWAE(Estimator):
         return self.bound(t.log_w)
 
     def terms(self, model: Function, guide: Function, *args: Any, **kwargs: Any) -> Terms:
-        """The terms of the bound, in chunks of particles where no gradient is taken."""
-        if self.chunk_size is None or torch.is_grad_enabled():
+        """The terms of the bound, in chunks of particles if that is asked for."""
+        if not self.in_chunks:
             return super().terms(model, guide, *args, **kwargs)
+        if torch.is_grad_enabled() and not self.needs_weights_alone:
+            raise ValueError(
+                f"{type(self).__name__} needs the draws of all particles at once for its gradient, "
+                "so it cannot run in chunks; leave chunk_size out"
+            )
         nesting = self.prepared(model, guide, *args, **kwargs).max_plate_nesting
-        sizes = [len(chunk) for chunk in torch.arange(self.num_particles).split(self.chunk_size)]
-        parts = [
-            collect(model, guide, args, kwargs, num_particles=size, max_plate_nesting=nesting)
-            for size in sizes
-        ]
-        self.check(parts[0])
-        return joined(parts)
+
+        def run(size: int) -> Terms:
+            return collect(
+                model,
+                guide,
+                args,
+                kwargs,
+                num_particles=size,
+                max_plate_nesting=nesting,
+                hold_draws=self.holds_draws,
+            )
+
+        chunks = torch.arange(self.num_particles).split(self.chunk_size or self.num_particles)
+        parts = (checkpoint(run, len(chunk), use_reentrant=False) for chunk in chunks)
+        return joined(parts, self.check)

@@ -1,6 +1,7 @@
 """Bounds between the ELBO and IWAE (Rainforth et al., 2018, https://arxiv.org/abs/1802.04537)."""
 
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -61,6 +62,8 @@ class PIWAE(MIWAE):
     Reference:
         Rainforth et al., 2018, https://arxiv.org/abs/1802.04537
     """
+
+    needs_weights_alone: ClassVar[bool] = False
 
     def objective(self, t: Terms) -> Tensor:
         """The bound of the model for each datum, (N,)."""

@@ -12,7 +12,7 @@ from pyro import poutine
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
-from pyro_vae.program import Program, device_of, evaluating
+from pyro_vae.program import Program, arguments, device_of, evaluating
 
 from .layout import data_plate, samples
 
@@ -20,7 +20,12 @@ __all__ = ["decode", "discrete_latents", "encode", "reconstruct", "sample"]
 
 
 def sample(
-    program: Program, num_samples: int, x_shape: Sequence[int], *, mean: bool = True
+    program: Program,
+    num_samples: int,
+    x_shape: Sequence[int],
+    *,
+    y: Tensor | None = None,
+    mean: bool = True,
 ) -> Tensor:
     """Draws z ~ p(z) and returns E[x | z], the usual picture of a sample.
 
@@ -28,12 +33,13 @@ def sample(
         program: What to sample from.
         num_samples: N.
         x_shape: The shape of one datum.
+        y: Labels or conditions of the samples, (N,) or (N, *y_shape), for a program `model(x, y)`.
         mean: False draws x ~ p(x | z) instead.
 
     Returns:
         (N, *x_shape).
     """
-    return decode(program, {}, num_samples, x_shape, mean=mean)
+    return decode(program, {}, num_samples, x_shape, y=y, mean=mean)
 
 
 def decode(
@@ -42,6 +48,7 @@ def decode(
     num_samples: int,
     x_shape: Sequence[int],
     *,
+    y: Tensor | None = None,
     mean: bool = True,
 ) -> Tensor:
     """E[x | z] at given latents, by the names of their sites; those not given are drawn.
@@ -55,13 +62,16 @@ def decode(
     with evaluating(program):
         x = torch.zeros(num_samples, *x_shape, device=device_of(program))
         model = poutine.condition(poutine.uncondition(program.model), data=dict(latents))
-        sites = samples(prune_subsample_sites(poutine.trace(model).get_trace(x)))
+        trace = poutine.trace(model).get_trace(*arguments(x, y))
+        sites = samples(prune_subsample_sites(trace))
         data = [site for site in sites if site["infer"].get("was_observed")]
         _check_names(latents, [site["name"] for site in sites if site not in data])
         return _data(data, num_samples, x_shape, mean=mean)
 
 
-def encode(program: Program, x: Tensor, *, mean: bool = True) -> dict[str, Tensor]:
+def encode(
+    program: Program, x: Tensor, y: Tensor | None = None, *, mean: bool = True
+) -> dict[str, Tensor]:
     """The latents of data: the means of their posteriors, or a draw where none is a value of them.
 
     Returns:
@@ -69,28 +79,31 @@ def encode(program: Program, x: Tensor, *, mean: bool = True) -> dict[str, Tenso
     """
     return {
         site["name"]: site["value"] if _is_of_levels(site["fn"]) else _value(site, mean)
-        for site in _latents(program, x)
+        for site in _latents(program, x, y)
     }
 
 
-def discrete_latents(program: Program, x: Tensor) -> list[str]:
+def discrete_latents(program: Program, x: Tensor, y: Tensor | None = None) -> list[str]:
     """The names of the latents that take separate values, so that nothing lies between two."""
-    return [site["name"] for site in _latents(program, x[:2]) if _support(site["fn"]).is_discrete]
+    some = _latents(program, x[:2], None if y is None else y[:2])
+    return [site["name"] for site in some if _support(site["fn"]).is_discrete]
 
 
-def reconstruct(program: Program, x: Tensor) -> Tensor:
+def reconstruct(program: Program, x: Tensor, y: Tensor | None = None) -> Tensor:
     """E[x | z] at latents z ~ q(z | x) drawn once: (N, *x_shape)."""
     with evaluating(program):
-        guide_trace = poutine.trace(program.guide).get_trace(x)
+        args = arguments(x, y)
+        guide_trace = poutine.trace(program.guide).get_trace(*args)
         model = poutine.replay(program.model, trace=guide_trace)
-        trace = prune_subsample_sites(poutine.trace(model).get_trace(x))
+        trace = prune_subsample_sites(poutine.trace(model).get_trace(*args))
         data = [site for site in samples(trace) if site["is_observed"]]
         return _data(data, len(x), x.shape[1:], mean=True)
 
 
-def _latents(program: Program, x: Tensor) -> list[dict[str, Any]]:
+def _latents(program: Program, x: Tensor, y: Tensor | None) -> list[dict[str, Any]]:
     with evaluating(program):
-        return samples(prune_subsample_sites(poutine.trace(program.guide).get_trace(x)))
+        trace = poutine.trace(program.guide).get_trace(*arguments(x, y))
+        return samples(prune_subsample_sites(trace))
 
 
 def _check_names(latents: Mapping[str, Tensor], names: Sequence[str]) -> None:

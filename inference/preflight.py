@@ -1,7 +1,7 @@
 """The pre-flight of a program: one run on one batch that finds what would go wrong in training."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,16 @@ from pyro.poutine.util import prune_subsample_sites
 from pyro.util import check_site_shape
 from torch import Tensor
 
-from pyro_vae.program import Program, evaluation_mode, leaves, local_params, named_parameters
+from pyro_vae.program import (
+    Program,
+    arguments,
+    evaluating,
+    evaluation_mode,
+    leaves,
+    local_params,
+    named_parameters,
+    takes_labels,
+)
 
 from .estimator import Estimator
 from .layout import data_plate, samples
@@ -84,7 +93,9 @@ class Report:
         return f"loss {self.loss:.2f} nats per datum, {count:,} parameters"
 
 
-def check(program: Program, x: Tensor, loss: ELBO | None = None) -> Report:
+def check(
+    program: Program, x: Tensor, loss: ELBO | None = None, *, y: Tensor | None = None
+) -> Report:
     """Runs model and guide on one batch, and the loss with its gradient.
 
     Nothing is changed: neither parameters and buffers nor the state of the random generators.
@@ -93,6 +104,7 @@ def check(program: Program, x: Tensor, loss: ELBO | None = None) -> Report:
         program: The program to look at.
         x: A batch of data, (N, *x_shape).
         loss: The estimator to train with, by default Pyro's Trace_ELBO.
+        y: Their labels, for a program `model(x, y)`.
 
     Raises:
         TypeError: If the program lacks a model or a guide, or the loss is a class.
@@ -108,8 +120,15 @@ def check(program: Program, x: Tensor, loss: ELBO | None = None) -> Report:
             )
     if isinstance(loss, type):
         raise TypeError(f"the loss is the class {loss.__name__}; write {loss.__name__}()")
-    if not x.isfinite().all():
+    if not x.isfinite().all() and not _takes_missing(program, x, y):
         raise ValueError(f"the data hold {int((~x.isfinite()).sum())} NaN or infinite values")
+    if takes_labels(program) != (y is not None):
+        raise ValueError(
+            "the program is model(x, y), so it needs labels y too"
+            if y is None
+            else "the program is model(x), so it takes no labels y"
+        )
+    args = arguments(x, y)
     model, guide = program.model, program.guide
     with (
         torch.random.fork_rng(),
@@ -117,8 +136,8 @@ def check(program: Program, x: Tensor, loss: ELBO | None = None) -> Report:
         local_params(model, guide),
     ):
         with pyro.validation_enabled(False):
-            guide_trace = _run("guide", guide, x)
-            model_trace = _run("model", poutine.replay(model, trace=guide_trace), x)
+            guide_trace = _run("guide", guide, args)
+            model_trace = _run("model", poutine.replay(model, trace=guide_trace), args)
         _check_latents(model_trace, guide_trace)
         for role, trace in (("guide", guide_trace), ("model", model_trace)):
             for site in samples(trace):
@@ -126,7 +145,7 @@ def check(program: Program, x: Tensor, loss: ELBO | None = None) -> Report:
         plate = data_plate(samples(model_trace))
         if isinstance(loss, Estimator):
             _check_plate(plate, len(x))
-        value, reached = _run_loss(loss or pyro.infer.Trace_ELBO(), model, guide, x)
+        value, reached = _run_loss(loss or pyro.infer.Trace_ELBO(), model, guide, args)
     parameters = named_parameters(model, guide)
     for name, parameter in parameters.items():
         if all(parameter is not leaf for leaf in reached):
@@ -144,11 +163,29 @@ def check(program: Program, x: Tensor, loss: ELBO | None = None) -> Report:
     return Report(sites, value / num_data, trained)
 
 
-def _run(role: str, function: Callable[..., Any], x: Tensor) -> Any:
+def _takes_missing(program: Program, x: Tensor, y: Tensor | None) -> bool:
+    """Whether the model observes data in which NaN stands for what is missing."""
+    zeros = arguments(torch.zeros_like(x), y)
+    with torch.random.fork_rng(), evaluating(program), pyro.validation_enabled(False):
+        guide_trace = _run("guide", program.guide, zeros)
+        model = poutine.replay(program.model, trace=guide_trace)
+        found = samples(_run("model", model, zeros))
+    data = [_base(site["fn"]).support for site in found if site["is_observed"]]
+    nan = torch.full_like(x, math.nan)
+    return not x.isinf().any() and any(bool(support.check(nan).all()) for support in data)
+
+
+def _base(fn: Any) -> Any:
+    while type(fn).__name__ == "Independent":
+        fn = fn.base_dist
+    return fn
+
+
+def _run(role: str, function: Callable[..., Any], args: Sequence[Tensor]) -> Any:
     try:
-        return prune_subsample_sites(poutine.trace(function).get_trace(x))
+        return prune_subsample_sites(poutine.trace(function).get_trace(*args))
     except Exception as error:  # a user's code may raise anything
-        sentence = f"the {role} fails on data of shape {tuple(x.shape)}: {_sentence(error)}"
+        sentence = f"the {role} fails on data of shape {tuple(args[0].shape)}: {_sentence(error)}"
         if "Shape mismatch inside plate" in str(error):
             sentence += "; declare the dimensions of one datum with .to_event(n)"
         raise ValueError(sentence) from error
@@ -247,9 +284,7 @@ def _check_repeated(site: Any) -> None:
 
 
 def _check_support(role: str, site: Any) -> None:
-    fn, value = site["fn"], torch.as_tensor(site["value"])
-    while hasattr(fn, "base_dist") and type(fn).__name__ == "Independent":
-        fn = fn.base_dist
+    fn, value = _base(site["fn"]), torch.as_tensor(site["value"])
     try:
         outside = ~fn.support.check(value)
     except NotImplementedError:  # distributions without a declared support
@@ -272,7 +307,7 @@ def _check_support(role: str, site: Any) -> None:
 
 
 def _run_loss(
-    loss: ELBO, model: Callable[..., Any], guide: Callable[..., Any], x: Tensor
+    loss: ELBO, model: Callable[..., Any], guide: Callable[..., Any], args: Sequence[Tensor]
 ) -> tuple[float, list[Tensor]]:
     """The loss, and the parameters that its gradient reaches."""
     try:
@@ -280,10 +315,10 @@ def _run_loss(
             loss = loss.at(0)
         with torch.enable_grad():
             if hasattr(loss, "differentiable_loss"):
-                value = loss.differentiable_loss(model, guide, x)
+                value = loss.differentiable_loss(model, guide, *args)
             else:
-                value = pyro.infer.Trace_ELBO().differentiable_loss(model, guide, x)
-                loss.loss(model, guide, x)
+                value = pyro.infer.Trace_ELBO().differentiable_loss(model, guide, *args)
+                loss.loss(model, guide, *args)
     except Exception as error:
         raise ValueError(
             f"{type(loss).__name__} does not fit this program: {_sentence(error)}"

@@ -5,7 +5,8 @@ two modules of one class apart; Pyro's global store silently trains nothing in b
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +26,7 @@ from .diagnostics import explain_nonfinite
 from .elbo import Trace_ELBO, TraceMeanField_ELBO
 from .estimator import Estimator, Function, samples
 from .optimizer import add_parameters, clip_each, set_learning_rates, set_state
+from .precision import layers_in_bfloat16
 
 __all__ = ["SVI"]
 
@@ -46,6 +48,8 @@ class SVI:
         lr_schedule: A factor of the learning rates, from the step.
         compile: Whether to capture the step as a graph and compile it; a `Compile` says how. What
             cannot be captured runs eagerly, with one warning that says why.
+        bfloat16: Whether linear and convolutional layers multiply in bfloat16, which is faster
+            where the machine has it; parameters, draws, log densities and their sums stay float32.
 
     Example:
         >>> vae = VAE((1, 8, 8), latent_dim=2)
@@ -64,6 +68,7 @@ class SVI:
         clip_norm: float | None = None,
         lr_schedule: Callable[[int], float] | None = None,
         compile: bool | Compile = False,
+        bfloat16: bool = False,
     ) -> None:
         if not isinstance(optim, PyroOptim | Optimizer):
             raise TypeError(
@@ -76,7 +81,7 @@ class SVI:
             raise ValueError(f"clip_norm must be positive, but is {clip_norm}")
         self.model, self.guide, self.optim = model, guide, optim
         self.loss = Trace_ELBO() if loss is None else loss
-        self.clip_norm, self.lr_schedule = clip_norm, lr_schedule
+        self.clip_norm, self.lr_schedule, self.bfloat16 = clip_norm, lr_schedule, bfloat16
         self.steps = 0
         self.optimizer = optim if isinstance(optim, Optimizer) else None
         self.parameters: dict[str, Tensor] = {}  # found so far, unconstrained
@@ -85,7 +90,13 @@ class SVI:
         self._saved: dict[str, Any] = {}  # optimizer states that wait for their parameters
         localize(model, guide)
         self._graphs: Graphs | None = None
-        if compile:
+        if compile and isinstance(self.loss, Estimator) and self.loss.in_chunks:
+            warnings.warn(
+                f"SVI runs eagerly, uncompiled: {type(self.loss).__name__} has a chunk_size, and "
+                "runs each chunk again for the gradient",
+                stacklevel=2,
+            )
+        elif compile:
             options = compile if isinstance(compile, Compile) else Compile()
             self.loss = _ours(self.loss)
             self._graphs = Graphs(model, guide, self._weighted_loss, options)
@@ -112,10 +123,7 @@ class SVI:
             loss = self._graph_step(self._graphs, args, kwargs)
             if loss is not None:
                 return loss
-        with (
-            pyro.settings.context(module_local_params=True),
-            poutine.trace(param_only=True) as sites,
-        ):
+        with self._running(), poutine.trace(param_only=True) as sites:
             if hasattr(self.loss, "differentiable_loss") or not isinstance(self.loss, ELBO):
                 loss = self._differentiable_loss(args, kwargs)
                 self._find_parameters(sites.trace, [loss] if new_call else [])
@@ -141,7 +149,7 @@ class SVI:
     @torch.no_grad()
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> Tensor:
         """The loss at the present step, without training."""
-        with pyro.settings.context(module_local_params=True):
+        with self._running():
             if isinstance(self.loss, ELBO) and not isinstance(self.loss, Estimator):
                 return torch.as_tensor(self.loss.loss(self.model, self.guide, *args, **kwargs))
             return self._differentiable_loss(args, kwargs)
@@ -158,19 +166,27 @@ class SVI:
         if self.optimizer is not None:
             set_state(self.optimizer, self.parameters, self._saved)
 
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        with (
+            pyro.settings.context(module_local_params=True),
+            layers_in_bfloat16(self.bfloat16),
+        ):
+            yield
+
     def _graph_step(self, graphs: Graphs, args: Any, kwargs: Any) -> Tensor | None:
         self._zero_grad()
         schedules = self.loss.schedules() if isinstance(self.loss, Estimator) else {}
         weights = {name: schedule(self.steps) for name, schedule in schedules.items()}
         parameters = list(self.parameters.values())
-        loss = graphs.step(parameters, args, kwargs, weights)
+        loss = graphs.run(parameters, args, kwargs, weights)
         if loss is not None:
             self._check_finite(loss, args, kwargs)
             self._update()
         return loss
 
     def _weighted_loss(self, args: Any, kwargs: Any, weights: Mapping[str, Any]) -> Tensor:
-        with pyro.settings.context(module_local_params=True):
+        with self._running():
             if isinstance(self.loss, Estimator):
                 loss = replace(self.loss, **weights)
                 return loss.differentiable_loss(self.model, self.guide, *args, **kwargs)

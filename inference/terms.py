@@ -1,7 +1,7 @@
 """The terms of log w = log p(x, z) - log q(z | x), read from one run of guide and model."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -66,7 +66,7 @@ class Terms:
     latents: Mapping[str, Latent]
     global_latents: Mapping[str, Latent]
     layout: Layout
-    traces: tuple[Any, Any]
+    traces: tuple[Any, ...]
     program: tuple[Function, ...]
     held: Any
 
@@ -121,6 +121,8 @@ class Terms:
 
     def gate(self, weight: Tensor) -> None:
         """Multiplies what flows from the model back into each draw by a weight (K, N)."""
+        if not torch.is_grad_enabled():
+            return
         for name in self.latents:
             site = self.traces[0].nodes.get(name)
             if site is not None and site["value"].requires_grad:
@@ -220,19 +222,29 @@ def plate_nesting(model: Function, guide: Function, args: Any, kwargs: Any) -> i
     return max((-frame.dim for frame in frames if frame.vectorized), default=0)
 
 
-def joined(parts: Sequence[Terms]) -> Terms:
-    """The terms of all particles from those of chunks of them; z, p and q stay behind."""
+def joined(parts: Iterable[Terms], check: Callable[[Terms], None]) -> Terms:
+    """The terms of all particles from those of chunks of them; draws and traces stay behind.
+
+    Args:
+        parts: The chunks, one at a time.
+        check: Refuses the first, if need be.
+    """
+    bare: list[Terms] = []
+    for part in parts:
+        if not bare:
+            check(part)
+        latents = {n: replace(v, z=None, p=None, q=None) for n, v in part.latents.items()}
+        bare.append(replace(part, latents=latents, traces=(), held=None))
 
     def cat(latents: Sequence[Latent]) -> Latent:
         log_p = torch.cat([latent.log_p for latent in latents])
         log_q = torch.cat([latent.log_q for latent in latents])
-        return replace(latents[0], z=None, p=None, q=None, log_p=log_p, log_q=log_q)
+        return replace(latents[0], log_p=log_p, log_q=log_q)
 
-    names = parts[0].latents
     return replace(
-        parts[0],
-        log_px=torch.cat([part.log_px for part in parts]),
-        latents={name: cat([part.latents[name] for part in parts]) for name in names},
+        bare[0],
+        log_px=torch.cat([part.log_px for part in bare]),
+        latents={name: cat([part.latents[name] for part in bare]) for name in bare[0].latents},
     )
 
 

@@ -1,6 +1,7 @@
 """The variational autoencoder (Kingma and Welling, 2014, https://arxiv.org/abs/1312.6114)."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pyro
@@ -11,7 +12,7 @@ from pyro_vae.likelihoods import Bernoulli
 from pyro_vae.networks import MLP
 from pyro_vae.posteriors import DiagonalNormal
 from pyro_vae.priors import StandardNormal
-from pyro_vae.wiring import check_network, check_part
+from pyro_vae.wiring import Network, attach, built, check_part
 
 __all__ = ["VAE"]
 
@@ -27,8 +28,9 @@ class VAE(PyroModule):
         prior: p(z), by default N(0, I).
         likelihood: p(x | h), by default Bernoulli.
         posterior: q(z | h), by default a Normal with diagonal covariance.
-        encoder: A network from x to the posterior's `param_shape`.
-        decoder: A network from z to the likelihood's `param_shape`.
+        encoder: A network from x to the posterior's `param_shape`, or what builds it from the two
+            shapes, such as `ConvEncoder` or `partial(ConvEncoder, channels=(16, 32))`.
+        decoder: A network from z to the likelihood's `param_shape`, likewise.
         hidden: The hidden units of the encoder, and in reverse of the decoder, where not given.
         activation: Their nonlinearity.
 
@@ -55,8 +57,8 @@ class VAE(PyroModule):
         prior: nn.Module | None = None,
         likelihood: nn.Module | None = None,
         posterior: nn.Module | None = None,
-        encoder: nn.Module | None = None,
-        decoder: nn.Module | None = None,
+        encoder: Network | None = None,
+        decoder: Network | None = None,
         hidden: Sequence[int] = (400,),
         activation: Callable[[], nn.Module] = nn.Softplus,
     ) -> None:
@@ -65,17 +67,18 @@ class VAE(PyroModule):
         self.prior = StandardNormal(latent_dim) if prior is None else prior
         self.likelihood = Bernoulli(x_shape) if likelihood is None else likelihood
         self.posterior = DiagonalNormal(latent_dim) if posterior is None else posterior
-        h_z, h_x = self.posterior.param_shape, self.likelihood.param_shape
-        if encoder is None:
-            encoder = MLP(x_shape, h_z, hidden=hidden, activation=activation)
-        if decoder is None:
-            decoder = MLP(z_shape, h_x, hidden=hidden[::-1], activation=activation)
-        self.encoder, self.decoder = encoder, decoder
-        check_part("VAE", "prior's event shape", self.prior().event_shape, z_shape)
+        prior_dim = getattr(self.prior, "latent_dim", latent_dim)
+        check_part("VAE", "prior's latent_dim", (prior_dim,), z_shape)
         check_part("VAE", "posterior's latent_dim", (self.posterior.latent_dim,), z_shape)
         check_part("VAE", "likelihood's x_shape", self.likelihood.x_shape, x_shape)
-        check_network("VAE", "encoder", self.encoder, x_shape, h_z)
-        check_network("VAE", "decoder", self.decoder, z_shape, h_x)
+        if encoder is None:
+            encoder = partial(MLP, hidden=hidden, activation=activation)
+        if decoder is None:
+            decoder = partial(MLP, hidden=hidden[::-1], activation=activation)
+        h_z, h_x = self.posterior.param_shape, self.likelihood.param_shape
+        self.encoder = built("VAE", "encoder", encoder, x_shape, h_z)
+        self.decoder = built("VAE", "decoder", decoder, z_shape, h_x)
+        attach(self.prior, self.encoder, self.posterior)
 
     @pyro_method
     def model(self, x: Tensor) -> Tensor:

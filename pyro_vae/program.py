@@ -14,6 +14,7 @@ from torch import Tensor, nn
 __all__ = [
     "Program",
     "ProgramModule",
+    "arguments",
     "device_of",
     "evaluating",
     "evaluation_mode",
@@ -22,6 +23,7 @@ __all__ = [
     "localize",
     "modules_of",
     "named_parameters",
+    "takes_labels",
 ]
 
 Function = Callable[..., Any]
@@ -72,6 +74,16 @@ def modules_of(model: Any, guide: Any) -> dict[str, nn.Module]:
     look(model, "model")
     look(guide, "guide")
     return found
+
+
+def arguments(x: Tensor, y: Tensor | None) -> tuple[Tensor, ...]:
+    """The arguments of model and guide: (x,), or (x, y) where there are labels."""
+    return (x,) if y is None else (x, y)
+
+
+def takes_labels(program: Program) -> bool:
+    """Whether a program is `model(x, y)`: its model has a parameter named y."""
+    return "y" in inspect.signature(program.model).parameters
 
 
 def device_of(program: Program) -> torch.device:

@@ -31,6 +31,7 @@ from pyro_vae.inference import (
     TraceMeanField_ELBO,
     linear,
 )
+from pyro_vae.inference.precision import layers_in_bfloat16
 from pyro_vae.models import VAE
 
 X = (torch.rand(4, 16, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
@@ -158,10 +159,25 @@ NORMALIZING = nn.Sequential(
 )  # fmt: skip
 
 
+CONVOLUTIONS = nn.Sequential(
+    nn.Conv2d(1, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+    nn.Conv2d(8, 6, 3, 2, 1), nn.Flatten(), nn.Unflatten(1, (2, 3)),
+)  # fmt: skip
+TRANSPOSED = nn.Sequential(
+    nn.Unflatten(1, (3, 1, 1)),
+    nn.ConvTranspose2d(3, 8, 3, 2, 1, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+    nn.ConvTranspose2d(8, 1, 3, 2, 1, 1),
+)  # fmt: skip
+
+
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself
-@pytest.mark.parametrize("encoder", [None, NORMALIZING], ids=["MLP", "BatchNorm"])
-def test_a_compiled_step_is_the_eager_one_to_rounding(encoder):
-    program = vae(encoder=copy.deepcopy(encoder))
+@pytest.mark.parametrize(
+    "networks",
+    [{}, {"encoder": NORMALIZING}, {"encoder": CONVOLUTIONS, "decoder": TRANSPOSED}],
+    ids=["MLP", "BatchNorm", "convolutions"],
+)
+def test_a_compiled_step_is_the_eager_one_to_rounding(networks):
+    program = vae(**copy.deepcopy(networks))
     twin = copy.deepcopy(program)
     loss = Trace_ELBO(beta=linear(0, 1, 7))
     _, eager = train(program, loss, compile=False)
@@ -365,3 +381,32 @@ def test_a_loss_that_is_not_finite_is_named_in_a_captured_step_too():
     svi, _ = train(program, Trace_ELBO(), CAPTURE)
     with pytest.raises(FloatingPointError, match="site 'x' of the model has a datum"):
         svi.step(torch.full_like(X[0], torch.nan))
+
+
+@pytest.mark.parametrize("compile", [False, CAPTURE], ids=["eager", "captured"])
+def test_bfloat16_rounds_the_layers_and_nothing_else(compile):
+    """A layer's output is off by bfloat16's 2^-9 at most; the loss keeps its float32 digits."""
+    program = vae()
+    twin = copy.deepcopy(program)
+    _, exact = train(program, Trace_ELBO(), compile)
+    pyro.set_rng_seed(1)
+    optim = pyro.optim.Adam({"lr": 1e-2})
+    svi = SVI(twin.model, twin.guide, optim, compile=compile, bfloat16=True)
+    losses = [svi.step(X[i % len(X)]) for i in range(12)]
+    assert all(loss.dtype == torch.float32 for loss in losses)
+    found = [loss.item() for loss in losses]
+    assert found != exact
+    assert found == pytest.approx(exact, rel=0.02)
+    assert all(parameter.dtype == torch.float32 for parameter in twin.parameters())
+
+
+def test_a_layer_in_bfloat16_is_the_product_of_rounded_factors():
+    layer, x = nn.Linear(40, 30), torch.randn(7, 40)
+    with layers_in_bfloat16():
+        found = layer(x)
+        outside = torch.mm(x, layer.weight.T)  # a density's product, such as a covariance's
+    weight, bias, x_rounded = (t.bfloat16().double() for t in (layer.weight, layer.bias, x))
+    exact = x_rounded @ weight.T + bias
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=1e-3)
+    torch.testing.assert_close(outside, x @ layer.weight.T)

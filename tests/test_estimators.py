@@ -180,6 +180,61 @@ def test_chunks_of_particles_make_one_bound(estimator, chunk_size):
         assert chunked.terms(program.model, program.guide, x).log_w.shape == (12, 5)
 
 
+@pytest.mark.parametrize("estimator", [e for e in WEIGHTED if e.needs_weights_alone])
+def test_chunks_give_the_gradient_of_all_particles_at_once(estimator):
+    """On the same draws: torch draws 16 normal numbers at a time, and a chunk takes 3 x 8 x 2."""
+    program = LinearGaussian((2, 3), 2).double()
+    x = torch.randn(8, 2, 3).double()
+    found = []
+    for loss in (estimator(12), estimator(12, chunk_size=3)):
+        program.zero_grad()
+        pyro.set_rng_seed(0)
+        found.append([loss.loss_and_grads(program.model, program.guide, x)])
+        found[-1] += [p.grad for p in program.parameters() if p.grad is not None]
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("estimator", [DReG, PIWAE])
+def test_who_needs_all_draws_at_once_for_its_gradient_says_so(estimator):
+    program = LinearGaussian((3,), 2)
+    with pytest.raises(ValueError, match="needs the draws of all particles at once"):
+        estimator(8, chunk_size=4).loss_and_grads(program.model, program.guide, torch.randn(4, 3))
+
+
+def test_chunks_run_eagerly_and_svi_says_so():
+    program = LinearGaussian((3,), 2)
+    optim = pyro.optim.Adam({"lr": 1e-2})
+    with pytest.warns(UserWarning, match="IWAE has a chunk_size"):
+        svi = SVI(program.model, program.guide, optim, IWAE(6, chunk_size=3), compile=True)
+    assert svi.step(torch.randn(4, 3)).isfinite() and svi.mode == "eager"
+
+
+def test_chunks_bound_the_memory_of_a_step():
+    program = LinearGaussian((200,), 2)
+    x = torch.randn(50, 200)
+
+    def kept(loss):
+        """What autograd keeps for the gradient: the most bytes at any time."""
+        held, most = 0, 0
+
+        class Kept:
+            def __init__(self, tensor):
+                nonlocal held, most
+                self.tensor, self.size = tensor, tensor.nbytes
+                held += self.size
+                most = max(most, held)
+
+            def __del__(self):
+                nonlocal held
+                held -= self.size
+
+        with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
+            loss.differentiable_loss(program.model, program.guide, x)
+        return most
+
+    assert kept(IWAE(64, chunk_size=4)) < kept(IWAE(64)) / 4
+
+
 def test_a_chunk_is_what_runs_at_once():
     sizes = []
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from pyro_vae.inference import evaluate, log_likelihood, mean_and_error
+from pyro_vae.inference.capture import Graphs
 from pyro_vae.likelihoods import Normal
 from pyro_vae.models import VAE
 
@@ -169,17 +170,29 @@ def test_a_latent_that_is_summed_out_is_named():
             judge(program, X)
 
 
-def test_the_first_chunk_is_validated_and_the_others_are_not():
-    seen = []
+def test_a_captured_log_likelihood_is_the_eager_one_bit_for_bit():
+    x, found = X.repeat(8, 1), []
+    for refused in (False, True):
+        pyro.set_rng_seed(3)
+        with pytest.MonkeyPatch.context() as patch:
+            if refused:
+                patch.setattr(Graphs, "run", lambda *_: None)
+            found.append(log_likelihood(Conjugate(), x, 40, batch_size=4, max_rows=16))
+    assert torch.equal(*found)
 
-    class Watching(Conjugate):
+
+def test_a_program_with_a_counter_is_evaluated_eagerly_with_a_warning():
+    class Counting(Conjugate):
+        calls = 0
+
         def model(self, x):
-            seen.append(pyro.settings.get("validate_poutine"))
+            self.calls += 1
             super().model(x)
 
-    with pyro.validation_enabled(True):
-        log_likelihood(Watching(), X, 8, batch_size=4, max_rows=16, progress=True)
-    assert seen[-4:] == [True, False, False, False]
+    program = Counting()
+    with pytest.warns(UserWarning, match="log_likelihood runs eagerly, uncompiled: .*calls"):
+        log_likelihood(program, X, 100, max_rows=len(X))
+    assert program.calls > 100
 
 
 def test_whole_numbers_are_data_too():

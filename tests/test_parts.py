@@ -170,7 +170,7 @@ def test_a_vae_takes_any_prior_posterior_and_likelihood(prior, posterior, likeli
 @pytest.mark.parametrize(
     "part, sentence",
     [
-        ({"prior": priors.StandardNormal(4)}, r"prior's event shape is \(4,\).*needs \(3,\)"),
+        ({"prior": priors.StandardNormal(4)}, r"prior's latent_dim is \(4,\).*needs \(3,\)"),
         ({"posterior": posteriors.DiagonalNormal(4)}, r"latent_dim is \(4,\).*needs \(3,\)"),
         ({"likelihood": likelihoods.Normal((1, 5, 5))}, r"x_shape is \(1, 5, 5\).*\(1, 4, 4\)"),
         ({"encoder": networks.MLP((9,), (2, 3))}, r"encoder's in_shape is \(9,\).*\(1, 4, 4\)"),

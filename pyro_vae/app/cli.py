@@ -96,6 +96,9 @@ def train(
             show_default=False,
         ),
     ] = None,
+    bfloat16: Annotated[
+        bool, typer.Option("--bfloat16", help="Layers multiply in bfloat16: faster, less exact.")
+    ] = False,
     tensorboard: Annotated[bool, typer.Option(help="Writes TensorBoard events too.")] = False,
 ) -> None:
     """Trains a program on data, and writes all about it into a run folder."""
@@ -128,6 +131,7 @@ def train(
             clip_norm=clip_norm,
             seed=seed,
             data_dir=data_dir,
+            bfloat16=bfloat16,
         )
         folder = out or _free_folder(config)
         if _already_done(folder, config):
@@ -176,6 +180,10 @@ def sample(
     draw: Annotated[
         bool, typer.Option(help="Draws x ~ p(x | z) instead of showing its mean.")
     ] = False,
+    label: Annotated[
+        int | None,
+        typer.Option(help="The label to draw, of a program model(x, y).  [default: one row each]"),
+    ] = None,
     out: Out = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -184,7 +192,11 @@ def sample(
     from . import figures
 
     program, loaded = _program(run, seed, device)
-    figure = figures.samples(program, num, loaded.known["x_shape"], mean=not draw)
+    known = loaded.known
+    classes = known.get("num_classes")
+    figure = figures.samples(
+        program, num, known["x_shape"], num_classes=classes, label=label, mean=not draw
+    )
     print(figures.save(figure, out or run / "samples.png"))
 
 
@@ -201,9 +213,10 @@ def reconstruct(
 ) -> None:
     """A picture of data above their reconstructions."""
     from . import figures
+    from .train import labelled
 
     program, part = _trained(run, data, data_dir, split, seed, device)
-    figure = figures.reconstructions(program, next(_first(part, num).batches(num))[0])
+    figure = figures.reconstructions(program, *labelled(program, _first(part, num)))
     print(figures.save(figure, out or run / "reconstructions.png"))
 
 
@@ -226,15 +239,18 @@ def interpolate(
 ) -> None:
     """A picture of straight lines in latent space between pairs of data."""
     from . import figures
+    from .train import labelled
 
     program, part = _trained(run, data, data_dir, split, seed, device)
     if len(part) < 2:
         raise ValueError(f"the {split} data are {len(part)} item, but a line needs two")
     some = [f"{i},{i + 1}" for i in range(0, min(len(part) - 1, 10), 2)]
     pairs = [_pair(text, len(part)) for text in pair or some]
-    x = next(part.batches(len(part)))[0]
-    start, stop = (x[[items[end] for items in pairs]] for end in (0, 1))
-    figure = figures.interpolation(program, start, stop, steps=steps)
+    x, y = labelled(program, part)
+    chosen = [[items[end] for items in pairs] for end in (0, 1)]
+    start, stop = (x[items] for items in chosen)
+    labels = (None, None) if y is None else (y[chosen[0]], y[chosen[1]])
+    figure = figures.interpolation(program, start, stop, labels, steps=steps)
     print(figures.save(figure, out or run / "interpolation.png"))
 
 
@@ -251,9 +267,11 @@ def manifold(
 ) -> None:
     """A picture of the latent space: a 2-D one decoded on a grid, else the data's latents."""
     from . import figures
+    from .train import labelled
 
     program, part = _trained(run, data, data_dir, split, seed, device)
-    figure = figures.latent_space(program, part, columns=columns)
+    x, y = labelled(program, part)
+    figure = figures.latent_space(program, x, y, part.y, columns=columns)
     print(figures.save(figure, out or run / "manifold.png"))
 
 
@@ -504,7 +522,9 @@ def _trained(
 def _first(part: "Split", num: int | None) -> "Split":
     from dataclasses import replace
 
-    return part if num is None else replace(part, x=part.x[:num])
+    if num is None:
+        return part
+    return replace(part, x=part.x[:num], y=None if part.y is None else part.y[:num])
 
 
 def _pair(text: str, size: int) -> tuple[int, int]:

@@ -15,8 +15,8 @@ import pyro
 
 from pyro_vae import plots
 from pyro_vae.inference import Comparison, Trace_ELBO, compare, fit
-from pyro_vae.inference.fit import check_counts
-from pyro_vae.program import ProgramModule
+from pyro_vae.inference.training_data import check_counts
+from pyro_vae.program import ProgramModule, takes_labels
 
 from .figures import save
 from .run import Run
@@ -71,6 +71,8 @@ def run(settings: Settings, device: str) -> Comparison:
     check_counts(epochs=None, steps=None, batch_size=settings.batch_size)
     pyro.set_rng_seed(settings.seeds[0])
     program = _program(settings.program, known(data)).to(find_device(device))
+    if takes_labels(program):
+        raise ValueError("compare takes programs model(x), and this one is model(x, y)")
     preflight(program, data, Trace_ELBO(), settings.batch_size)
     train = data.train.to(find_device(device))
     if settings.warm_up:

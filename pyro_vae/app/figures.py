@@ -1,5 +1,6 @@
 """The figures of a run: samples, reconstructions, curves, interpolations, the latent space."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,65 +9,115 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_vae import plots
-from pyro_vae.datasets import Split
 from pyro_vae.inference import decode, encode, reconstruct, sample
 from pyro_vae.inference.predictive import discrete_latents
-from pyro_vae.program import Program, device_of
+from pyro_vae.program import Program, device_of, takes_labels
 
 __all__ = ["interpolation", "latent_space", "reconstructions", "samples", "save"]
 
 
-def samples(program: Program, num_samples: int, x_shape: Sequence[int], *, mean: bool) -> Figure:
-    """Samples from the prior, through the decoder."""
-    return plots.grid(sample(program, num_samples, x_shape, mean=mean).cpu())
+def samples(
+    program: Program,
+    num_samples: int,
+    x_shape: Sequence[int],
+    *,
+    num_classes: int | None = None,
+    label: int | None = None,
+    mean: bool = True,
+) -> Figure:
+    """Samples from the prior, through the decoder; of a program `model(x, y)` one row a label.
+
+    Args:
+        program: What to sample from.
+        num_samples: How many.
+        x_shape: The shape of one datum.
+        num_classes: The number of labels that a program `model(x, y)` knows.
+        label: The one label to show.
+        mean: False draws x ~ p(x | z) instead of showing its mean.
+
+    Raises:
+        ValueError: If there is no such label.
+    """
+    if not takes_labels(program):
+        if label is not None:
+            raise ValueError("the program is model(x), so it knows no labels")
+        return plots.grid(sample(program, num_samples, x_shape, mean=mean).cpu())
+    if num_classes is None:
+        raise ValueError(
+            "the program's conditions are no classes; take pyro_vae.inference.sample(..., y=...)"
+        )
+    if label is not None and not 0 <= label < num_classes:
+        raise ValueError(f"the labels are 0 to {num_classes - 1}, and {label} is none of them")
+    labels = range(num_classes) if label is None else [label]
+    columns = math.ceil(num_samples / len(labels))
+    y = torch.tensor(labels, device=device_of(program)).repeat_interleave(columns)
+    x = sample(program, len(y), x_shape, y=y, mean=mean)
+    return plots.grid(x.cpu(), columns=columns if label is None else None)
 
 
-def reconstructions(program: Program, x: Tensor) -> Figure:
+def reconstructions(program: Program, x: Tensor, y: Tensor | None = None) -> Figure:
     """Data above their reconstructions."""
-    return plots.pairs(x.cpu(), reconstruct(program, x.to(device_of(program))).cpu())
+    return plots.pairs(x.cpu(), reconstruct(program, x, y).cpu())
 
 
-def interpolation(program: Program, start: Tensor, stop: Tensor, *, steps: int) -> Figure:
+def interpolation(
+    program: Program,
+    start: Tensor,
+    stop: Tensor,
+    y: tuple[Tensor, Tensor] | tuple[None, None] = (None, None),
+    *,
+    steps: int,
+) -> Figure:
     """Straight lines in latent space from each datum of `start` to its partner in `stop`.
+
+    Labels stay those of `start`.
 
     Raises:
         ValueError: If there are no latents to go through, or some between which nothing lies.
     """
-    start_on_device, stop_on_device = (x.to(device_of(program)) for x in (start, stop))
-    discrete = discrete_latents(program, start_on_device)
+    discrete = discrete_latents(program, start, y[0])
     if discrete:
         raise ValueError(f"latents {discrete} are discrete, so nothing lies between two of them")
-    ends = [encode(program, x) for x in (start_on_device, stop_on_device)]
+    ends = [encode(program, start, y[0]), encode(program, stop, y[1])]
     if not ends[0]:
         raise ValueError("the guide draws no latents, so there is nothing to interpolate")
     rows = []
     for weight in torch.linspace(0, 1, steps).tolist():
         between = {name: torch.lerp(ends[0][name], ends[1][name], weight) for name in ends[0]}
-        rows.append(decode(program, between, len(start), start.shape[1:]).cpu())
+        rows.append(decode(program, between, len(start), start.shape[1:], y=y[0]).cpu())
     path = torch.stack([start.cpu(), *rows, stop.cpu()], dim=1)
     return plots.interpolation(path)
 
 
-def latent_space(program: Program, data: Split, *, columns: int = 20) -> Figure:
+def latent_space(
+    program: Program, x: Tensor, y: Tensor | None, labels: Tensor | None, *, columns: int = 20
+) -> Figure:
     """What a 2-D latent decodes to, over a grid; of others, where the data's latents lie.
 
     One number is drawn as a histogram, two as a plane, and more as the plane of their first two
     principal components. Latents that all data share are left out.
 
+    Args:
+        program: The program.
+        x: Data, (N, *x_shape).
+        y: Their labels, for a program `model(x, y)`.
+        labels: What to colour them by.
+        columns: Of the grid.
+
     Raises:
         ValueError: If the guide draws no latent for each datum.
     """
-    x = data.x.to(device_of(program))
-    latents = {n: z for n, z in encode(program, x).items() if z.dim() and len(z) == len(x)}
+    latents = {n: z for n, z in encode(program, x, y).items() if z.dim() and len(z) == len(x)}
     if not latents:
         raise ValueError(
             "the guide draws no latent with a row for each datum, so there is no latent space to "
             'show; draw one in pyro.plate("data", len(x))'
         )
     (name, z), *others = latents.items()
-    if not others and z.shape[1:] == (2,) and not discrete_latents(program, x):
+    continuous = not discrete_latents(program, x, y)
+    if not others and z.shape[1:] == (2,) and continuous and y is None:
         return _manifold(program, name, z, x.shape[1:], columns)
-    return _spread(latents, data.y)
+    return _spread(latents, labels)
 
 
 def _manifold(

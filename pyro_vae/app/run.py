@@ -14,7 +14,7 @@ import platform
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import chdir
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from torch import Tensor
 
 from pyro_vae.datasets import Dataset
 from pyro_vae.inference.fit import Progress
-from pyro_vae.program import Program, ProgramModule, evaluating
+from pyro_vae.program import Program, ProgramModule, evaluating, takes_labels
 from pyro_vae.source import sources
 
 from .text import read_data, read_program, split_file
@@ -55,6 +55,11 @@ class Config:
     clip_norm: float | None
     seed: int
     data_dir: str | None
+    bfloat16: bool = False
+
+
+# What runs of earlier versions have too.
+_REQUIRED = [f.name for f in fields(Config) if f.default is MISSING]
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ class Run:
             ValueError: If its configuration is damaged.
         """
         found = self._read_config()
-        return Config(**{name: found[name] for name in Config.__dataclass_fields__})
+        return Config(**{n: found[n] for n in Config.__dataclass_fields__ if n in found})
 
     @property
     def known(self) -> dict[str, Any]:
@@ -197,10 +202,11 @@ class Run:
     def _make_lazy_parts(self, program: ProgramModule) -> None:
         """Runs a program once: autoguides make their parameters at their first call."""
         x = torch.zeros(2, *self.known["x_shape"])
+        args = (x, torch.zeros(2, dtype=torch.long)) if takes_labels(program) else (x,)
         with torch.random.fork_rng(), evaluating(program), pyro.validation_enabled(False):
             try:
-                guide_trace = poutine.trace(program.guide).get_trace(x)
-                poutine.replay(program.model, trace=guide_trace)(x)
+                guide_trace = poutine.trace(program.guide).get_trace(*args)
+                poutine.replay(program.model, trace=guide_trace)(*args)
             except Exception:  # the data may be nothing like zeros; loading says what is missing
                 return
 
@@ -210,7 +216,7 @@ class Run:
             raise FileNotFoundError(f"{self.folder} holds no run: there is no {path}")
         try:
             found: dict[str, Any] = dict(json.loads(path.read_text()))
-            missing = {"known", *Config.__dataclass_fields__} - set(found)
+            missing = {"known", *_REQUIRED} - set(found)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path} is damaged ({error}); train anew") from error
         if missing:

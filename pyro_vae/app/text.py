@@ -11,6 +11,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def catalogue() -> dict[str, dict[str, Any]]:
         "priors": public(priors),
         "likelihoods": public(likelihoods),
         "posteriors": public(posteriors),
-        "networks": public(networks),
+        "networks": public(networks) | {"partial": partial},
         "activations": {name: getattr(nn, name) for name in activations},
         "optimizers": {
             name: getattr(pyro.optim, name)

@@ -12,14 +12,15 @@ import pyro
 import torch
 from matplotlib.figure import Figure
 from pyro.infer import ELBO
+from torch import Tensor
 
 from pyro_vae import plots
 from pyro_vae.datasets import Dataset, Split
 from pyro_vae.inference import SVI, Fit, evaluate, fit, log_likelihood, mean_and_error
-from pyro_vae.inference.fit import check_counts
 from pyro_vae.inference.optimizer import add_parameters, clip_each
 from pyro_vae.inference.preflight import Report, check
-from pyro_vae.program import ProgramModule, device_of, evaluating
+from pyro_vae.inference.training_data import check_counts
+from pyro_vae.program import ProgramModule, arguments, device_of, evaluating, takes_labels
 
 from . import figures
 from .run import CHECKPOINT, WEIGHTS, Config, Run
@@ -30,6 +31,7 @@ __all__ = [
     "find_device",
     "finish",
     "known",
+    "labelled",
     "preflight",
     "prepare",
     "resume",
@@ -107,8 +109,8 @@ def known(data: Dataset) -> dict[str, Any]:
 
 def preflight(program: ProgramModule, data: Dataset, loss: ELBO, batch_size: int) -> Report:
     """Checks a program on one batch of its data, and that all it trains can be saved."""
-    batch = next(data.train.batches(batch_size))[0].to(device_of(program))
-    report = check(program, batch, loss)
+    x, y = labelled(program, data.train, batch_size)
+    report = check(program, x, loss, y=y)
     own = {id(parameter) for parameter in program.parameters()}
     for name, parameter in report.parameters.items():
         if id(parameter) not in own:
@@ -118,6 +120,16 @@ def preflight(program: ProgramModule, data: Dataset, loss: ELBO, batch_size: int
                 "of the file of functions, and lists of modules nn.ModuleList"
             )
     return report
+
+
+def labelled(
+    program: ProgramModule, split: Split, num_data: int | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """The first data, or all, on the program's device; with labels if it is `model(x, y)`."""
+    labels = takes_labels(program)
+    batch = next(split.batches(num_data or len(split), labels=labels))
+    x, *y = (part.to(device_of(program)) for part in batch)
+    return x, y[0] if y else None
 
 
 def train(
@@ -172,12 +184,12 @@ def evaluation(
         split: The data.
         num_particles: K of the importance-weighted log-likelihood; None leaves it out.
     """
-    x = next(split.batches(len(split)))[0].to(device_of(program))
-    terms = evaluate(program, x, num_particles=10)
+    x, y = labelled(program, split)
+    terms = evaluate(program, x, y, num_particles=10)
     values = {"bound": terms.bound, "rate": terms.rate, "distortion": terms.distortion}
     result: dict[str, Any] = {"num_data": len(x)}
     if num_particles is not None:
-        values["log_likelihood"] = log_likelihood(program, x, num_particles, progress=True)
+        values["log_likelihood"] = log_likelihood(program, x, num_particles, y=y, progress=True)
         result["num_particles"] = num_particles
     for name, value in values.items():
         result[name], error = mean_and_error(value)
@@ -193,14 +205,15 @@ def finish(run: Run, program: ProgramModule, data: Dataset, records: Any) -> dic
         results = evaluation(program, data.test)
     except ValueError:  # latents that the loss sums out have no rate: the loss alone is known
         loss = read_loss(run.config.loss, known(data))
-        x = data.test.x.to(device_of(program))
+        x, y = labelled(program, data.test)
         with evaluating(program):
-            bound = -float(loss.loss(program.model, program.guide, x)) / len(x)
+            value = loss.loss(program.model, program.guide, *arguments(x, y))
+        bound = -float(value) / len(x)
         results = {"num_data": len(x), "bound": bound, "bound_error": None}
-    few = next(data.test.batches(10))[0]
+    few = labelled(program, data.test, 10)
     pictures: dict[str, Callable[[], Figure]] = {
-        "samples": lambda: figures.samples(program, 64, data.x_shape, mean=True),
-        "reconstructions": lambda: figures.reconstructions(program, few),
+        "samples": lambda: figures.samples(program, 64, data.x_shape, num_classes=data.num_classes),
+        "reconstructions": lambda: figures.reconstructions(program, *few),
         "curves": lambda: plots.curves(records),
     }
     for name, draw in pictures.items():
@@ -222,6 +235,7 @@ def _settings(config: Config, data: Dataset) -> dict[str, Any]:
         "batch_size": config.batch_size,
         "lr_schedule": None if schedule is None else read_schedule(schedule),
         "clip_norm": config.clip_norm,
+        "bfloat16": config.bfloat16,
     }
 
 

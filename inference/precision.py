@@ -1,0 +1,54 @@
+"""Mixed precision: the products of layers in bfloat16, everything else as it was."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["layers_in_bfloat16"]
+
+_LAYERS = {
+    F.linear,
+    F.bilinear,
+    torch.conv1d,
+    torch.conv2d,
+    torch.conv3d,
+    torch.conv_transpose1d,
+    torch.conv_transpose2d,
+    torch.conv_transpose3d,
+}
+
+
+def layers_in_bfloat16(wanted: bool = True) -> AbstractContextManager[Any]:
+    """Multiplies the float32 inputs and weights of linear and convolutional layers in bfloat16.
+
+    Their products are summed, biased and handed on in float32, as are draws, log densities and
+    gradients; `torch.autocast` would go on in bfloat16, whose 8 bits are too few for a log density.
+
+    Args:
+        wanted: False leaves the layers as they are.
+    """
+    return _LayersInBfloat16() if wanted else nullcontext()
+
+
+class _LayersInBfloat16(TorchFunctionMode):
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func not in _LAYERS or args[0].dtype is not torch.float32:
+            return func(*args, **kwargs)
+        half = [_halved(arg) for arg in args]
+        return func(*half, **{name: _halved(arg) for name, arg in kwargs.items()}).float()
+
+
+def _halved(value: Any) -> Any:
+    return value.bfloat16() if isinstance(value, Tensor) else value
