@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 __all__ = ["layers_in_bfloat16"]
 
+_MANY = 1_000_000  # multiplications
 _LAYERS = {
     F.linear,
     F.bilinear,
@@ -24,7 +25,9 @@ _LAYERS = {
 
 
 def layers_in_bfloat16(wanted: bool = True) -> AbstractContextManager[Any]:
-    """Multiplies the float32 inputs and weights of linear and convolutional layers in bfloat16.
+    """Multiplies the float32 inputs and weights of large layers in bfloat16.
+
+    Large are all convolutions, and linear layers of a million multiplications on.
 
     Their products are summed, biased and handed on in float32, as are draws, log densities and
     gradients; `torch.autocast` would go on in bfloat16, whose 8 bits are too few for a log density.
@@ -44,10 +47,15 @@ class _LayersInBfloat16(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func not in _LAYERS or args[0].dtype is not torch.float32:
+        if func not in _LAYERS or args[0].dtype is not torch.float32 or _is_small(func, *args):
             return func(*args, **kwargs)
         half = [_halved(arg) for arg in args]
         return func(*half, **{name: _halved(arg) for name, arg in kwargs.items()}).float()
+
+
+def _is_small(func: Callable[..., Any], x: Tensor, weight: Tensor, *_: Any) -> bool:
+    """Whether rounding would cost more than the product."""
+    return func is F.linear and x.numel() * weight.shape[0] < _MANY
 
 
 def _halved(value: Any) -> Any:

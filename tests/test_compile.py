@@ -38,13 +38,13 @@ X = (torch.rand(4, 16, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.
 CAPTURE = Compile(fuse=False)
 
 
-def vae(**options):
-    return VAE((1, 4, 4), latent_dim=3, hidden=(16,), **options)
+def vae(hidden=(16,), **options):
+    return VAE((1, 4, 4), latent_dim=3, hidden=hidden, **options)
 
 
 def train(program, loss, compile, steps=12, batches=X):
     """The losses of some steps from one seed; the program keeps its parameters."""
-    svi = SVI(program.model, program.guide, pyro.optim.Adam({"lr": 1e-2}), loss, compile=compile)
+    svi = SVI(program.model, program.guide, pyro.optim.Adam({"lr": 1e-3}), loss, compile=compile)
     pyro.set_rng_seed(1)
     return svi, [svi.step(batches[i % len(batches)]).item() for i in range(steps)]
 
@@ -173,8 +173,13 @@ TRANSPOSED = nn.Sequential(
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself
 @pytest.mark.parametrize(
     "networks",
-    [{}, {"encoder": NORMALIZING}, {"encoder": CONVOLUTIONS, "decoder": TRANSPOSED}],
-    ids=["MLP", "BatchNorm", "convolutions"],
+    [
+        {},
+        {"hidden": (4100,)},  # with products of a million multiplications
+        {"encoder": NORMALIZING},
+        {"encoder": CONVOLUTIONS, "decoder": TRANSPOSED},
+    ],
+    ids=["MLP", "large MLP", "BatchNorm", "convolutions"],
 )
 def test_a_compiled_step_is_the_eager_one_to_rounding(networks):
     program = vae(**copy.deepcopy(networks))
@@ -386,11 +391,11 @@ def test_a_loss_that_is_not_finite_is_named_in_a_captured_step_too():
 @pytest.mark.parametrize("compile", [False, CAPTURE], ids=["eager", "captured"])
 def test_bfloat16_rounds_the_layers_and_nothing_else(compile):
     """A layer's output is off by bfloat16's 2^-9 at most; the loss keeps its float32 digits."""
-    program = vae()
+    program = vae(hidden=(4100,))
     twin = copy.deepcopy(program)
     _, exact = train(program, Trace_ELBO(), compile)
     pyro.set_rng_seed(1)
-    optim = pyro.optim.Adam({"lr": 1e-2})
+    optim = pyro.optim.Adam({"lr": 1e-3})
     svi = SVI(twin.model, twin.guide, optim, compile=compile, bfloat16=True)
     losses = [svi.step(X[i % len(X)]) for i in range(12)]
     assert all(loss.dtype == torch.float32 for loss in losses)
@@ -401,12 +406,15 @@ def test_bfloat16_rounds_the_layers_and_nothing_else(compile):
 
 
 def test_a_layer_in_bfloat16_is_the_product_of_rounded_factors():
-    layer, x = nn.Linear(40, 30), torch.randn(7, 40)
+    layer, x = nn.Linear(400, 300), torch.randn(10, 400)
+    small = nn.Linear(4, 3)
     with layers_in_bfloat16():
         found = layer(x)
         outside = torch.mm(x, layer.weight.T)  # a density's product, such as a covariance's
+        exact_too = small(x[:, :4])
     weight, bias, x_rounded = (t.bfloat16().double() for t in (layer.weight, layer.bias, x))
     exact = x_rounded @ weight.T + bias
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=1e-3)
-    torch.testing.assert_close(outside, x @ layer.weight.T)
+    assert torch.equal(outside, x @ layer.weight.T)
+    assert torch.equal(exact_too, small(x[:, :4]))
