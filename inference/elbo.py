@@ -12,6 +12,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import pyro
+import torch
 from pyro.distributions.util import is_identically_zero
 from pyro.infer.util import MultiFrameTensor
 from torch import Tensor
@@ -82,9 +83,12 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
 
     def _rate(self, latents: Mapping[str, Latent]) -> Tensor | float:
         kls = [self.kl(latent) for latent in latents.values()]
-        # A literal 0 leaves the KL as it is: a drawn KL may well be negative.
-        if not (isinstance(self.free_bits, int | float) and self.free_bits == 0):
-            kls = [kl.mean().clamp(min=number(self.free_bits)) for kl in kls]
+        bits = number(self.free_bits)
+        # At 0 the KL stays as it is: a drawn KL may well be negative.
+        if isinstance(bits, Tensor):
+            kls = [torch.where(bits > 0, kl.mean().clamp(min=bits), kl.mean()) for kl in kls]
+        elif bits:
+            kls = [kl.mean().clamp(min=bits) for kl in kls]
         return number(self.beta) * sum(kls)
 
     def _score_function(self, model_trace: Any, guide_trace: Any) -> Tensor:
