@@ -31,5 +31,6 @@ constraints:  ## installs the newest versions that pyproject.toml allows, and wr
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $(VENV)/.installed
 	$(MAKE) --no-print-directory test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[benchmarks]"
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > constraints.txt
 	touch $(VENV)/.installed

@@ -141,7 +141,8 @@ def fit(
     check_counts(epochs=epochs, steps=steps, batch_size=batch_size)
     optim = pyro.optim.Adam({"lr": 1e-3}) if optim is None else optim
     data, valid = training_data(data), validation_data(valid)
-    total = steps or (epochs or 20) * steps_in_an_epoch(data, batch_size)
+    labels = takes_labels(program)
+    total = steps or (epochs or 20) * steps_in_an_epoch(data, batch_size, labels=labels)
     if compile is None:
         capturable = loss is None or (isinstance(loss, Estimator) and not loss.in_chunks)
         compile = Compile(fuse=total >= _WORTH_FUSING) if capturable else False
@@ -166,7 +167,7 @@ def fit(
     with bar, _interrupts() as stop, pyro.validation_enabled(False):
         while run.svi.steps < total and not stop.is_set():
             seed = run.progress.seed + run.progress.epoch
-            left = batches(data, batch_size, seed, labels=takes_labels(program))
+            left = batches(data, batch_size, seed, labels=labels)
             done = run.progress.steps_in_epoch  # before the interruption
             next(islice(left, done, done), None)
             if rng is not None:

@@ -57,12 +57,16 @@ def decode(
         (N, *x_shape), for latents of N rows.
 
     Raises:
-        ValueError: If the model has no latent of a given name, or its data do not fit x_shape.
+        ValueError: If the model has no latent of a given name, its data do not fit x_shape, or its
+            prior cannot be drawn from.
     """
     with evaluating(program):
         x = torch.zeros(num_samples, *x_shape, device=device_of(program))
         model = poutine.condition(poutine.uncondition(program.model), data=dict(latents))
-        trace = poutine.trace(model).get_trace(*arguments(x, y))
+        try:
+            trace = poutine.trace(model).get_trace(*arguments(x, y))
+        except NotImplementedError as error:  # an improper prior cannot be drawn from
+            raise ValueError(str(error)) from error
         sites = samples(prune_subsample_sites(trace))
         data = [site for site in sites if site["infer"].get("was_observed")]
         _check_names(latents, [site["name"] for site in sites if site not in data])

@@ -1,6 +1,5 @@
 """The data of a training: what a user may give, checked, as batches of arguments."""
 
-import math
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any
 
@@ -79,10 +78,12 @@ def _kind(value: Any) -> str:
     return f"of type {type(value).__name__}"
 
 
-def steps_in_an_epoch(data: Split | Iterable[Any], batch_size: int) -> int:
+def steps_in_an_epoch(data: Split | Iterable[Any], batch_size: int, *, labels: bool = False) -> int:
     """The number of batches in one pass."""
     if not isinstance(data, Sized):
         raise TypeError("data that do not know their length need steps, not epochs")
     if not len(data):
         raise ValueError("the data are empty")
-    return math.ceil(len(data) / batch_size) if isinstance(data, Split) else len(data)
+    if isinstance(data, Split):
+        return data.num_batches(batch_size, labels=labels)
+    return len(data)

@@ -3,7 +3,26 @@
 if not __name__.startswith("pyro_vae."):  # a second copy of every class would follow
     raise ImportError("import pyro_vae.models, not models: the folder is installed inside pyro_vae")
 
+from .autoencoder import Autoencoder
+from .bayesian_vae import BayesianVAE
+from .conditional_vae import ConditionalVAE
+from .deep_markov_model import DeepMarkovModel
+from .gaussian_mixture_vae import GaussianMixtureVAE
+from .hierarchical_vae import HierarchicalVAE
+from .hvae import HVAE
 from .linear_gaussian import LinearGaussian
+from .semi_supervised_vae import SemiSupervisedVAE
 from .vae import VAE
 
-__all__ = ["VAE", "LinearGaussian"]
+__all__ = [
+    "HVAE",
+    "VAE",
+    "Autoencoder",
+    "BayesianVAE",
+    "ConditionalVAE",
+    "DeepMarkovModel",
+    "GaussianMixtureVAE",
+    "HierarchicalVAE",
+    "LinearGaussian",
+    "SemiSupervisedVAE",
+]

@@ -93,12 +93,20 @@ class LinearGaussian(PyroModule):
         self.D.copy_(tril.tril(-1) + tril.diagonal().log().diag())
 
     @torch.no_grad()
-    def maximum_likelihood(self, x: Tensor) -> None:
+    def maximum_likelihood(self, x: Tensor, *, sigma: float | None = None) -> None:
         """Puts the model where p(x) is largest, and the guide at its posterior.
 
-        W holds the principal axes, in order and orthogonal, so the posterior is diagonal too.
+        W holds the principal axes, in order and orthogonal, so the posterior is diagonal too. Of a
+        given sigma, those axes along which x varies by no more than sigma^2 collapse: their columns
+        of W are 0, and their latents have their prior for a posterior.
+
+        Args:
+            x: Data, (N, *x_shape).
+            sigma: The scale of the noise; None for where p(x) is largest.
         """
         x_dim, size = len(self.b), len(x)
+        if sigma is not None and not 0 < sigma < math.inf:
+            raise ValueError(f"sigma must be positive and finite, but is {sigma}")
         if not self.latent_dim < min(x_dim, size):
             raise ValueError(
                 f"the maximum-likelihood fit of {self.latent_dim} latents needs more data and more "
@@ -109,8 +117,10 @@ class LinearGaussian(PyroModule):
         eigenvalues = values.square() / size  # of the covariance; those left out are 0
         kept, rest = eigenvalues[: self.latent_dim], eigenvalues[self.latent_dim :]
         variance = rest.sum() / (x_dim - self.latent_dim)
+        if sigma is not None:
+            variance = torch.full_like(variance, sigma**2)
         self.log_sigma.copy_(variance.log() / 2)
-        self.W.copy_(axes[: self.latent_dim].mT * (kept - variance).sqrt())
+        self.W.copy_(axes[: self.latent_dim].mT * (kept - variance).clamp(min=0).sqrt())
         self.optimize_guide()
 
     def _centred(self, x: Tensor) -> Tensor:

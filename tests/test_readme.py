@@ -33,6 +33,7 @@ def rows(header):
         ("prior", "priors"),
         ("posterior", "posteriors"),
         ("likelihood", "likelihoods"),
+        ("network", "networks"),
         ("data", "data"),
     ],
 )

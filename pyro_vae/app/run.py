@@ -32,7 +32,7 @@ from pyro_vae.inference.fit import Progress
 from pyro_vae.program import Program, ProgramModule, evaluating, takes_labels
 from pyro_vae.source import sources
 
-from .text import read_data, read_program, split_file
+from .text import read_data, read_likelihood, read_program, split_file, text_of
 
 __all__ = ["Config", "Run", "load"]
 
@@ -114,7 +114,13 @@ class Run:
     def known(self) -> dict[str, Any]:
         """What the data know, for the arguments of the program."""
         known = self._read_config()["known"]
-        return {name: tuple(v) if isinstance(v, list) else v for name, v in known.items()}
+        found: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in known.items()
+        }
+        if "likelihood" in found:
+            text = found["likelihood"]
+            found["likelihood"] = self.data().likelihood if text is None else read_likelihood(text)
+        return found
 
     def data(self, data: str | None = None, data_dir: str | None = None) -> Dataset:
         """The data of the run, from where it was started; or other data, from here."""
@@ -137,8 +143,11 @@ class Run:
         """Writes what is trained, on what device, and with what versions."""
         packages = ("pyro-vae", "pyro-ppl", "torch")
         versions = {"python": platform.python_version()} | {p: version(p) for p in packages}
+        known = dict(known)
+        if "likelihood" in known:
+            known["likelihood"] = text_of(known["likelihood"])
         found = {
-            "known": dict(known),
+            "known": known,
             "directory": str(Path.cwd()),
             "device": device,
             "versions": versions,

@@ -35,7 +35,9 @@ __all__ = [
     "read_optim",
     "read_program",
     "read_schedule",
+    "read_likelihood",
     "split_file",
+    "text_of",
 ]
 
 Names = Mapping[str, Any]
@@ -69,7 +71,8 @@ def catalogue() -> dict[str, dict[str, Any]]:
         "priors": public(priors),
         "likelihoods": public(likelihoods),
         "posteriors": public(posteriors),
-        "networks": public(networks) | {"partial": partial},
+        "networks": public(networks),
+        "functions": {"partial": partial},
         "activations": {name: getattr(nn, name) for name in activations},
         "optimizers": {
             name: getattr(pyro.optim, name)
@@ -103,6 +106,21 @@ def read_program(text: str, known: Names, *, folder: Path = Path()) -> ProgramMo
 def read_loss(text: str, known: Names) -> ELBO:
     """An estimator from its text; `known` holds what the data know, such as num_data."""
     return build("losses", text, known)
+
+
+def read_likelihood(text: str) -> Callable[[tuple[int, ...]], nn.Module]:
+    """What builds a likelihood from x_shape, from its text."""
+    return lambda x_shape: build("likelihoods", text, {"x_shape": x_shape})
+
+
+def text_of(likelihood: Callable[..., Any]) -> str | None:
+    """The text of what builds a likelihood; None of a function that is more than a call of one."""
+    keywords = likelihood.keywords if isinstance(likelihood, partial) else {}
+    found = likelihood.func if isinstance(likelihood, partial) else likelihood
+    names = [name for name, part in catalogue()["likelihoods"].items() if part is found]
+    if not names or not all(isinstance(v, int | float | None) for v in keywords.values()):
+        return None
+    return f"{names[0]}({', '.join(f'{key}={value!r}' for key, value in keywords.items())})"
 
 
 def read_schedule(text: str) -> Callable[[int], float]:
@@ -158,6 +176,7 @@ def build(kind: str, text: str, known: Names, *, own: Names | None = None) -> An
 _EXAMPLES = {
     "programs": "VAE(latent_dim=16)",
     "losses": "Trace_ELBO(beta=linear(0, 1, 1000))",
+    "likelihoods": "Binomial(total_count=16)",
     "schedules": "cosine(1, 0, 10_000)",
     "data": "mnist(binarize='dynamic')",
     "optimizers": "Adam({'lr': 1e-3})",
@@ -169,7 +188,7 @@ class _Reader:
 
     def __init__(self, kind: str, known: Names, own: Names) -> None:
         self.kind, self.known = kind, known
-        kinds = catalogue()
+        self.kinds = kinds = catalogue()
         self.expected = {name: v for name, v in own.items() if callable(v)} or kinds[kind]
         rooms = ("priors", "likelihoods", "posteriors")
         self.parts = [part for room in rooms for part in kinds[room].values()]
@@ -177,14 +196,15 @@ class _Reader:
         self.names |= {f"{k}.{n}": v for k, names in kinds.items() for n, v in names.items()}
         self.names |= kinds[kind] | dict(own)
 
-    def value(self, node: ast.AST) -> Any:
+    def value(self, node: ast.AST, room: str = "") -> Any:
+        """What a node says; `room` is the kind whose names come first, such as "priors"."""
         match node:
             case ast.Constant():
                 return node.value
             case ast.Name() | ast.Attribute():
-                return self.named(node)
+                return self.named(node, room)
             case ast.Call():
-                return self.call(node)
+                return self.call(node, room)
             case ast.Tuple():
                 return tuple(map(self.value, node.elts))
             case ast.List():
@@ -199,10 +219,11 @@ class _Reader:
             f"example {_EXAMPLES[self.kind]}"
         )
 
-    def named(self, node: ast.Name | ast.Attribute) -> Any:
+    def named(self, node: ast.Name | ast.Attribute, room: str) -> Any:
         name = ast.unparse(node)
-        if name in self.names:
-            return self.names[name]
+        found = self.kinds.get(room, {}).get(name, self.names.get(name))
+        if found is not None:
+            return found
         near = [known for known in self.names if known.lower() == name.lower()]
         near += difflib.get_close_matches(name, self.expected, 1)
         near += difflib.get_close_matches(name, self.names, 1)
@@ -212,27 +233,32 @@ class _Reader:
             + f" The {self.kind} are {', '.join(sorted(self.expected))}"
         )
 
-    def call(self, node: ast.Call) -> Any:
+    def call(self, node: ast.Call, room: str) -> Any:
         if not isinstance(node.func, ast.Name | ast.Attribute):
             raise ValueError(f"{ast.unparse(node.func)!r} is not a public name")
-        function = self.named(node.func)
+        function = self.named(node.func, room)
         name = ast.unparse(node.func)
         if not callable(function):
             raise ValueError(f"{name!r} is not a class or function to call")
         if any(keyword.arg is None for keyword in node.keywords):
             raise ValueError(f"{name} is given ** arguments; write each by its name")
         args = [self.part(arg) for arg in node.args]
-        kwargs = {str(k.arg): self.part(k.value) for k in node.keywords}
+        kwargs = {str(k.arg): self.part(k.value, f"{k.arg}s") for k in node.keywords}
         if len(kwargs) < len(node.keywords):
             raise ValueError(f"{name} is given an argument twice; write each once")
         return self.construct(name, function, args, kwargs)
 
-    def part(self, node: ast.AST) -> Any:
+    def part(self, node: ast.AST, room: str = "") -> Any:
         """The value of an argument, where the bare name of a part is a call of it."""
-        value = self.value(node)
+        value = self.value(node, room)
         if any(value is part for part in self.parts):
             return self.construct(ast.unparse(node), value, [], {})
         return value
+
+    def of_data(self, name: str) -> Any:
+        """What the data know: of the likelihood, what builds it."""
+        value = self.known[name]
+        return value(self.known["x_shape"]) if name == "likelihood" else value
 
     def construct(
         self, name: str, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
@@ -246,8 +272,10 @@ class _Reader:
         first = next(iter(parameters), "")
         if first in self.known and first not in kwargs and not _is_shape(args, self.known[first]):
             args, taken = [self.known[first], *args], list(parameters)[: len(args) + 1]
-        asked = {key: v for key, v in self.known.items() if key in parameters}
-        kwargs = {**{k: v for k, v in asked.items() if k not in taken}, **kwargs}
+        asked = [key for key in self.known if key in parameters and key not in taken]
+        if any(function is part for part in self.parts):
+            asked = [key for key in asked if key != "num_classes"]  # a column's, not the labels'
+        kwargs = {key: self.of_data(key) for key in asked if key not in kwargs} | kwargs
         unknown = [key for key in kwargs if key not in parameters]
         takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         if unknown and not takes_any:

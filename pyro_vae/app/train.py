@@ -77,7 +77,7 @@ def _check(program: ProgramModule, data: Dataset, config: Config) -> None:
         clip_each(settings["optim"], report.parameters)
     except Exception as error:  # torch's optimizers raise what they like
         raise ValueError(f"{config.optim} cannot be used: {error}") from error
-    factor, total = settings["lr_schedule"], _total_steps(config, data)
+    factor, total = settings["lr_schedule"], _total_steps(program, config, data)
     for step in (0, 1, total // 2, total):
         if factor is not None and not 0 <= _number(factor, step) < math.inf:
             raise ValueError(
@@ -93,16 +93,19 @@ def _number(schedule: Any, step: int) -> float:
         raise ValueError(f"{schedule!r} gives no number: {error}") from error
 
 
-def _total_steps(config: Config, data: Dataset) -> int:
-    return config.steps or (config.epochs or 20) * math.ceil(len(data.train) / config.batch_size)
+def _total_steps(program: ProgramModule, config: Config, data: Dataset) -> int:
+    epoch = data.train.num_batches(config.batch_size, labels=takes_labels(program))
+    return config.steps or (config.epochs or 20) * epoch
 
 
 def known(data: Dataset) -> dict[str, Any]:
     """What data know, for the arguments that the texts of program and loss leave out."""
     found = {
         "x_shape": data.x_shape,
+        "y_shape": data.y_shape or None,
         "num_classes": data.num_classes,
         "num_data": len(data.train),
+        "likelihood": data.likelihood,
     }
     return {name: value for name, value in found.items() if value is not None}
 
@@ -163,7 +166,7 @@ def resume(
     if (run.folder / CHECKPOINT).exists():
         state = run.load_checkpoint(program)
         done = state["svi"]["steps"]
-        if _total_steps(config, data) < done:
+        if _total_steps(program, config, data) < done:
             raise ValueError(
                 f"{run.folder} has taken {done} steps already, and {config.epochs or config.steps} "
                 f"{'epochs' if config.epochs else 'steps'} in all are fewer; give more"
@@ -250,7 +253,7 @@ def _fit(
 ) -> Fit:
     device = device_of(program)
     with writing as events:
-        every = max(_total_steps(config, data) // 10, 1)
+        every = max(_total_steps(program, config, data) // 10, 1)
         shown = 0
 
         def on_epoch(training: Fit, best: bool) -> None:

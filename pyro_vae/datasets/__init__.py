@@ -1,23 +1,28 @@
 """Data sets: functions that return real data as tensors, already split for training and testing."""
 
-from .images import (
-    Dataset,
-    Split,
-    arrays,
-    binarized_mnist,
-    digits,
-    fashion_mnist,
-    folder,
-    mnist,
-)
+from .digit_images import digit_columns, digits
+from .files import arrays
+from .fixed_binarization import binarized_mnist
+from .idx import fashion_mnist, mnist
+from .photographs import cifar10, frey_faces, lfw_faces
+from .pictures import folder
+from .split import Dataset, Split
+from .tables import adult, letter, spam
 
 __all__ = [
     "Dataset",
     "Split",
+    "adult",
     "arrays",
     "binarized_mnist",
+    "cifar10",
+    "digit_columns",
     "digits",
     "fashion_mnist",
     "folder",
+    "frey_faces",
+    "letter",
+    "lfw_faces",
     "mnist",
+    "spam",
 ]

@@ -3,6 +3,33 @@
 `param_shape` is the shape of the `h` that a likelihood needs from its decoder.
 """
 
-from .pixels import Bernoulli, Binomial, ContinuousBernoulli, Normal
+from .classes import Nominal, Ordinal
+from .counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from .levels import Binomial, Categorical
+from .logistic import DiscretizedLogistic, DiscretizedLogisticMixture
+from .mixed import Mixed
+from .optimal import OptimalNormal
+from .real import HeteroscedasticNormal, Laplace, LogNormal, Normal, StudentT
+from .unit import Bernoulli, Beta, ContinuousBernoulli
 
-__all__ = ["Bernoulli", "Binomial", "ContinuousBernoulli", "Normal"]
+__all__ = [
+    "Bernoulli",
+    "Beta",
+    "Binomial",
+    "Categorical",
+    "ContinuousBernoulli",
+    "DiscretizedLogistic",
+    "DiscretizedLogisticMixture",
+    "HeteroscedasticNormal",
+    "Laplace",
+    "LogNormal",
+    "Mixed",
+    "NegativeBinomial",
+    "Nominal",
+    "Normal",
+    "OptimalNormal",
+    "Ordinal",
+    "Poisson",
+    "StudentT",
+    "ZeroInflatedNegativeBinomial",
+]

@@ -1,5 +1,20 @@
 """Networks: tensors to tensors, `(..., *in_shape) -> (..., *out_shape)`, any leading shape."""
 
-from .mlp import MLP
+from .convolutional import ConvDecoder, ConvEncoder
+from .made import MaskedMLP
+from .missing import ZeroImputed
+from .mlp import MLP, GatedMLP
+from .pixelcnn import PixelCNN
+from .residual import ResidualDecoder, ResidualEncoder
 
-__all__ = ["MLP"]
+__all__ = [
+    "ConvDecoder",
+    "ConvEncoder",
+    "GatedMLP",
+    "MLP",
+    "MaskedMLP",
+    "PixelCNN",
+    "ResidualDecoder",
+    "ResidualEncoder",
+    "ZeroImputed",
+]

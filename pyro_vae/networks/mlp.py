@@ -1,15 +1,17 @@
-"""The multilayer perceptron."""
+"""Multilayer perceptrons, plain and gated."""
 
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from torch import Tensor, nn
+from torch import nn
 
-__all__ = ["MLP"]
+from .network import Network
+
+__all__ = ["GatedMLP", "MLP", "layer_sizes"]
 
 
-class MLP(nn.Module):
+class MLP(Network):
     """A multilayer perceptron on flattened data.
 
     Args:
@@ -31,22 +33,53 @@ class MLP(nn.Module):
         hidden: Sequence[int] = (400,),
         activation: Callable[[], nn.Module] = nn.Softplus,
     ) -> None:
-        super().__init__()
-        self.in_shape, self.out_shape = tuple(in_shape), tuple(out_shape)
-        sizes = [math.prod(self.in_shape), *hidden, math.prod(self.out_shape)]
-        if min(sizes) < 1:
-            raise ValueError(f"an MLP needs layers of at least one unit, but got {sizes}")
+        sizes = layer_sizes("an MLP", in_shape, hidden, out_shape)
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise(sizes):
             layers += [nn.Linear(fan_in, fan_out), activation()]
-        self.layers = nn.Sequential(*layers[:-1])
+        super().__init__(in_shape, out_shape, nn.Sequential(*layers[:-1]), seen_as=sizes[:1])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps `(..., *in_shape)` to `(..., *out_shape)`."""
-        batch_shape = x.shape[: x.dim() - len(self.in_shape)]
-        if x.shape[len(batch_shape) :] != self.in_shape:
-            raise ValueError(
-                f"this MLP takes (..., {', '.join(map(str, self.in_shape))}) "
-                f"but got {tuple(x.shape)}"
-            )
-        return self.layers(x.reshape(*batch_shape, -1)).reshape(*batch_shape, *self.out_shape)
+
+class GatedMLP(Network):
+    """An MLP whose hidden layers gate themselves: h = (A x + a) * sigmoid(B x + b).
+
+    The gate replaces `MLP`'s activation; the last layer is affine. A and B are the halves of one
+    weight, and all weights are drawn from N(0, 2 / fan_in) (He et al., 2015).
+
+    Args:
+        in_shape: The shape of one input.
+        out_shape: The shape of one output.
+        hidden: Units of each hidden layer; `()` makes the map affine.
+
+    Reference:
+        Tomczak and Welling, 2018, https://arxiv.org/abs/1705.07120
+    """
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        out_shape: Sequence[int],
+        *,
+        hidden: Sequence[int] = (300, 300),
+    ) -> None:
+        *sizes, out_size = layer_sizes("a GatedMLP", in_shape, hidden, out_shape)
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in pairwise(sizes):
+            layers += [_he(nn.Linear(fan_in, 2 * fan_out)), nn.GLU()]
+        layers.append(_he(nn.Linear(sizes[-1], out_size)))
+        super().__init__(in_shape, out_shape, nn.Sequential(*layers), seen_as=sizes[:1])
+
+
+def layer_sizes(
+    owner: str, in_shape: Sequence[int], hidden: Sequence[int], out_shape: Sequence[int]
+) -> list[int]:
+    """The units of each layer from input to output, of which none may be empty."""
+    sizes = [math.prod(in_shape), *hidden, math.prod(out_shape)]
+    if min(sizes) < 1:
+        raise ValueError(f"{owner} needs layers of at least one unit, but got {sizes}")
+    return sizes
+
+
+def _he(linear: nn.Linear) -> nn.Linear:
+    nn.init.kaiming_normal_(linear.weight)
+    return linear

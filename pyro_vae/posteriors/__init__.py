@@ -3,6 +3,21 @@
 `param_shape` is the shape of the `h` that a posterior needs from its encoder.
 """
 
-from .normals import DiagonalNormal
+from .delta import Delta
+from .inverse_autoregressive_flow import InverseAutoregressiveFlow
+from .normals import DiagonalNormal, FullNormal, LowRankNormal
+from .one_hot import OneHot, RelaxedOneHot
+from .power_spherical import PowerSpherical
+from .spline_flow import SplineFlow
 
-__all__ = ["DiagonalNormal"]
+__all__ = [
+    "Delta",
+    "DiagonalNormal",
+    "FullNormal",
+    "InverseAutoregressiveFlow",
+    "LowRankNormal",
+    "OneHot",
+    "PowerSpherical",
+    "RelaxedOneHot",
+    "SplineFlow",
+]

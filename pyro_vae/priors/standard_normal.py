@@ -4,6 +4,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from .sizes import check_sizes
+
 __all__ = ["StandardNormal"]
 
 
@@ -19,8 +21,7 @@ class StandardNormal(nn.Module):
 
     def __init__(self, latent_dim: int = 20) -> None:
         super().__init__()
-        if latent_dim < 1:
-            raise ValueError(f"latent_dim must be at least 1, but is {latent_dim}")
+        check_sizes(latent_dim=latent_dim)
         self.latent_dim = latent_dim
         # Buffers, so that the prior follows the program to its device and precision.
         self.register_buffer("loc", torch.zeros(latent_dim), persistent=False)

@@ -1,148 +1,128 @@
 """Milliseconds of a training step, ours and the peers', interleaved in one process.
 
-    python -m tests.benchmarks.step_time a c --repeats 9 --out step_time.json
-
-Every peer has its own copy of the program and takes its steps on the same data in turn with the
-others, a block of steps at a time, so that the machine's noise is shared; the median over the
-blocks is reported, and its spread as the quartiles. Writes JSON, prints a Markdown table.
+Every peer has its own copy of the program and takes its epochs on the same data in turn with the
+others, so that the machine's noise is shared; the median over the epochs is reported, with its
+quartiles. Before, it is checked that all have one bound, and that all train alike.
 """
 
-import argparse
-import copy
-import json
-import statistics
+import math
 import time
-import warnings
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyro
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
-from pyro_vae.inference import SVI, Compile
+from .peers import Build, Peer
+from .programs import Case, seeded
 
-from .programs import CASES, Case
-
-Step = Callable[[Tensor], Any]
-
-
-def pyro_svi(make: Callable[[], Case]) -> Step:
-    """Pyro's SVI with its own estimator, validation off."""
-    case = make()
-    k = case.loss.num_particles
-    if k == 1:
-        loss = pyro.infer.Trace_ELBO()
-    else:
-        loss = pyro.infer.RenyiELBO(
-            alpha=0, num_particles=k, vectorize_particles=True, max_plate_nesting=1
-        )
-
-    def model(x: Tensor) -> Any:
-        pyro.module("program", case.program)
-        return case.program.model(x)
-
-    return pyro.infer.SVI(model, case.program.guide, pyro.optim.Adam({"lr": 1e-3}), loss).step
+_DRAWS = 20
+_REST = 0.03  # seconds in which the threads of the peer before, which spin for more work, give up
 
 
-def by_hand(make: Callable[[], Case], *, compiled: bool) -> Step:
-    """Plain PyTorch with a fused Adam."""
-    case = make()
-    optimizer = torch.optim.Adam(case.program.parameters(), 1e-3, fused=True)
-    loss_of = torch.compile(case.by_hand) if compiled else case.by_hand
+def measure(make: Callable[[], Case], peers: Mapping[str, Build], repeats: int) -> dict[str, Any]:
+    """The step times of the peers on one case.
 
-    def step(x: Tensor) -> Tensor:
-        optimizer.zero_grad()
-        loss = loss_of(x)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return step
-
-
-def ours(make: Callable[[], Case], compile: bool | Compile) -> Step:
-    """Our SVI."""
-    case = make()
-    program = case.program
-    optim = pyro.optim.Adam({"lr": 1e-3})
-    return SVI(program.model, program.guide, optim, case.loss, compile=compile).step
-
-
-PEERS: dict[str, Callable[[Callable[[], Case]], Step]] = {
-    "pyro.infer.SVI": pyro_svi,
-    "PyTorch by hand": lambda make: by_hand(make, compiled=False),
-    "PyTorch by hand, torch.compile": lambda make: by_hand(make, compiled=True),
-    "ours, eager": lambda make: ours(make, False),
-    "ours, captured": lambda make: ours(make, Compile(fuse=False)),
-    "ours, compiled": lambda make: ours(make, True),
-}
-
-
-def measure(name: str, repeats: int) -> dict[str, Any]:
-    """The times of all peers on one program."""
-    torch.manual_seed(0)
-    first = CASES[name]()
-
-    def make() -> Case:  # the same initial parameters for each peer
-        case = CASES[name]()
-        case.program.load_state_dict(copy.deepcopy(first.program.state_dict()))
-        return case
-
+    Returns:
+        The case's title, its FLOPs a step, the GFLOP/s of torch's matrix products meanwhile, and
+        for each peer the median and quartiles in ms, and the seconds that its first epoch took
+        beyond the others.
+    """
     pyro.clear_param_store()
-    steps, warm_up = {}, {}
-    for peer, build in PEERS.items():
-        steps[peer] = build(make)
-        began = time.perf_counter()
-        for i in range(12):
-            steps[peer](first.x[i % len(first.x)])
-        warm_up[peer] = time.perf_counter() - began
-    times: dict[str, list[float]] = {peer: [] for peer in PEERS}
+    case = seeded(make)
+    running = {name: build(seeded(make)) for name, build in peers.items()}
+    before = draws(running)
+    check_one_bound(before)
+    first = {name: seconds(peer.epoch) for name, peer in running.items()}
+    check_one_training(before, draws(running))
+    epochs: dict[str, list[float]] = {name: [] for name in running}
+    products = []
     for _ in range(repeats):
-        for peer, step in steps.items():
-            began = time.perf_counter()
-            for x in first.x:
-                step(x)
-            times[peer].append((time.perf_counter() - began) / len(first.x) * 1e3)
+        for name, peer in running.items():
+            epochs[name].append(seconds(peer.epoch))
+        products.append(gigaflops())
     found = {}
-    for peer, values in times.items():
-        low, median, high = statistics.quantiles(values, n=4)
-        found[peer] = {"ms": median, "quartiles": [low, high], "first_12_steps_s": warm_up[peer]}
-    return {"title": first.title, "peers": found}
+    for name, times in epochs.items():
+        low, median, high = quartiles(times)
+        ms = [1e3 * value / len(case.x) for value in (low, median, high)]
+        setup = max(first[name] - median, 0.0)
+        found[name] = {"ms": ms[1], "quartiles": [ms[0], ms[2]], "setup_s": setup}
+    return {
+        "title": case.title,
+        "flops": flops(case),
+        "gigaflops": quartiles(products)[1],
+        "peers": found,
+    }
 
 
-def table(result: dict[str, Any]) -> str:
-    """Markdown: a row for each peer, with its ratio to Pyro's SVI."""
-    reference = result["peers"]["pyro.infer.SVI"]["ms"]
-    rows = [
-        f"| {result['title']} | ms a step | quartiles | of pyro.infer.SVI |",
-        "|---|---|---|---|",
-    ]
-    for peer, found in result["peers"].items():
-        low, high = found["quartiles"]
-        ratio = found["ms"] / reference
-        rows.append(f"| {peer} | {found['ms']:.2f} | {low:.2f}, {high:.2f} | {ratio:.2f} |")
-    return "\n".join(rows)
+def seconds(work: Callable[[], Any]) -> float:
+    """How long it takes, after a short rest."""
+    time.sleep(_REST)
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
-def main() -> None:
-    """Measures the programs that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cases", nargs="*", default=list(CASES), choices=[*CASES, []])
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    warnings.filterwarnings("ignore")
-    pyro.enable_validation(False)
-    results = {}
-    for name in options.cases or list(CASES):
-        results[name] = measure(name, options.repeats)
-        print(table(results[name]), flush=True)
-    if options.out:
-        machine = {"torch": torch.__version__, "threads": torch.get_num_threads()}
-        options.out.write_text(json.dumps(machine | results, indent=2) + "\n")
+def quartiles(values: list[float]) -> list[float]:
+    """Lower quartile, median, upper quartile."""
+    points = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
+    return torch.tensor(values, dtype=torch.float64).quantile(points).tolist()
 
 
-if __name__ == "__main__":
-    main()
+def draws(peers: Mapping[str, Peer]) -> dict[str, Tensor]:
+    """Draws of each peer's loss of the first batch."""
+    return {
+        name: torch.tensor([peer.loss() for _ in range(_DRAWS)], dtype=torch.float64)
+        for name, peer in peers.items()
+    }
+
+
+def check_one_bound(found: Mapping[str, Tensor]) -> None:
+    """All peers' losses have one mean: within 5 standard errors, and 1e-5 for float32's sums."""
+    reference, *others = found
+    for name in others:
+        difference, error = difference_of_means(found[name], found[reference])
+        if abs(difference) > 5 * error + 1e-5 * abs(float(found[reference].mean())):
+            raise ValueError(
+                f"{name} computes another bound than {reference}: at the same parameters its mean "
+                f"loss is {difference:+.4g} from {found[reference].mean():.6g}, error {error:.2g}"
+            )
+
+
+def check_one_training(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> None:
+    """The first epoch lowers all peers' losses alike: within 5 standard errors and a twentieth.
+
+    So they have one optimizer and one learning rate; a twentieth is for the draws of training.
+    """
+    reference, *others = before
+    fell = float(before[reference].mean() - after[reference].mean())
+    for name in others:
+        difference, error = difference_of_means(after[name], after[reference])
+        if abs(difference) > 5 * error + 0.05 * abs(fell):
+            raise ValueError(
+                f"{name} does not train as {reference} does: after the first epoch, which lowers "
+                f"the loss by {fell:.4g}, its loss is {difference:+.4g} away, error {error:.2g}"
+            )
+
+
+def difference_of_means(one: Tensor, other: Tensor) -> tuple[float, float]:
+    """The difference and its standard error."""
+    return float(one.mean() - other.mean()), math.sqrt((one.var() + other.var()) / len(one))
+
+
+def flops(case: Case) -> int:
+    """FLOPs of a step: 6 for each multiplication forward, 2 there and 4 on the way back."""
+    with FlopCounterMode(display=False) as counter:
+        case.by_hand(case.x[0])
+    return 3 * counter.get_total_flops()
+
+
+def gigaflops(size: int = 1024) -> float:
+    """GFLOP/s of torch's own float32 product of square matrices, the best of five.
+
+    Not always the machine's peak: on AMD processors torch's MKL holds to AVX2, and XLA does not.
+    """
+    a, b = torch.randn(2, size, size).unbind()
+    return 2 * size**3 / min(seconds(lambda: a @ b) for _ in range(5)) / 1e9

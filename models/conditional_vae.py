@@ -1,0 +1,209 @@
+"""The conditional variational autoencoder (Sohn et al., 2015, https://papers.nips.cc/paper/5775)."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.nn import PyroModule, pyro_method
+from torch import Tensor, nn
+
+from pyro_vae.likelihoods import Bernoulli
+from pyro_vae.networks import MLP
+from pyro_vae.posteriors import DiagonalNormal
+from pyro_vae.priors import StandardNormal
+from pyro_vae.priors.sizes import check_sizes
+from pyro_vae.wiring import Network, built, check_part
+
+__all__ = ["ConditionalVAE"]
+
+
+class ConditionalVAE(PyroModule):
+    """z ~ p(z | y);  x ~ p(x | decoder(z, y));  guide: z ~ q(z | encoder(x, y)).
+
+    y has no density: it is a class 0, ..., num_classes - 1, which the networks see one-hot, or, if
+    y_shape is given, a condition, which they see flattened. The default MLPs add what their first
+    layer makes of y to what it makes of x or z. A network that is given sees the numbers of y as
+    that many further channels of x, each constant, and further entries of z.
+
+    Args:
+        x_shape: The shape of one datum.
+        latent_dim: The size of z.
+        num_classes: The number of classes, where y is one.
+        y_shape: The shape of one condition, where y is no class.
+        prior: p(z), by default N(0, I); or p(z | h), such as the posterior `DiagonalNormal`, with
+            h = prior_network(y).
+        prior_network: A network from (y_dim,) to the `param_shape` of such a prior, or what builds
+            it, by default an MLP.
+        likelihood: p(x | h), by default Bernoulli.
+        posterior: q(z | h), by default a Normal with diagonal covariance.
+        encoder: A network from (C + y_dim, ...) to the posterior's `param_shape`, for an x_shape of
+            (C, ...), or what builds it from the two shapes, such as `ConvEncoder`.
+        decoder: A network from (latent_dim + y_dim,) to the likelihood's `param_shape`, likewise.
+        hidden: The hidden units of the encoder, and in reverse of the decoder, where not given.
+        activation: Their nonlinearity.
+
+    Raises:
+        ValueError: If the parts do not fit each other; the sentence names both shapes. From model
+            and guide, while Pyro's validation is on, if a label is no class; without it, such a
+            label makes the loss NaN.
+
+    Reference:
+        Sohn et al., 2015, https://papers.nips.cc/paper/5775, where the condition is x and what is
+        modelled y; for classes: Kingma et al., 2014, https://arxiv.org/abs/1406.5298
+
+    Example:
+        >>> cvae = ConditionalVAE((1, 8, 8), latent_dim=2, prior=DiagonalNormal(2))
+        >>> cvae.model(torch.zeros(5, 1, 8, 8), torch.arange(5)).shape
+        torch.Size([5, 1, 8, 8])
+    """
+
+    prior: Any
+    likelihood: Any
+    posterior: Any
+    encoder: Any
+    decoder: Any
+    classes: Tensor
+
+    def __init__(
+        self,
+        x_shape: Sequence[int],
+        latent_dim: int = 20,
+        *,
+        num_classes: int = 10,
+        y_shape: Sequence[int] | None = None,
+        prior: nn.Module | None = None,
+        prior_network: Network | None = None,
+        likelihood: nn.Module | None = None,
+        posterior: nn.Module | None = None,
+        encoder: Network | None = None,
+        decoder: Network | None = None,
+        hidden: Sequence[int] = (400,),
+        activation: Callable[[], nn.Module] = nn.Softplus,
+    ) -> None:
+        super().__init__()
+        check_sizes(num_classes=num_classes)
+        x_shape, z_shape, owner = tuple(x_shape), (latent_dim,), type(self).__name__
+        self.y_shape = None if y_shape is None else tuple(y_shape)
+        y_dim = num_classes if y_shape is None else math.prod(y_shape)
+        self.register_buffer("classes", torch.arange(float(num_classes)), persistent=False)
+        self.prior = StandardNormal(latent_dim) if prior is None else prior
+        self.likelihood = Bernoulli(x_shape) if likelihood is None else likelihood
+        self.posterior = DiagonalNormal(latent_dim) if posterior is None else posterior
+        prior_dim = getattr(self.prior, "latent_dim", latent_dim)
+        check_part(owner, "prior's latent_dim", (prior_dim,), z_shape)
+        check_part(owner, "posterior's latent_dim", (self.posterior.latent_dim,), z_shape)
+        check_part(owner, "likelihood's x_shape", self.likelihood.x_shape, x_shape)
+        mlp = partial(MLP, hidden=hidden, activation=activation)
+        self.prior_network = _prior_network(owner, self.prior, prior_network or mlp, y_dim)
+        if prior_network is not None and self.prior_network is None:
+            raise ValueError(
+                f"the prior {type(self.prior).__name__} has no param_shape, so it takes no "
+                "prior_network; give a prior such as DiagonalNormal, or leave the network out"
+            )
+        h_z, h_x = self.posterior.param_shape, self.likelihood.param_shape
+        if encoder is None:
+            self.encoder = _AddedMLP(x_shape, y_dim, h_z, hidden, activation)
+        else:
+            self.encoder = _Joined(owner, "encoder", encoder, x_shape, y_dim, h_z)
+        if decoder is None:
+            self.decoder = _AddedMLP(z_shape, y_dim, h_x, hidden[::-1], activation)
+        else:
+            self.decoder = _Joined(owner, "decoder", decoder, z_shape, y_dim, h_x)
+
+    @pyro_method
+    def model(self, x: Tensor, y: Tensor) -> Tensor:
+        """Samples p(x, z | y) for x (N, *x_shape) and y (N,) or (N, *y_shape)."""
+        y = self.seen(y)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", self.prior_given(y))
+            return pyro.sample("x", self.likelihood(self.decoder(z, y)), obs=x)
+
+    @pyro_method
+    def guide(self, x: Tensor, y: Tensor) -> None:
+        """Samples q(z | x, y) for x (N, *x_shape) and y (N,) or (N, *y_shape)."""
+        y = self.seen(y)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", self.posterior(self.encoder(x, y)))
+
+    def prior_given(self, y: Tensor) -> dist.TorchDistribution:
+        """Returns p(z | y) for y (..., y_dim) as the networks see it."""
+        return self.prior() if self.prior_network is None else self.prior(self.prior_network(y))
+
+    def seen(self, y: Tensor) -> Tensor:
+        """What the networks see of y (N,) or (N, *y_shape): (N, y_dim)."""
+        if self.y_shape is not None:
+            return y.reshape(len(y), math.prod(self.y_shape)).to(self.classes.dtype)
+        one_hot = (y[..., None] == self.classes).to(self.classes.dtype)
+        if dist.is_validation_enabled() and not one_hot.any(-1).all():
+            raise ValueError(
+                f"the labels reach from {y.min()} to {y.max()}, but this {type(self).__name__} "
+                f"has the classes 0 to {len(self.classes) - 1}; leave data without such a class "
+                "out, or give num_classes"
+            )
+        return one_hot / one_hot.sum(-1, keepdim=True)  # 0 / 0, not 0, where the label is no class
+
+
+class _AddedMLP(nn.Module):
+    """An MLP of x and y whose first layer adds what it makes of either: A x + B y.
+
+    Where y has batch dimensions that x lacks, as under enumeration, A x is computed once. With one
+    layer alone, the sum is the output.
+    """
+
+    def __init__(
+        self,
+        x_shape: Sequence[int],
+        y_dim: int,
+        out_shape: Sequence[int],
+        hidden: Sequence[int],
+        activation: Callable[[], nn.Module],
+    ) -> None:
+        super().__init__()
+        first = tuple(hidden[:1]) or out_shape
+        self.of_x, self.of_y = MLP(x_shape, first, hidden=()), MLP((y_dim,), first, hidden=())
+        rest = MLP(first, out_shape, hidden=hidden[1:], activation=activation)
+        self.rest = nn.Sequential(activation(), rest) if hidden else nn.Identity()
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.rest(self.of_x(x) + self.of_y(y))
+
+
+class _Joined(nn.Module):
+    """A network of x (..., C, *sizes) and y (..., y_dim) joined to (..., C + y_dim, *sizes)."""
+
+    def __init__(
+        self,
+        owner: str,
+        name: str,
+        network: Network,
+        x_shape: tuple[int, ...],
+        y_dim: int,
+        out_shape: Sequence[int],
+    ) -> None:
+        super().__init__()
+        channels, *sizes = x_shape
+        self.shapes = (x_shape, (y_dim, *sizes))
+        self.network = built(owner, name, network, (channels + y_dim, *sizes), out_shape)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        dim = len(self.shapes[0])
+        batch_shape = torch.broadcast_shapes(x.shape[:-dim], y.shape[:-1])
+        y = y.reshape(*y.shape, *[1] * (dim - 1))
+        parts = zip((x, y), self.shapes, strict=True)
+        return self.network(torch.cat([v.expand(*batch_shape, *s) for v, s in parts], -dim))
+
+
+def _prior_network(owner: str, prior: Any, network: Network, y_dim: int) -> nn.Module | None:
+    """The network from y to the parameters of a prior that takes some."""
+    if hasattr(prior, "attach"):
+        raise ValueError(
+            f"a {type(prior).__name__} is made of q(z | x), but this {owner} has q(z | x, y); give "
+            "a prior such as GaussianMixture"
+        )
+    if not hasattr(prior, "param_shape"):
+        return None
+    return built(owner, "prior_network", network, (y_dim,), prior.param_shape)

@@ -1,0 +1,215 @@
+"""The deep Markov model of sequences (Krishnan et al., 2017, https://arxiv.org/abs/1609.09869)."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.nn import PyroModule, pyro_method
+from torch import Tensor, nn
+
+from pyro_vae.likelihoods import Bernoulli, Mixed
+from pyro_vae.networks import MLP
+from pyro_vae.posteriors import DiagonalNormal
+from pyro_vae.priors import StandardNormal
+from pyro_vae.wiring import Network, built, check_part
+
+__all__ = ["DeepMarkovModel"]
+
+
+class DeepMarkovModel(PyroModule):
+    """z_1 ~ p(z_1);  z_t ~ p(z_t | z_t-1);  x_t ~ p(x_t | z_t);  guide: z_t from z_t-1, x_t:T.
+
+    x is (N, T, *D), and NaN from the end of a sequence on: what stands there, latents and data,
+    adds nothing. NaN before the end is a missing entry, left out of p(x | z) alone. Each datum is
+    one whole sequence, so its bound and likelihood are of all its steps.
+
+    Args:
+        x_shape: The shape of one sequence, (T, *D).
+        latent_dim: The size of each z_t.
+        prior: p(z_1), by default N(0, I).
+        transition: A network from z_t-1 to the loc and log_scale of z_t, or what builds it; by
+            default a gated one.
+        likelihood: p(x_t | h) of one step, x_shape D, independent in its entries; by default
+            Bernoulli.
+        decoder: A network from z_t to the likelihood's `param_shape`, or what builds it.
+        posterior: q(z_t | h), by default a Normal with diagonal covariance.
+        encoder: A network from x to h_1, ..., h_T, (T, rnn_dim), or what builds it; by default
+            a GRU that reads from the end to t.
+        combiner: A network of two inputs, z_t-1 and h_t, to the posterior's `param_shape`, or what
+            builds it from the pair of their shapes and that.
+        hidden: The hidden units of transition and decoder, where not given.
+        rnn_dim: The size of h_t.
+        activation: The nonlinearity of transition and decoder.
+
+    Raises:
+        ValueError: If the parts do not fit each other; the sentence names both shapes.
+
+    Reference:
+        Krishnan et al., 2017, https://arxiv.org/abs/1609.09869; the guide is their DKS
+
+    Example:
+        >>> dmm = DeepMarkovModel((8, 3), latent_dim=2)
+        >>> dmm.model(torch.zeros(5, 8, 3)).shape
+        torch.Size([5, 8, 3])
+    """
+
+    prior: Any
+    likelihood: Any
+    posterior: Any
+    encoder: Any
+    decoder: Any
+    transition: Any
+    combiner: Any
+
+    def __init__(
+        self,
+        x_shape: Sequence[int],
+        latent_dim: int = 20,
+        *,
+        prior: nn.Module | None = None,
+        transition: Network | None = None,
+        likelihood: nn.Module | None = None,
+        decoder: Network | None = None,
+        posterior: nn.Module | None = None,
+        encoder: Network | None = None,
+        combiner: Network | None = None,
+        hidden: Sequence[int] = (100,),
+        rnn_dim: int = 100,
+        activation: Callable[[], nn.Module] = nn.ReLU,
+    ) -> None:
+        super().__init__()
+        if not x_shape:
+            raise ValueError("x_shape is (), but a sequence needs a first dimension, its steps")
+        steps, *step_shape = x_shape
+        z_shape = (latent_dim,)
+        self.prior = StandardNormal(latent_dim) if prior is None else prior
+        self.posterior = DiagonalNormal(latent_dim) if posterior is None else posterior
+        self.conditional = DiagonalNormal(latent_dim)
+        step_likelihood: Any = Bernoulli(step_shape) if likelihood is None else likelihood
+        prior_dim = getattr(self.prior, "latent_dim", latent_dim)
+        owner = "DeepMarkovModel"
+        check_part(owner, "prior's latent_dim", (prior_dim,), z_shape)
+        check_part(owner, "posterior's latent_dim", (self.posterior.latent_dim,), z_shape)
+        check_part(owner, "likelihood's x_shape", step_likelihood.x_shape, step_shape)
+        self.likelihood = Mixed(x_shape, columns=[_EachStep(step_likelihood, steps)])
+
+        net = partial(MLP, hidden=hidden, activation=activation)
+        gated = partial(_GatedTransition, network=net)
+        h_t: Any = (z_shape, (rnn_dim,))
+        h_z, h_x, p_z = (
+            part.param_shape for part in (self.posterior, step_likelihood, self.conditional)
+        )
+        self.transition = built(
+            owner, "transition", gated if transition is None else transition, z_shape, p_z
+        )
+        self.decoder = built(owner, "decoder", net if decoder is None else decoder, z_shape, h_x)
+        self.encoder = built(
+            owner,
+            "encoder",
+            _BackwardGRU if encoder is None else encoder,
+            tuple(x_shape),
+            (steps, rnn_dim),
+        )
+        self.combiner = built(
+            owner, "combiner", _Combiner if combiner is None else combiner, h_t, h_z
+        )
+        self.z_0 = nn.Parameter(torch.zeros(latent_dim))
+
+    @pyro_method
+    def model(self, x: Tensor) -> Tensor:
+        """Samples p(x, z_1, ..., z_T) for x (N, T, *D)."""
+        z: list[Tensor] = []
+        with pyro.plate("data", len(x)):
+            for t, lasts in enumerate(_lasts(x).unbind(1), start=1):
+                p = self.conditional(self.transition(z[-1])) if z else self.prior()
+                with poutine.mask(mask=lasts):
+                    z.append(pyro.sample(f"z_{t}", p))
+            h = self.decoder(torch.stack(z, -2))  # (N, T, *param_shape)
+            return pyro.sample("x", self.likelihood(h.flatten(z[0].dim() - 1)), obs=x)
+
+    @pyro_method
+    def guide(self, x: Tensor) -> None:
+        """Samples q(z_1 | x) q(z_2 | z_1, x) ... for x (N, T, *D)."""
+        z, steps = self.z_0, zip(self.encoder(x).unbind(1), _lasts(x).unbind(1), strict=True)
+        with pyro.plate("data", len(x)):
+            for t, (h, lasts) in enumerate(steps, start=1):
+                with poutine.mask(mask=lasts):
+                    z = pyro.sample(f"z_{t}", self.posterior(self.combiner(z, h)))
+
+
+def _lasts(x: Tensor) -> Tensor:
+    """Whether a sequence still lasts at each step, (N, T), for x (N, T, *D)."""
+    observed = ~x.reshape(*x.shape[:2], -1).isnan().all(-1)
+    return observed.flip(1).cumsum(1).flip(1) > 0
+
+
+class _EachStep(nn.Module):
+    """One likelihood for all steps: p(x | h) = prod_t p(x_t | h_t)."""
+
+    def __init__(self, likelihood: Any, steps: int) -> None:
+        super().__init__()
+        self.likelihood = likelihood
+        self.x_shape = (steps, *likelihood.x_shape)
+        self.param_shape = (steps, *likelihood.param_shape)
+
+    def forward(self, h: Tensor) -> Any:
+        return self.likelihood(h).to_event(1)
+
+
+class _GatedTransition(nn.Module):
+    """loc = (1 - g) * (W z + b) + g * f(z) with gate g(z), and log_scale from f(z).
+
+    It starts as a random walk, W = I. The paper has softplus for exp.
+    """
+
+    def __init__(
+        self, in_shape: Sequence[int], out_shape: Sequence[int], *, network: Callable[..., Any]
+    ) -> None:
+        super().__init__()
+        self.in_shape, self.out_shape = tuple(in_shape), tuple(out_shape)
+        (dim,) = in_shape
+        self.gate, self.proposal = network(in_shape, in_shape), network(in_shape, in_shape)
+        self.linear, self.log_scale = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        nn.init.eye_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, z: Tensor) -> Tensor:
+        g, proposal = self.gate(z).sigmoid(), self.proposal(z)
+        loc = (1 - g) * self.linear(z) + g * proposal
+        return torch.stack([loc, self.log_scale(proposal.relu())], -2)
+
+
+class _BackwardGRU(nn.Module):
+    """h_t = GRU(x_t, h_t+1) from the end of each sequence, where h is learned; NaN is read as 0."""
+
+    def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.in_shape, self.out_shape = tuple(in_shape), tuple(out_shape)
+        units = out_shape[-1]
+        self.cell = nn.GRUCell(torch.Size(in_shape[1:]).numel(), units)
+        self.end = nn.Parameter(torch.zeros(units))
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.masked_fill(x.isnan(), 0.0).reshape(*x.shape[:2], -1)
+        h, found = self.end.expand(len(x), -1), []
+        for x_t, lasts in zip(rows.unbind(1)[::-1], _lasts(x).unbind(1)[::-1], strict=True):
+            h = torch.where(lasts[:, None], self.cell(x_t, h), h)
+            found.append(h)
+        return torch.stack(found[::-1], 1)
+
+
+class _Combiner(nn.Module):
+    """(loc, log_scale) of z_t, affine in (tanh(W z_t-1 + b) + h_t) / 2."""
+
+    def __init__(self, in_shape: Sequence[Any], out_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.in_shape, self.out_shape = tuple(map(tuple, in_shape)), tuple(out_shape)
+        (dim,), (units,) = in_shape
+        self.inner = nn.Linear(dim, units)
+        self.outer = nn.Linear(units, torch.Size(out_shape).numel())
+
+    def forward(self, z: Tensor, h: Tensor) -> Tensor:
+        return self.outer((self.inner(z).tanh() + h) / 2).unflatten(-1, self.out_shape)

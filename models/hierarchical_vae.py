@@ -1,0 +1,132 @@
+"""Several stochastic layers, one above the other (Burda et al., 2016, section 5)."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import pyro
+from pyro.nn import PyroModule, pyro_method
+from torch import Tensor, nn
+
+from pyro_vae.likelihoods import Bernoulli
+from pyro_vae.networks import MLP
+from pyro_vae.posteriors import DiagonalNormal
+from pyro_vae.priors import StandardNormal
+from pyro_vae.wiring import Network, attach, built, check_part
+
+__all__ = ["HierarchicalVAE"]
+
+
+class HierarchicalVAE(PyroModule):
+    """z_L ~ p(z_L);  z_l ~ p(z_l | z_l+1);  x ~ p(x | z_1);  guide: z_1 from x, z_l+1 from z_l.
+
+    z_1 is next to the data. The guide goes bottom-up, so it samples in the reverse of the model's
+    order, which `TraceMeanField_ELBO` refuses; `HVAE` goes top-down.
+
+    Args:
+        x_shape: The shape of one datum.
+        latent_dims: The sizes of z_1, ..., z_L.
+        prior: p(z_L), by default N(0, I).
+        likelihood: p(x | h), by default Bernoulli.
+        posterior: What builds q(z_l | h) of each layer from the size of z_l.
+        encoders: Networks from x to z_1, from z_1 to z_2, ..., or what builds them.
+        decoders: Networks from z_1 to x, from z_2 to z_1, ..., likewise; those above the first
+            give p(z_l | z_l+1), a Normal with diagonal covariance.
+        hidden: The hidden units of each layer's encoder, and in reverse of its decoder, where not
+            given; one tuple of numbers is for all layers.
+        activation: Their nonlinearity.
+
+    Raises:
+        ValueError: If the parts do not fit each other; the sentence names both shapes.
+
+    Reference:
+        Burda et al., 2016, https://arxiv.org/abs/1509.00519
+
+    Example:
+        >>> vae = HierarchicalVAE((1, 28, 28), (64, 32, 16), hidden=(128,))
+        >>> vae.model(torch.zeros(5, 1, 28, 28)).shape
+        torch.Size([5, 1, 28, 28])
+    """
+
+    prior: Any
+    likelihood: Any
+
+    def __init__(
+        self,
+        x_shape: Sequence[int],
+        latent_dims: Sequence[int] = (100, 50),
+        *,
+        prior: nn.Module | None = None,
+        likelihood: nn.Module | None = None,
+        posterior: Callable[[int], nn.Module] = DiagonalNormal,
+        encoders: Sequence[Network] | None = None,
+        decoders: Sequence[Network] | None = None,
+        hidden: Sequence[int] | Sequence[Sequence[int]] = ((200, 200), (100, 100)),
+        activation: Callable[[], nn.Module] = nn.Tanh,
+    ) -> None:
+        super().__init__()
+        if not latent_dims:
+            raise ValueError("latent_dims is empty, but a HierarchicalVAE needs at least one layer")
+        x_shape, top_dim, depth = tuple(x_shape), latent_dims[-1], len(latent_dims)
+        self.prior = StandardNormal(top_dim) if prior is None else prior
+        self.likelihood = Bernoulli(x_shape) if likelihood is None else likelihood
+        prior_dim = getattr(self.prior, "latent_dim", top_dim)
+        check_part("HierarchicalVAE", "prior's latent_dim", (prior_dim,), (top_dim,))
+        check_part("HierarchicalVAE", "likelihood's x_shape", self.likelihood.x_shape, x_shape)
+        posteriors: list[Any] = [posterior(dim) for dim in latent_dims]
+        self.posteriors = nn.ModuleList(posteriors)
+        self.conditionals = nn.ModuleList(DiagonalNormal(dim) for dim in latent_dims[:-1])
+        for i, (q, dim) in enumerate(zip(posteriors, latent_dims, strict=True), start=1):
+            check_part("HierarchicalVAE", f"latent_dim of posterior {i}", (q.latent_dim,), (dim,))
+
+        if encoders is None:
+            units = _of_each_layer("hidden", _nested(hidden, depth), depth)
+            encoders = [partial(MLP, hidden=h, activation=activation) for h in units]
+        if decoders is None:
+            units = _of_each_layer("hidden", _nested(hidden, depth), depth)
+            decoders = [partial(MLP, hidden=h[::-1], activation=activation) for h in units]
+        shapes = [x_shape, *((dim,) for dim in latent_dims)]
+        h_up = [q.param_shape for q in posteriors]
+        h_down = [p.param_shape for p in (self.likelihood, *self.conditionals)]
+        up = zip(_of_each_layer("encoders", encoders, depth), shapes[:-1], h_up, strict=True)
+        down = zip(_of_each_layer("decoders", decoders, depth), shapes[1:], h_down, strict=True)
+        self.encoders, self.decoders = (
+            nn.ModuleList(
+                built("HierarchicalVAE", f"{role} {i}", *part) for i, part in enumerate(parts, 1)
+            )
+            for role, parts in (("encoder", up), ("decoder", down))
+        )
+        attach(self.prior, self.encoders[-1], self.posteriors[-1])
+
+    @pyro_method
+    def model(self, x: Tensor) -> Tensor:
+        """Samples p(x, z_1, ..., z_L) for x (N, *x_shape)."""
+        depth = len(self.decoders)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample(f"z_{depth}", self.prior())
+            for i in range(depth - 1, 0, -1):
+                p = self.conditionals[i - 1](self.decoders[i](z))
+                z = pyro.sample(f"z_{i}", p)
+            return pyro.sample("x", self.likelihood(self.decoders[0](z)), obs=x)
+
+    @pyro_method
+    def guide(self, x: Tensor) -> None:
+        """Samples q(z_1 | x) q(z_2 | z_1) ... for x (N, *x_shape)."""
+        layers = zip(self.encoders, self.posteriors, strict=True)
+        z = x
+        with pyro.plate("data", len(x)):
+            for i, (encoder, posterior) in enumerate(layers, start=1):
+                z = pyro.sample(f"z_{i}", posterior(encoder(z)))
+
+
+def _nested(hidden: Sequence[Any], depth: int) -> Sequence[Sequence[int]]:
+    """The units of each layer, where one tuple of numbers is for all."""
+    return [hidden] * depth if all(isinstance(units, int) for units in hidden) else hidden
+
+
+def _of_each_layer(name: str, parts: Sequence[Any], depth: int) -> Sequence[Any]:
+    if len(parts) != depth:
+        raise ValueError(
+            f"{name} has {len(parts)} entries, but there are {depth} latent_dims; give one for each"
+        )
+    return parts

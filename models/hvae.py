@@ -1,0 +1,175 @@
+"""Two stochastic layers, inferred from the top (Tomczak and Welling, 2018, section 3)."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.nn import PyroModule, pyro_method
+from torch import Tensor, nn
+from torch.nn.functional import glu
+
+from pyro_vae.likelihoods import Bernoulli
+from pyro_vae.networks import GatedMLP
+from pyro_vae.posteriors import DiagonalNormal
+from pyro_vae.priors import StandardNormal
+from pyro_vae.wiring import Network, attach, built, check_part
+
+__all__ = ["HVAE"]
+
+
+class HVAE(PyroModule):
+    """z_2 ~ p(z_2);  z_1 ~ p(z_1 | z_2);  x ~ p(x | z_1, z_2);  guide: z_2 from x, z_1 from both.
+
+    Unlike in `HierarchicalVAE`, x sees z_2 directly and so does the guide, so z_2 need not pass
+    through z_1; and q(z_2 | x) does not depend on z_1, so that a `VampPrior` can be made of it.
+
+    Args:
+        x_shape: The shape of one datum.
+        latent_dims: The sizes of z_1 and z_2.
+        prior: p(z_2), by default N(0, I).
+        likelihood: p(x | h), by default Bernoulli.
+        posterior_1: q(z_1 | h), by default a Normal with diagonal covariance, its scales bounded.
+        posterior_2: q(z_2 | h), likewise.
+        encoder_1: A network of two inputs, x and z_2, to posterior_1's `param_shape`, or what
+            builds it from (x_shape, (latent_dims[1],)) and that.
+        encoder_2: A network from x to posterior_2's `param_shape`, or what builds it.
+        decoder: A network of two inputs, z_1 and z_2, to the likelihood's `param_shape`, or what
+            builds it from the pair of their shapes and that.
+        decoder_2: A network from z_2 to the loc and log_scale of p(z_1 | z_2), or what builds it.
+        hidden: The units of the gated hidden layers where not given; a network of two inputs has
+            layers for each, and joins them in the last one.
+
+    Raises:
+        ValueError: If the parts do not fit each other; the sentence names both shapes.
+
+    Reference:
+        Tomczak and Welling, 2018, https://arxiv.org/abs/1705.07120
+
+    Example:
+        >>> prior = VampPrior(40, x_shape=(1, 28, 28), components=50)
+        >>> vae = HVAE((1, 28, 28), prior=prior)
+        >>> vae.model(torch.zeros(5, 1, 28, 28)).shape
+        torch.Size([5, 1, 28, 28])
+    """
+
+    prior: Any
+    likelihood: Any
+    posterior_1: Any
+    posterior_2: Any
+    encoder_1: Any
+    encoder_2: Any
+    decoder: Any
+    decoder_2: Any
+
+    def __init__(
+        self,
+        x_shape: Sequence[int],
+        latent_dims: Sequence[int] = (40, 40),
+        *,
+        prior: nn.Module | None = None,
+        likelihood: nn.Module | None = None,
+        posterior_1: nn.Module | None = None,
+        posterior_2: nn.Module | None = None,
+        encoder_1: Network | None = None,
+        encoder_2: Network | None = None,
+        decoder: Network | None = None,
+        decoder_2: Network | None = None,
+        hidden: Sequence[int] = (300, 300),
+    ) -> None:
+        super().__init__()
+        if len(latent_dims) != 2:
+            raise ValueError(
+                f"an HVAE has two latents, but latent_dims is {tuple(latent_dims)}; "
+                "take HierarchicalVAE for another number"
+            )
+        x_shape, dim_1, dim_2 = tuple(x_shape), *latent_dims
+        self.prior = StandardNormal(dim_2) if prior is None else prior
+        self.likelihood = Bernoulli(x_shape) if likelihood is None else likelihood
+        self.posterior_1 = _BoundedNormal(dim_1) if posterior_1 is None else posterior_1
+        self.posterior_2 = _BoundedNormal(dim_2) if posterior_2 is None else posterior_2
+        self.conditional = _BoundedNormal(dim_1)
+        prior_dim = getattr(self.prior, "latent_dim", dim_2)
+        check_part("HVAE", "prior's latent_dim", (prior_dim,), (dim_2,))
+        check_part("HVAE", "posterior_1's latent_dim", (self.posterior_1.latent_dim,), (dim_1,))
+        check_part("HVAE", "posterior_2's latent_dim", (self.posterior_2.latent_dim,), (dim_2,))
+        check_part("HVAE", "likelihood's x_shape", self.likelihood.x_shape, x_shape)
+
+        one, two = partial(GatedMLP, hidden=hidden), partial(_GatedPair, hidden=hidden)
+        seen_1: Any = (x_shape, (dim_2,))
+        seen_x: Any = ((dim_1,), (dim_2,))
+        h_1, h_2, h_x = (
+            part.param_shape for part in (self.posterior_1, self.posterior_2, self.likelihood)
+        )
+        p_1 = self.conditional.param_shape
+        self.encoder_2 = built(
+            "HVAE", "encoder_2", one if encoder_2 is None else encoder_2, x_shape, h_2
+        )
+        self.encoder_1 = built(
+            "HVAE", "encoder_1", two if encoder_1 is None else encoder_1, seen_1, h_1
+        )
+        self.decoder_2 = built(
+            "HVAE", "decoder_2", one if decoder_2 is None else decoder_2, (dim_2,), p_1
+        )
+        self.decoder = built("HVAE", "decoder", two if decoder is None else decoder, seen_x, h_x)
+        attach(self.prior, self.encoder_2, self.posterior_2)
+
+    @pyro_method
+    def model(self, x: Tensor) -> Tensor:
+        """Samples p(x, z_1, z_2) for x (N, *x_shape)."""
+        with pyro.plate("data", len(x)):
+            z_2 = pyro.sample("z_2", self.prior())
+            z_1 = pyro.sample("z_1", self.conditional(self.decoder_2(z_2)))
+            return pyro.sample("x", self.likelihood(self.decoder(z_1, z_2)), obs=x)
+
+    @pyro_method
+    def guide(self, x: Tensor) -> None:
+        """Samples q(z_2 | x) q(z_1 | x, z_2) for x (N, *x_shape)."""
+        with pyro.plate("data", len(x)):
+            z_2 = pyro.sample("z_2", self.posterior_2(self.encoder_2(x)))
+            pyro.sample("z_1", self.posterior_1(self.encoder_1(x, z_2)))
+
+
+class _BoundedNormal(DiagonalNormal):
+    """A Normal whose log_scale is kept in [-3, 1], as in the paper.
+
+    The weights of a `GatedMLP` start so large that exp(log_scale) would be 1e3 here and there.
+    """
+
+    def forward(self, h: Tensor) -> dist.TorchDistribution:
+        loc, log_scale = h.unbind(-2)
+        return dist.Normal(loc, log_scale.clamp(-3, 1).exp()).to_event(1)
+
+
+class _GatedPair(nn.Module):
+    """A gated network of two inputs, joined before the last hidden layer.
+
+    Args:
+        in_shape: The shapes of the two.
+        out_shape: The shape of one output.
+        hidden: Units of each hidden layer; each input has its own but for the last.
+    """
+
+    def __init__(
+        self, in_shape: Sequence[Sequence[int]], out_shape: Sequence[int], *, hidden: Sequence[int]
+    ) -> None:
+        super().__init__()
+        if len(hidden) < 2:
+            raise ValueError(
+                f"hidden is {tuple(hidden)}, but a network of two inputs needs two hidden layers "
+                "at least, one for each input and one to join them"
+            )
+        self.in_shape, self.out_shape = tuple(map(tuple, in_shape)), tuple(out_shape)
+        *below, units, last = hidden
+        # The last layer of a GatedMLP is affine: to twice the units, it is a gate's two halves.
+        self.own = nn.ModuleList(
+            GatedMLP(shape, (2 * units,), hidden=below) for shape in self.in_shape
+        )
+        self.joint = GatedMLP((2 * units,), out_shape, hidden=(last,))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Maps two tensors (..., *in_shape[i]), broadcast, to (..., *out_shape)."""
+        features = [glu(own(x)) for own, x in zip(self.own, inputs, strict=True)]
+        return self.joint(torch.cat(torch.broadcast_tensors(*features), -1))

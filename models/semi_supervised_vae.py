@@ -1,0 +1,139 @@
+"""Semi-supervised learning with a VAE, M2 (Kingma et al., 2014, https://arxiv.org/abs/1406.5298)."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import pyro
+from pyro.nn import pyro_method
+from torch import Tensor, nn
+
+from pyro_vae.networks import MLP
+from pyro_vae.posteriors import OneHot
+from pyro_vae.priors import UniformOneHot
+from pyro_vae.wiring import Network, built
+
+from .conditional_vae import ConditionalVAE
+
+__all__ = ["SemiSupervisedVAE"]
+
+
+class SemiSupervisedVAE(ConditionalVAE):
+    """y ~ 1 / num_classes;  z ~ p(z);  x ~ p(x | decoder(z, y));  some y are known.
+
+    The guide is y ~ q(y | classifier(x)), z ~ q(z | encoder(x, y)), where q(y | x) is a point at
+    the label of a row that has one. So one batch may hold both kinds of rows, and under Pyro's
+    `TraceEnum_ELBO(max_plate_nesting=1)`, which sums q(y | x) out, each counts as in the paper:
+
+        labelled: -L(x, y) = E_q(z|x,y)[log p(x, y, z) - log q(z | x, y)]     (equation 6)
+        others:   -U(x) = sum_y q(y | x) (-L(x, y) - log q(y | x))            (equation 7)
+
+    An estimator that does not enumerate draws y from q(y | x). A `ConditionalVAE` is this program
+    with every y known, less 1 / num_classes.
+
+    Args:
+        x_shape: The shape of one datum.
+        latent_dim: The size of z.
+        num_classes: The number of classes.
+        classification_weight: Of the term log q(y | x) of each labelled row (alpha in equation 9),
+            without which labels do not teach the classifier. It is a factor of the model in
+            training mode only: what `evaluate` finds is a bound on the evidence.
+        prior: p(z), or p(z | h), as for `ConditionalVAE`.
+        likelihood: p(x | h), by default Bernoulli.
+        posterior: q(z | h), by default a Normal with diagonal covariance.
+        classifier: A network from x to the logits of q(y | x), (num_classes,), or what builds it
+            from the two shapes.
+        encoder: A network of x and y, as for `ConditionalVAE`; unlike the default, one that is
+            given runs on each x once for each class.
+        decoder: A network of z and y, likewise.
+        hidden: The hidden units of the networks, in reverse of the decoder, where not given.
+        activation: Their nonlinearity.
+
+    Raises:
+        ValueError: As for `ConditionalVAE`.
+
+    Reference:
+        Kingma et al., 2014, https://arxiv.org/abs/1406.5298
+
+    Example:
+        >>> program = SemiSupervisedVAE((1, 8, 8), latent_dim=2)
+        >>> x, y = torch.zeros(5, 1, 8, 8), torch.tensor([3, -1, -1, 7, -1])
+        >>> loss = pyro.infer.TraceEnum_ELBO(max_plate_nesting=1)
+        >>> loss.loss(program.model, program.guide, x, y) > 0
+        True
+        >>> program.classify(x).shape
+        torch.Size([5, 10])
+    """
+
+    def __init__(
+        self,
+        x_shape: Sequence[int],
+        latent_dim: int = 50,
+        *,
+        num_classes: int = 10,
+        classification_weight: float = 50.0,
+        prior: nn.Module | None = None,
+        likelihood: nn.Module | None = None,
+        posterior: nn.Module | None = None,
+        classifier: Network | None = None,
+        encoder: Network | None = None,
+        decoder: Network | None = None,
+        hidden: Sequence[int] = (500,),
+        activation: Callable[[], nn.Module] = nn.Softplus,
+    ) -> None:
+        super().__init__(
+            x_shape,
+            latent_dim,
+            num_classes=num_classes,
+            prior=prior,
+            likelihood=likelihood,
+            posterior=posterior,
+            encoder=encoder,
+            decoder=decoder,
+            hidden=hidden,
+            activation=activation,
+        )
+        if not 0 <= classification_weight < math.inf:
+            raise ValueError(
+                f"classification_weight must be finite and not negative, but is "
+                f"{classification_weight}"
+            )
+        self.classification_weight = classification_weight
+        self.prior_y, self.posterior_y = UniformOneHot(num_classes), OneHot(num_classes)
+        if classifier is None:
+            classifier = partial(MLP, hidden=hidden, activation=activation)
+        self.classifier = built(
+            type(self).__name__, "classifier", classifier, tuple(x_shape), (num_classes,)
+        )
+
+    @pyro_method
+    def model(self, x: Tensor, y: Tensor) -> Tensor:
+        """Samples p(x, y, z) for x (N, *x_shape) and y (N,), -1 where it is not known."""
+        known, label = self._known(y)
+        with pyro.plate("data", len(x)):
+            if self.training:
+                q = self.posterior_y(self.classifier(x))
+                log_q = q.log_prob(label).where(known, 0.0)
+                pyro.factor("label", self.classification_weight * log_q)
+            y = pyro.sample("y", self.prior_y())
+            y = label.where(known[:, None], y)  # a label holds for draws from the model, too
+            z = pyro.sample("z", self.prior_given(y))
+            return pyro.sample("x", self.likelihood(self.decoder(z, y)), obs=x)
+
+    @pyro_method
+    def guide(self, x: Tensor, y: Tensor) -> None:
+        """Samples q(y, z | x) for x (N, *x_shape) and y (N,), -1 where it is not known."""
+        known, label = self._known(y)
+        # exp(-1000) is 0 in float64, too, and 0 * 1000 is 0, where 0 * inf would be NaN
+        logits = (1000 * label).where(known[:, None], self.classifier(x))
+        with pyro.plate("data", len(x)):
+            y = pyro.sample("y", self.posterior_y(logits), infer={"enumerate": "parallel"})
+            pyro.sample("z", self.posterior(self.encoder(x, y)))
+
+    def classify(self, x: Tensor) -> Tensor:
+        """The probabilities q(y | x) of the classes, (N, num_classes), for x (N, *x_shape)."""
+        return self.classifier(x).softmax(-1)
+
+    def _known(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether each label is known, (N,), and it one-hot, (N, num_classes), class 0 if not."""
+        return y >= 0, self.seen(y.clamp(min=0))

@@ -1,0 +1,157 @@
+"""Tables: columns of different kinds side by side, with entries missing (Nazabal et al., 2020)."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from .real import Normal
+
+__all__ = ["Mixed"]
+
+
+class Mixed(nn.Module):
+    """Columns with a likelihood each: p(x | h) = prod_i p_i(x_i | h_i), over what is not missing.
+
+    An entry that is NaN is missing: it is left out of the product, so that log p(x | h) is that of
+    the observed entries, which is right where entries are missing at random. h is flat, the
+    parameters of the columns one after the other.
+
+    Args:
+        x_shape: The shape of one datum.
+        columns: Likelihoods of neighbouring entries of the flattened x, in its order; None is
+            `Normal` for all, with a learned scale each.
+
+    Raises:
+        ValueError: If the columns do not add up to x_shape, or one of them has no density for each
+            of its entries, as `DiscretizedLogisticMixture` and `OptimalNormal`.
+
+    Example:
+        >>> likelihood = Mixed((3,), columns=[Normal((1,)), Nominal((2,), num_classes=5)])
+        >>> likelihood.param_shape
+        (11,)
+        >>> likelihood(torch.zeros(11)).log_prob(torch.tensor([torch.nan, 4.0, torch.nan])).exp()
+        tensor(0.2000, grad_fn=<ExpBackward0>)
+
+    Reference:
+        Nazabal et al., 2020 (HI-VAE), https://arxiv.org/abs/1807.03653
+    """
+
+    def __init__(
+        self, x_shape: Sequence[int], *, columns: Sequence[nn.Module] | None = None
+    ) -> None:
+        super().__init__()
+        self.x_shape = tuple(x_shape)
+        parts: Sequence[Any] = [Normal(x_shape, per_pixel=True)] if columns is None else columns
+        sizes = [math.prod(part.x_shape) for part in parts]
+        if sum(sizes) != math.prod(self.x_shape) or not sizes:
+            raise ValueError(
+                f"the columns have {sizes} entries, {sum(sizes)} in all, but x_shape is "
+                f"{self.x_shape}; give each entry one column"
+            )
+        self.columns = nn.ModuleList(parts)
+        self.param_sizes = [math.prod(part.param_shape) for part in parts]
+        self.param_shape = (sum(self.param_sizes),)
+        self.stand_ins = [_stand_in(part) for part in parts]
+
+    def forward(self, h: Tensor) -> dist.TorchDistribution:
+        """Maps h (..., *param_shape) to a distribution over x (..., *x_shape)."""
+        columns: Sequence[Any] = list(self.columns)
+        parts = zip(columns, h.split(self.param_sizes, -1), strict=True)
+        p = [column(part.reshape(*h.shape[:-1], *column.param_shape)) for column, part in parts]
+        return SideBySide(p, self.stand_ins, self.x_shape).to_event(len(self.x_shape))
+
+
+class SideBySide(dist.TorchDistribution):
+    """Entries of several distributions side by side, each entry a batch of its own.
+
+    Args:
+        columns: Distributions of independent entries, of one batch shape.
+        stand_ins: A number in the support of each, taken where an entry is NaN.
+        x_shape: The shape of all entries, which ends the batch shape.
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}
+
+    def __init__(
+        self, columns: Sequence[Any], stand_ins: Sequence[float], x_shape: Sequence[int]
+    ) -> None:
+        self.columns, self.stand_ins, self.x_shape = columns, stand_ins, tuple(x_shape)
+        super().__init__(columns[0].batch_shape + torch.Size(x_shape))
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return _OrMissing(self)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.join([column.mean for column in self.columns])
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "SideBySide":
+        leading = torch.Size(batch_shape[: len(batch_shape) - len(self.x_shape)])
+        columns = [column.expand(leading) for column in self.columns]
+        return SideBySide(columns, self.stand_ins, self.x_shape)
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        return self.join([column.sample(torch.Size(sample_shape)) for column in self.columns])
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        parts = zip(self.columns, self.split(value), strict=True)
+        log_p = self.join([column.base_dist.log_prob(x) for column, x in parts])
+        return log_p.masked_fill(value.isnan(), 0.0)
+
+    def split(self, value: Tensor) -> list[Tensor]:
+        """The entries of each column, (..., *column.event_shape), with no NaN left."""
+        flat = value.reshape(*value.shape[: value.dim() - len(self.x_shape)], -1)
+        sizes = [column.event_shape.numel() for column in self.columns]
+        parts = zip(self.columns, self.stand_ins, flat.split(sizes, -1), strict=True)
+        # NaN must not enter a density: masked afterwards, it would still make the gradient NaN.
+        return [
+            torch.where(x.isnan(), stand_in, x).reshape(*x.shape[:-1], *column.event_shape)
+            for column, stand_in, x in parts
+        ]
+
+    def join(self, parts: Sequence[Tensor]) -> Tensor:
+        """Entries of each column (..., *column.event_shape) as (..., *x_shape)."""
+        flat = [
+            part.reshape(*part.shape[: part.dim() - column.event_dim], -1)
+            for column, part in zip(self.columns, parts, strict=True)
+        ]
+        entries = torch.cat(flat, -1)
+        return entries.reshape(*entries.shape[:-1], *self.x_shape)
+
+
+class _OrMissing(constraints.Constraint):
+    """NaN, or what the entry's own column accepts."""
+
+    def __init__(self, entries: SideBySide) -> None:
+        self.entries = entries
+
+    def check(self, value: Tensor) -> Tensor:
+        parts = zip(self.entries.columns, self.entries.split(value), strict=True)
+        return self.entries.join([c.base_dist.support.check(x) for c, x in parts])
+
+
+def _stand_in(column: Any) -> float:
+    """A number in the support of a column."""
+    like = next(column.parameters(), torch.zeros(()))
+    p = column(like.new_zeros(column.param_shape))
+    if not isinstance(p, dist.Independent) or p.base_dist.event_shape:
+        raise ValueError(
+            f"a {type(column).__name__} has no density for each entry, so that it cannot leave out "
+            "a missing one; take another likelihood for this column"
+        )
+    support = p.base_dist.support
+    for number in (0.0, 0.5, 1.0):
+        if support.check(like.new_tensor(number)).all():
+            return number
+    raise ValueError(
+        f"the support of a {type(column).__name__} holds none of 0, 1/2 and 1, one of which must "
+        "stand for missing entries; take another likelihood for this column"
+    )

@@ -1,0 +1,102 @@
+"""Strided convolutions with batch normalization, the usual encoder and decoder of images."""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from torch import nn
+
+from .images import halved_sizes, image_shape
+from .network import Network, flat_size
+
+__all__ = ["ConvDecoder", "ConvEncoder"]
+
+
+class ConvEncoder(Network):
+    """Convolutions of stride 2, each with batch normalization and activation; then one affine map.
+
+    In training, batch normalization takes its statistics over all leading dimensions at once: a
+    datum's output depends on the batch, and where x has a dimension of particles, on all of them.
+    `ResidualEncoder` has no such ties.
+
+    Args:
+        in_shape: The shape of one image (..., H, W), usually (C, H, W).
+        out_shape: The shape of one output.
+        channels: The channels after each halving of the image; 28 -> 14 -> 7 -> 4 -> 2.
+        activation: What builds the nonlinearity after each convolution.
+
+    Reference:
+        Radford et al., 2016, https://arxiv.org/abs/1511.06434
+
+    Example:
+        >>> ConvEncoder((1, 28, 28), (2, 20))(torch.zeros(5, 8, 1, 28, 28)).shape
+        torch.Size([5, 8, 2, 20])
+    """
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        out_shape: Sequence[int],
+        *,
+        channels: Sequence[int] = (32, 64, 128, 256),
+        activation: Callable[[], nn.Module] = nn.ReLU,
+    ) -> None:
+        image = image_shape("ConvEncoder", in_shape)
+        out_size = flat_size("ConvEncoder", out_shape)
+        height, width = halved_sizes("ConvEncoder", in_shape, channels)[-1]
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in pairwise([image[0], *channels]):
+            layers += [
+                nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(fan_out),
+                activation(),
+            ]
+        layers += [nn.Flatten(), nn.Linear(channels[-1] * height * width, out_size)]
+        super().__init__(in_shape, out_shape, nn.Sequential(*layers), seen_as=image)
+
+
+class ConvDecoder(Network):
+    """`ConvEncoder` mirrored: one affine map, then transposed convolutions of stride 2.
+
+    The last layer is a convolution, so its values are unbounded, as a likelihood's parameters need.
+    What `ConvEncoder` says of batch normalization holds: with K particles, the statistics are over
+    the K times N latents of a batch.
+
+    Args:
+        in_shape: The shape of one input, usually (latent_dim,).
+        out_shape: The shape of one output (..., H, W), such as (C, H, W), or (2, C, H, W) for two
+            parameters a pixel; what stands before (H, W) is made as channels.
+        channels: The channels before each doubling of the image, in the order of the encoder's.
+        activation: What builds the nonlinearity before each convolution.
+
+    Reference:
+        Radford et al., 2016, https://arxiv.org/abs/1511.06434
+
+    Example:
+        >>> ConvDecoder((20,), (2, 1, 28, 28))(torch.zeros(5, 8, 20)).shape
+        torch.Size([5, 8, 2, 1, 28, 28])
+    """
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        out_shape: Sequence[int],
+        *,
+        channels: Sequence[int] = (32, 64, 128, 256),
+        activation: Callable[[], nn.Module] = nn.ReLU,
+    ) -> None:
+        out_channels, *size = image_shape("ConvDecoder", out_shape)
+        *sizes, smallest = halved_sizes("ConvDecoder", out_shape, channels)
+        shape, in_size = (channels[-1], *smallest), flat_size("ConvDecoder", in_shape)
+        layers: list[nn.Module] = [nn.Linear(in_size, math.prod(shape)), nn.Unflatten(1, shape)]
+        fans = pairwise([*reversed(channels), out_channels])
+        for (fan_in, fan_out), (height, width) in zip(fans, reversed(sizes), strict=True):
+            # 2 n - 1 pixels come from n, and one more with output padding
+            padding = ((height + 1) % 2, (width + 1) % 2)
+            last = [height, width] == size
+            layers += [
+                nn.BatchNorm2d(fan_in),
+                activation(),
+                nn.ConvTranspose2d(fan_in, fan_out, 3, 2, 1, padding, bias=last),
+            ]
+        super().__init__(in_shape, out_shape, nn.Sequential(*layers), seen_as=(in_size,))

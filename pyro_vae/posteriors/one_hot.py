@@ -1,0 +1,53 @@
+"""Posteriors of one class out of many, exact and relaxed (Jang et al.; Maddison et al.)."""
+
+import pyro.distributions as dist
+from torch import Tensor, nn
+
+from pyro_vae.priors.one_hot import OneHotDistribution, RelaxedOneHotDistribution
+from pyro_vae.priors.sizes import check_positive, check_sizes
+
+__all__ = ["OneHot", "RelaxedOneHot"]
+
+
+class OneHot(nn.Module):
+    """q(z | h) = Categorical(softmax(h)) on one-hot vectors.
+
+    Its draws carry no gradient: use an estimator for that, such as `ScoreFunction`, or sum over
+    all classes with Pyro's `TraceEnum_ELBO`.
+    """
+
+    def __init__(self, latent_dim: int = 20) -> None:
+        super().__init__()
+        check_sizes(latent_dim=latent_dim)
+        self.latent_dim = latent_dim
+        self.param_shape = (latent_dim,)
+
+    def forward(self, h: Tensor) -> dist.TorchDistribution:
+        """Maps logits h (..., latent_dim) to a distribution over (..., latent_dim)."""
+        return OneHotDistribution(logits=h)
+
+
+class RelaxedOneHot(nn.Module):
+    """q(z | h): softmax((h + Gumbel noise) / temperature), on the simplex, reparameterized.
+
+    It tends to `OneHot` as the temperature falls to 0, and its gradient's variance grows.
+
+    Args:
+        latent_dim: The size of z.
+        temperature: Of the relaxation.
+
+    Reference:
+        Jang et al., 2017, https://arxiv.org/abs/1611.01144;
+        Maddison et al., 2017, https://arxiv.org/abs/1611.00712
+    """
+
+    def __init__(self, latent_dim: int = 20, *, temperature: float = 0.5) -> None:
+        super().__init__()
+        check_sizes(latent_dim=latent_dim)
+        check_positive(temperature=temperature)
+        self.latent_dim, self.temperature = latent_dim, temperature
+        self.param_shape = (latent_dim,)
+
+    def forward(self, h: Tensor) -> dist.TorchDistribution:
+        """Maps logits h (..., latent_dim) to a distribution over (..., latent_dim)."""
+        return RelaxedOneHotDistribution(self.temperature, h)

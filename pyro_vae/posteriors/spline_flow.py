@@ -1,0 +1,69 @@
+"""A coupling flow of splines (Durkan et al., 2019, https://arxiv.org/abs/1906.04032)."""
+
+from collections.abc import Sequence
+
+import pyro.distributions as dist
+import torch
+import zuko  # has been imported by the priors, which undo what that does
+from torch import Tensor, nn
+from torch.distributions import AffineTransform
+
+from pyro_vae.priors.flow_prior import FlowDistribution
+from pyro_vae.priors.sizes import check_sizes
+
+__all__ = ["SplineFlow"]
+
+
+class SplineFlow(nn.Module):
+    """z = loc + scale * f(eps), eps ~ N(0, I), with f a stack of rational-quadratic couplings.
+
+    Each half of the latents is bent by a spline that the other half and a context determine. The
+    encoder gives h = (loc, log_scale, context). Unlike `InverseAutoregressiveFlow`, drawing and
+    the log density of any value both take two passes of each network.
+
+    Args:
+        latent_dim: The size of z.
+        transforms: The number of couplings; two bend every latent.
+        hidden: Units of each hidden layer of a coupling's network.
+        context: The size of the context.
+        bins: The pieces of each spline on [-5, 5]; outside, f is the identity.
+
+    Reference:
+        Durkan et al., 2019, https://arxiv.org/abs/1906.04032
+    """
+
+    eps_loc: Tensor
+    eps_scale: Tensor
+
+    def __init__(
+        self,
+        latent_dim: int = 20,
+        *,
+        transforms: int = 2,
+        hidden: Sequence[int] = (64, 64),
+        context: int = 16,
+        bins: int = 8,
+    ) -> None:
+        super().__init__()
+        check_sizes(
+            latent_dim=latent_dim,
+            transforms=transforms,
+            hidden=min(hidden, default=1),
+            context=context,
+            bins=bins,
+        )
+        self.latent_dim, self.context = latent_dim, context
+        self.param_shape = (2 * latent_dim + context,)
+        self.flow = zuko.flows.NSF(
+            latent_dim, context, bins, transforms=transforms, passes=2, hidden_features=hidden
+        )
+        self.register_buffer("eps_loc", torch.zeros(latent_dim), persistent=False)
+        self.register_buffer("eps_scale", torch.ones(latent_dim), persistent=False)
+
+    def forward(self, h: Tensor) -> dist.TorchDistribution:
+        """Maps h (..., *param_shape) to a distribution over (..., latent_dim)."""
+        loc, log_scale, context = h.split([self.latent_dim, self.latent_dim, self.context], -1)
+        whiten = AffineTransform(loc, log_scale.exp(), event_dim=1).inv
+        f_inv = zuko.transforms.ComposedTransform(whiten, self.flow.transform(context))
+        eps = dist.Normal(self.eps_loc, self.eps_scale).to_event(1).expand(h.shape[:-1])
+        return FlowDistribution(zuko.distributions.NormalizingFlow(f_inv, eps))

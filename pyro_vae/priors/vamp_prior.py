@@ -1,0 +1,129 @@
+"""The VampPrior (Tomczak and Welling, 2018, https://arxiv.org/abs/1705.07120)."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from pyro_vae.wiring import check_network, check_part
+
+from .normal_mixture import NormalMixture
+from .sizes import check_sizes
+
+__all__ = ["VampPrior"]
+
+
+class VampPrior(nn.Module):
+    """p(z) = 1/K sum_k q(z | u_k), the program's own posterior averaged over K pseudo-inputs.
+
+    The pseudo-inputs u are learned, and kept in [0, 1] as images are. The program that owns the
+    prior attaches its encoder and posterior; their weights stay the program's. The encoder runs
+    on all K at every call, which for K above the batch size is most of the cost of a step.
+
+    Args:
+        latent_dim: The size of z.
+        x_shape: The shape of one datum.
+        components: K, where no pseudo-inputs are given.
+        pseudo_inputs: Where they start, (K, *x_shape), such as random data; by default
+            N(0.05, 0.01^2), nearly black images.
+        learn: False keeps the given pseudo-inputs as they are, in any range.
+
+    Raises:
+        RuntimeError: When called before `attach`.
+
+    Reference:
+        Tomczak and Welling, 2018, https://arxiv.org/abs/1705.07120, equation 9
+    """
+
+    pseudo_inputs: Tensor
+
+    def __init__(
+        self,
+        latent_dim: int = 20,
+        *,
+        x_shape: Sequence[int],
+        components: int = 500,
+        pseudo_inputs: Tensor | None = None,
+        learn: bool = True,
+    ) -> None:
+        super().__init__()
+        check_sizes(latent_dim=latent_dim, components=components)
+        self.latent_dim, self.x_shape, self.learn = latent_dim, tuple(x_shape), learn
+        if pseudo_inputs is None:
+            if not learn:
+                raise ValueError("a VampPrior that does not learn its pseudo-inputs needs them")
+            pseudo_inputs = 0.05 + 0.01 * torch.randn(components, *self.x_shape)
+        else:
+            self._check(pseudo_inputs)
+        pseudo_inputs = pseudo_inputs.detach().clone()
+        if learn:
+            self.pseudo_inputs = nn.Parameter(pseudo_inputs)
+        else:
+            self.register_buffer("pseudo_inputs", pseudo_inputs)
+        self._attached: tuple[Any, Any] | None = None
+
+    def attach(self, encoder: Any, posterior: Any) -> None:
+        """Takes the two from which q(z | u) is made, without making them parts of its own."""
+        check_part(
+            "VampPrior", "posterior's latent_dim", (posterior.latent_dim,), (self.latent_dim,)
+        )
+        check_network("VampPrior", "encoder", encoder, self.x_shape, posterior.param_shape)
+        # In a tuple, which a module does not look into: no weight is saved twice, and a deep copy
+        # of the program leads to the copies.
+        self._attached = (encoder, posterior)
+
+    def forward(self) -> dist.TorchDistribution:
+        """Returns p(z), batch shape (), event shape (latent_dim,)."""
+        if self._attached is None:
+            raise RuntimeError(
+                "this VampPrior has no encoder yet; give it to a program such as VAE, or call "
+                "attach(encoder, posterior)"
+            )
+        encoder, posterior = self._attached
+        u = self.pseudo_inputs
+        # clamp, unlike Hardtanh, lets the gradient through at 0 and 1, where binary data start.
+        q = posterior(encoder(u.clamp(0, 1) if self.learn else u))
+        if isinstance(q, dist.Independent) and isinstance(q.base_dist, dist.Normal):
+            loc, log_scale = q.base_dist.loc, q.base_dist.scale.log()
+            return NormalMixture(torch.zeros_like(loc[:, 0]), loc, log_scale)
+        return _EqualMixture(q)
+
+    def _check(self, pseudo_inputs: Tensor) -> None:
+        check_part("VampPrior", "pseudo-inputs' x_shape", pseudo_inputs.shape[1:], self.x_shape)
+        check_sizes(components=len(pseudo_inputs))
+        low, high = pseudo_inputs.min(), pseudo_inputs.max()
+        if self.learn and not (low >= 0 and high <= 1):
+            raise ValueError(
+                f"the pseudo-inputs reach from {low:.3g} to {high:.3g}, but those that are learned "
+                "are kept in [0, 1]; scale the data, or give learn=False"
+            )
+
+
+class _EqualMixture(dist.TorchDistribution):
+    """The components of a distribution of batch shape (K,), averaged."""
+
+    arg_constraints: dict[str, constraints.Constraint] = {}
+
+    def __init__(self, components: dist.TorchDistribution) -> None:
+        self.components = components
+        super().__init__(torch.Size(), components.event_shape)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return self.components.support
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        (size,) = self.components.batch_shape
+        # Expanded, as not every distribution broadcasts its values.
+        value = value.unsqueeze(-2).expand(*value.shape[:-1], size, value.shape[-1])
+        return self.components.log_prob(value).logsumexp(-1) - math.log(size)
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        with torch.no_grad():
+            z = self.components.sample(torch.Size(sample_shape))  # (..., K, d)
+            k = torch.randint(z.shape[-2], (*z.shape[:-2], 1, 1), device=z.device)
+            return z.take_along_dim(k, -2).squeeze(-2)

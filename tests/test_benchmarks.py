@@ -1,0 +1,101 @@
+"""The benchmark computes what it says; how long that takes is not tested."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pyro
+import pytest
+import torch
+from torch import nn
+
+from pyro_vae.inference import IWAE
+from pyro_vae.models import VAE
+from tests.benchmarks.peers import PEERS, by_hand, numpyro
+from tests.benchmarks.programs import CASES, Case, groups, seeded
+from tests.benchmarks.step_time import (
+    check_one_bound,
+    check_one_training,
+    draws,
+    flops,
+    measure,
+    quartiles,
+)
+from tests.benchmarks.tables import MARK, between_marks, report, step_times
+
+ROOT = Path(__file__).parent.parent
+RECORDED = ROOT / "tests" / "benchmarks" / "results.json"
+TINY = partial(groups, 2, 4)
+UNCOMPILED = ("pyro.infer.SVI", "PyTorch by hand", "ours, eager", "ours, captured")
+
+
+@pytest.fixture(autouse=True)
+def unvalidated():
+    with pyro.validation_enabled(False):
+        yield
+
+
+def tiny_iwae():
+    vae = VAE((1, 3, 4), latent_dim=2, hidden=(5, 6), activation=nn.Tanh)
+    x = (torch.rand(2, 7, 1, 3, 4) < 0.5).float()
+    return Case("a tiny IWAE", vae, x, IWAE(3), by_hand=lambda x: torch.zeros(()))
+
+
+def test_the_tables_have_a_row_for_each_peer():
+    result = measure(TINY, {name: PEERS[name] for name in UNCOMPILED}, repeats=1)
+    text = report({"machine": {"cores": 2}, "steps": {"c": result}})
+    assert json.loads(json.dumps(result)) == result
+    for name in UNCOMPILED:
+        found = result["peers"][name]
+        low, high = found["quartiles"]
+        assert 0 < low <= found["ms"] <= high
+        assert f"| {name} | {found['ms']:.2f} |" in text
+
+
+def test_a_peer_with_another_bound_is_refused():
+    def doubled(case):
+        peer = by_hand(case)
+        return type(peer)(peer.epoch, lambda: 2 * peer.loss())
+
+    with pytest.raises(ValueError, match="doubled computes another bound than by hand"):
+        measure(TINY, {"by hand": by_hand, "doubled": doubled}, repeats=1)
+
+
+def test_a_peer_that_does_not_train_is_refused():
+    still = {"by hand": torch.tensor([100.0, 101.0, 99.0]), "still": torch.full((3,), 100.0)}
+    after = still | {"by hand": still["by hand"] - 50}
+    check_one_training(still, after | {"still": still["still"] - 50})
+    with pytest.raises(ValueError, match="still does not train as by hand does"):
+        check_one_training(still, after)
+
+
+@pytest.mark.parametrize("make", [tiny_iwae, TINY], ids=["IWAE", "groups"])
+def test_numpyro_computes_the_bound_of_the_program_and_trains_alike(make):
+    pytest.importorskip("numpyro")
+    builds = {"ours": PEERS["ours, eager"], "NumPyro": partial(numpyro, scan=True)}
+    peers = {name: build(seeded(make)) for name, build in builds.items()}
+    before = draws(peers)
+    check_one_bound(before)
+    for peer in peers.values():
+        peer.epoch()
+    check_one_training(before, draws(peers))
+
+
+def test_flops_of_the_mlp_are_six_for_each_weight_and_datum():
+    weights = 2 * 784 * 400 + 400 * 40 + 20 * 400
+    assert flops(CASES["a"]()) == 6 * 128 * weights
+
+
+def test_quartiles_of_five_are_the_inner_three():
+    assert quartiles([5.0, 1.0, 4.0, 2.0, 3.0]) == [2.0, 3.0, 4.0]
+
+
+def test_the_table_goes_between_the_marks():
+    text = between_marks(f"before\n{MARK}\nold\n{MARK}\nafter", "new")
+    assert text == f"before\n{MARK}\n\nnew\n\n{MARK}\nafter"
+
+
+@pytest.mark.skipif(not RECORDED.exists(), reason="no run is recorded")
+def test_the_readme_shows_the_recorded_run():
+    table = step_times(json.loads(RECORDED.read_text())["steps"])
+    assert table in (ROOT / "README.md").read_text()
