@@ -103,7 +103,8 @@ def check(
     Args:
         program: The program to look at.
         x: A batch of data, (N, *x_shape).
-        loss: The estimator to train with, by default Pyro's Trace_ELBO.
+        loss: The estimator to train with, by default Pyro's Trace_ELBO, or TraceEnum_ELBO where
+            the guide enumerates a latent.
         y: Their labels, for a program `model(x, y)`.
 
     Raises:
@@ -145,7 +146,7 @@ def check(
         plate = data_plate(samples(model_trace))
         if isinstance(loss, Estimator):
             _check_plate(plate, len(x))
-        value, reached = _run_loss(loss or pyro.infer.Trace_ELBO(), model, guide, args)
+        value, reached = _run_loss(loss or _default_loss(guide_trace), model, guide, args)
     parameters = named_parameters(model, guide)
     for name, parameter in parameters.items():
         if all(parameter is not leaf for leaf in reached):
@@ -161,6 +162,11 @@ def check(
     trained = {ids.get(id(leaf), f"parameter_{i}"): leaf for i, leaf in enumerate(reached)}
     num_data = max(len(x), (plate and plate.full_size) or 0)
     return Report(sites, value / num_data, trained)
+
+
+def _default_loss(guide_trace: Any) -> ELBO:
+    enumerates = any(site["infer"].get("enumerate") for site in samples(guide_trace))
+    return pyro.infer.TraceEnum_ELBO() if enumerates else pyro.infer.Trace_ELBO()
 
 
 def _takes_missing(program: Program, x: Tensor, y: Tensor | None) -> bool:
@@ -222,6 +228,7 @@ def _check_latents(model_trace: Any, guide_trace: Any) -> None:
             )
         if name in drawn:
             _check_same_shape(site, drawn[name])
+            _check_same_values(site, drawn[name])
     names = {site["name"] for site in latents}
     for name, site in drawn.items():
         if name not in names and not site["infer"].get("is_auxiliary"):
@@ -241,6 +248,28 @@ def _check_same_shape(p: Any, q: Any) -> None:
                 f"latent {p['name']!r} has {kind} shape {shapes[0]} in the model but {shapes[1]} "
                 "in the guide; make them agree (size of the latent, to_event, plates)"
             )
+
+
+def _check_same_values(p: Any, q: Any) -> None:
+    """Refuses densities of two kinds, such as of R^n and of the simplex in it."""
+    kinds = [_kind_of_values(site["fn"]) for site in (p, q)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f"latent {p['name']!r} has {kinds[0]} values in the model ({_name(p['fn'])}) but "
+            f"{kinds[1]} ones in the guide ({_name(q['fn'])}), so their densities cannot be "
+            "compared; give both distributions of one kind"
+        )
+
+
+def _kind_of_values(fn: Any) -> str:
+    try:
+        support = fn.support
+    except NotImplementedError:  # distributions without a declared support
+        return "real"
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    named = {"_Simplex": "simplex", "_OneHot": "one-hot", "Sphere": "sphere", "_Sphere": "sphere"}
+    return named.get(type(support).__name__, "discrete" if support.is_discrete else "real")
 
 
 def _check_site(role: str, site: Any) -> None:

@@ -32,9 +32,9 @@ class DeepMarkovModel(PyroModule):
         prior: p(z_1), by default N(0, I).
         transition: A network from z_t-1 to the loc and log_scale of z_t, or what builds it; by
             default a gated one.
-        likelihood: p(x_t | h) of one step, x_shape D, independent in its entries; by default
-            Bernoulli.
-        decoder: A network from z_t to the likelihood's `param_shape`, or what builds it.
+        emission: The likelihood p(x_t | h) of one step, of x_shape D, independent in its entries;
+            by default Bernoulli.
+        decoder: A network from z_t to the emission's `param_shape`, or what builds it.
         posterior: q(z_t | h), by default a Normal with diagonal covariance.
         encoder: A network from x to h_1, ..., h_T, (T, rnn_dim), or what builds it; by default
             a GRU that reads from the end to t.
@@ -71,7 +71,7 @@ class DeepMarkovModel(PyroModule):
         *,
         prior: nn.Module | None = None,
         transition: Network | None = None,
-        likelihood: nn.Module | None = None,
+        emission: nn.Module | None = None,
         decoder: Network | None = None,
         posterior: nn.Module | None = None,
         encoder: Network | None = None,
@@ -88,20 +88,18 @@ class DeepMarkovModel(PyroModule):
         self.prior = StandardNormal(latent_dim) if prior is None else prior
         self.posterior = DiagonalNormal(latent_dim) if posterior is None else posterior
         self.conditional = DiagonalNormal(latent_dim)
-        step_likelihood: Any = Bernoulli(step_shape) if likelihood is None else likelihood
+        step: Any = Bernoulli(step_shape) if emission is None else emission
         prior_dim = getattr(self.prior, "latent_dim", latent_dim)
         owner = "DeepMarkovModel"
         check_part(owner, "prior's latent_dim", (prior_dim,), z_shape)
         check_part(owner, "posterior's latent_dim", (self.posterior.latent_dim,), z_shape)
-        check_part(owner, "likelihood's x_shape", step_likelihood.x_shape, step_shape)
-        self.likelihood = Mixed(x_shape, columns=[_EachStep(step_likelihood, steps)])
+        check_part(owner, "emission's x_shape", step.x_shape, step_shape)
+        self.likelihood = Mixed(x_shape, columns=[_EachStep(step, steps)])
 
         net = partial(MLP, hidden=hidden, activation=activation)
         gated = partial(_GatedTransition, network=net)
         h_t: Any = (z_shape, (rnn_dim,))
-        h_z, h_x, p_z = (
-            part.param_shape for part in (self.posterior, step_likelihood, self.conditional)
-        )
+        h_z, h_x, p_z = (part.param_shape for part in (self.posterior, step, self.conditional))
         self.transition = built(
             owner, "transition", gated if transition is None else transition, z_shape, p_z
         )

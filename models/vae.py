@@ -63,21 +63,21 @@ class VAE(PyroModule):
         activation: Callable[[], nn.Module] = nn.Softplus,
     ) -> None:
         super().__init__()
-        x_shape, z_shape = tuple(x_shape), (latent_dim,)
+        x_shape, z_shape, owner = tuple(x_shape), (latent_dim,), type(self).__name__
         self.prior = StandardNormal(latent_dim) if prior is None else prior
         self.likelihood = Bernoulli(x_shape) if likelihood is None else likelihood
         self.posterior = DiagonalNormal(latent_dim) if posterior is None else posterior
         prior_dim = getattr(self.prior, "latent_dim", latent_dim)
-        check_part("VAE", "prior's latent_dim", (prior_dim,), z_shape)
-        check_part("VAE", "posterior's latent_dim", (self.posterior.latent_dim,), z_shape)
-        check_part("VAE", "likelihood's x_shape", self.likelihood.x_shape, x_shape)
+        check_part(owner, "prior's latent_dim", (prior_dim,), z_shape)
+        check_part(owner, "posterior's latent_dim", (self.posterior.latent_dim,), z_shape)
+        check_part(owner, "likelihood's x_shape", self.likelihood.x_shape, x_shape)
         if encoder is None:
             encoder = partial(MLP, hidden=hidden, activation=activation)
         if decoder is None:
             decoder = partial(MLP, hidden=hidden[::-1], activation=activation)
         h_z, h_x = self.posterior.param_shape, self.likelihood.param_shape
-        self.encoder = built("VAE", "encoder", encoder, x_shape, h_z)
-        self.decoder = built("VAE", "decoder", decoder, z_shape, h_x)
+        self.encoder = built(owner, "encoder", encoder, x_shape, h_z)
+        self.decoder = built(owner, "decoder", decoder, z_shape, h_x)
         attach(self.prior, self.encoder, self.posterior)
 
     @pyro_method

@@ -199,7 +199,10 @@ def test_list_shows_what_there_is(run):
         (["train", "VAE", "--device", "abacus"], "no device 'abacus'"),
         (["train"], "name a program"),
         (["train", "VAE", "--epochs", 1, "--steps", 1], "not both"),
-        (["train", "VAE", "--data", "digits(binarize=None)"], "binarize"),
+        (
+            ["train", "VAE(likelihood=Bernoulli)", "--data", "digits(binarize=None)"],
+            "binarize",
+        ),
         (["train", "VAE", "--data", "mnist"], "MNIST"),
         (["train", "VAE", "--data", "arrays('missing.npy')"], "no file missing.npy"),
         (["train", "VAE", "--data", "arrays('empty.npy')"], "empty"),

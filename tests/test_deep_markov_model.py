@@ -91,7 +91,7 @@ def linear(widened=1.0):
         1,
         hidden=(),
         rnn_dim=4,
-        likelihood=likelihood,
+        emission=likelihood,
         transition=nn.Sequential(nn.Linear(1, 2), nn.Unflatten(-1, (2, 1))),
         encoder=Backward(),
         combiner=Exact(widened),
@@ -230,8 +230,8 @@ def test_it_learns_more_of_the_columns_of_digits_than_how_often_each_pixel_is_on
     [
         ((), {}, r"x_shape is \(\), but a sequence needs a first dimension"),
         ((5, 3), {"prior": priors.StandardNormal(4)}, r"latent_dim is \(4,\).*needs \(2,\)"),
-        ((5, 3), {"likelihood": likelihoods.Normal((5, 3))}, r"is \(5, 3\).*needs \(3,\)"),
-        ((5, 3), {"likelihood": likelihoods.OptimalNormal((3,))}, "no density for each entry"),
+        ((5, 3), {"emission": likelihoods.Normal((5, 3))}, r"is \(5, 3\).*needs \(3,\)"),
+        ((5, 3), {"emission": likelihoods.OptimalNormal((3,))}, "no density for each entry"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(x_shape, parts, sentence):

@@ -11,10 +11,11 @@ from pyro import poutine
 from scipy import stats
 
 from pyro_vae import likelihoods, models, networks, posteriors, priors
-from pyro_vae.inference import SVI, Compile, Trace_ELBO
+from pyro_vae.inference import SVI, Compile, Trace_ELBO, evaluate
 from pyro_vae.inference.estimator import collect
 from pyro_vae.inference.predictive import decode, encode, reconstruct, sample
 from pyro_vae.inference.preflight import check
+from pyro_vae.program import takes_labels
 
 X_SHAPE = (1, 4, 4)
 LATENT_DIM = 3
@@ -81,51 +82,78 @@ def test_a_likelihood_keeps_every_leading_dimension_and_the_datas_shape(likeliho
     assert p.mean.shape == (7, 5, *X_SHAPE)
 
 
+def binary(*shape):
+    return (torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+
+
+def program_of(model):
+    """A program, and the arguments of its model and guide for six data."""
+    parameters = inspect.signature(model).parameters
+    known = {"num_data": 6, "num_classes": 3}
+    asked = {name: value for name, value in known.items() if name in parameters}
+    x_shape = (4, 3) if model is models.DeepMarkovModel else X_SHAPE
+    program = model(x_shape, **asked)
+    y = (torch.arange(6) % 3,) if takes_labels(program) else ()
+    if model is models.LinearGaussian:
+        return program, (torch.randn(6, *x_shape), *y)
+    return program, (binary(6, *x_shape), *y)
+
+
+ENUMERATING = (models.SemiSupervisedVAE, models.GaussianMixtureVAE)
+
+
 @pytest.mark.parametrize("model", MODELS, ids=name_of)
 class TestModels:
-    def build(self, model):
-        program = model(X_SHAPE)
-        return program, sample(program, 6, X_SHAPE, mean=False)
-
     def test_passes_its_preflight(self, model):
-        program, x = self.build(model)
-        assert {site.name for site in check(program, x).sites} >= {"z", "x"}
+        program, (x, *y) = program_of(model)
+        names = {site.name for site in check(program, x, y=y[0] if y else None).sites}
+        assert "x" in names and any(name.startswith("z") for name in names)
 
     def test_the_gradient_reaches_every_parameter_in_float64(self, model):
-        program, x = self.build(model)
+        program, (x, *y) = program_of(model)
         program, x = program.double(), x.double()
-        loss = Trace_ELBO().differentiable_loss(program.model, program.guide, x)
+        loss = Trace_ELBO().differentiable_loss(program.model, program.guide, x, *y)
         assert loss.dtype == torch.float64 and loss.isfinite()
         loss.backward()
         assert all(p.grad is not None for p in program.parameters() if p.requires_grad)
 
     def test_takes_a_dimension_of_particles(self, model):
-        program, x = self.build(model)
-        terms = collect(program.model, program.guide, (x,), {}, num_particles=4)
-        assert terms.log_w.shape == (4, len(x))
+        program, args = program_of(model)
+        terms = collect(program.model, program.guide, args, {}, num_particles=4)
+        assert terms.log_w.shape == (4, len(args[0]))
 
     def test_loses_nothing_when_saved_and_loaded(self, model):
-        program, x = self.build(model)
-        twin = model(X_SHAPE)
+        program, args = program_of(model)
+        twin, _ = program_of(model)
         twin.load_state_dict(copy.deepcopy(program.state_dict()))
         losses = []
         for each in (program, twin):
             pyro.set_rng_seed(0)
-            losses.append(Trace_ELBO().loss(each.model, each.guide, x))
+            losses.append(Trace_ELBO().loss(each.model, each.guide, *args))
         assert losses[0] == losses[1]
 
     def test_samples_reconstructs_encodes_and_decodes_in_the_datas_shape(self, model):
-        program, x = self.build(model)
-        assert sample(program, 5, X_SHAPE).shape == (5, *X_SHAPE)
-        assert sample(program, 5, X_SHAPE, mean=False).shape == (5, *X_SHAPE)
-        assert reconstruct(program, x).shape == x.shape
-        latents = encode(program, x)
-        assert decode(program, latents, len(x), X_SHAPE).shape == x.shape
+        program, (x, *y) = program_of(model)
+        y = y[0] if y else None
+        if model is models.Autoencoder:
+            with pytest.raises(ValueError, match="no prior to sample from"):
+                sample(program, 6, x.shape[1:])
+        else:
+            assert sample(program, 6, x.shape[1:], y=y).shape == x.shape
+            assert sample(program, 6, x.shape[1:], y=y, mean=False).shape == x.shape
+        assert reconstruct(program, x, y).shape == x.shape
+        latents = encode(program, x, y)
+        assert decode(program, latents, len(x), x.shape[1:], y=y).shape == x.shape
+
+    def test_is_evaluated(self, model):
+        program, args = program_of(model)
+        assert evaluate(program, *args).bound.shape == (len(args[0]),)
 
     def test_trains(self, model):
-        program, x = self.build(model)
-        svi = SVI(program.model, program.guide, pyro.optim.Adam({"lr": 1e-2}))
-        losses = [svi.step(x).item() for _ in range(60)]
+        program, args = program_of(model)
+        loss = pyro.infer.TraceEnum_ELBO(max_plate_nesting=1) if model in ENUMERATING else None
+        svi = SVI(program.model, program.guide, pyro.optim.Adam({"lr": 1e-2}), loss)
+        losses = [svi.step(*args).item() for _ in range(60)]
         assert sum(losses[-10:]) < sum(losses[:10])
 
 

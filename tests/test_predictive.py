@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from pyro_vae.app import figures
-from pyro_vae.datasets import Split
 from pyro_vae.inference import decode, encode, reconstruct, sample
 from pyro_vae.models import VAE
 
@@ -135,7 +134,7 @@ def test_a_reconstruction_of_categories_is_a_draw_and_not_the_datum():
 )
 @pytest.mark.parametrize("y", [Y, None])
 def test_every_latent_space_can_be_drawn(q, features, labels, y, tmp_path):
-    figure = figures.latent_space(program(q, features=features), Split(X, y), columns=3)
+    figure = figures.latent_space(program(q, features=features), X, None, y, columns=3)
     ax = figure.axes[0]
     assert (ax.get_xlabel(), ax.get_ylabel()) == labels
     assert figures.save(figure, tmp_path / "latent.png").exists()
@@ -144,7 +143,7 @@ def test_every_latent_space_can_be_drawn(q, features, labels, y, tmp_path):
 def test_without_latents_of_each_datum_there_is_no_latent_space():
     silent = SimpleNamespace(model=program(normal).model, guide=lambda x: None)
     with pytest.raises(ValueError, match="no latent with a row for each datum"):
-        figures.latent_space(silent, Split(X))
+        figures.latent_space(silent, X, None, None)
     with pytest.raises(ValueError, match="draws no latents"):
         figures.interpolation(silent, X[:2], X[2:4], steps=3)
 

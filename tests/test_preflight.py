@@ -1,16 +1,20 @@
 """The pre-flight: what it shows, and a sentence for each thing that would go wrong."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.distributions.testing.fakes import NonreparameterizedNormal
 from torch import nn
 
 from pyro_vae import check
 from pyro_vae.inference import Trace_ELBO, TraceMeanField_ELBO, linear
-from pyro_vae.models import VAE
+from pyro_vae.likelihoods import Mixed, Normal
+from pyro_vae.models import VAE, ConditionalVAE
+from pyro_vae.networks import ZeroImputed
 
 X = (torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)) < 0.3).float()
 ROWS = X.flatten(1)
@@ -108,13 +112,40 @@ def test_a_latent_that_only_the_guide_has_is_named(parts):
 def test_an_estimator_that_does_not_fit_is_refused(parts):
     def guide(x):
         with pyro.plate("data", len(x)):
-            probs = parts.encoder(x)[:, :2].sigmoid()
-            pyro.sample("z", dist.Bernoulli(probs).to_event(1))
+            loc = parts.encoder(x)[:, :2]
+            pyro.sample("z", NonreparameterizedNormal(loc, 1.0).to_event(1))
 
-    discrete = SimpleNamespace(model=parts.model, guide=guide)
-    assert [site.reparameterized for site in check(discrete, ROWS).sites] == [False, None]
+    drawn = SimpleNamespace(model=parts.model, guide=guide)
+    assert [site.reparameterized for site in check(drawn, ROWS).sites] == [False, None]
     with pytest.raises(ValueError, match=r"TraceMeanField_ELBO.*reparameterized.*use Trace_ELBO"):
-        check(discrete, ROWS, TraceMeanField_ELBO())
+        check(drawn, ROWS, TraceMeanField_ELBO())
+
+
+def test_densities_of_two_kinds_are_refused(parts):
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.OneHotCategorical(logits=parts.encoder(x)[:, :2]))
+
+    with pytest.raises(ValueError, match=r"'z' has real values.*Normal.*one-hot ones in the guide"):
+        check(SimpleNamespace(model=parts.model, guide=guide), ROWS)
+
+
+def test_data_with_missing_entries_pass_where_the_likelihood_takes_them():
+    x = torch.randn(16, 3)
+    x[::2, 1] = torch.nan
+    vae = partial(VAE, (3,), 2, encoder=ZeroImputed, hidden=(8,))
+    check(vae(likelihood=Mixed((3,))), x)
+    with pytest.raises(ValueError, match="8 NaN or infinite"):
+        check(vae(likelihood=Normal((3,))), x)
+
+
+def test_labels_are_given_to_who_takes_them():
+    x, y = (torch.rand(16, 1, 4, 4) < 0.5).float(), torch.arange(16) % 3
+    check(ConditionalVAE((1, 4, 4), 2, num_classes=3), x, y=y)
+    with pytest.raises(ValueError, match=r"model\(x, y\), so it needs labels"):
+        check(ConditionalVAE((1, 4, 4), 2, num_classes=3), x)
+    with pytest.raises(ValueError, match=r"model\(x\), so it takes no labels"):
+        check(VAE((1, 4, 4), 2), x, y=y)
 
 
 def test_grey_data_under_a_bernoulli_are_refused():

@@ -16,6 +16,8 @@ __all__ = ["HeteroscedasticNormal", "Laplace", "LogNormal", "Normal", "StudentT"
 class _Scaled(nn.Module):
     """A location for each pixel and a scale that does not depend on z."""
 
+    log_scale: Tensor
+
     def __init__(
         self,
         x_shape: Sequence[int],
@@ -35,7 +37,10 @@ class _Scaled(nn.Module):
             )
         self.x_shape = self.param_shape = tuple(x_shape)
         log_scale = torch.full(self.x_shape if per_pixel else (), math.log(start))
-        self.log_scale = nn.Parameter(log_scale, requires_grad=scale is None)
+        if scale is None:
+            self.log_scale = nn.Parameter(log_scale)
+        else:
+            self.register_buffer("log_scale", log_scale)
 
 
 class Normal(_Scaled):

@@ -15,7 +15,8 @@ class ZeroImputed(nn.Module):
     """An MLP of (x with 0 where it is NaN, 1 where x is observed and else 0).
 
     The mask tells a missing entry from one that is 0. No NaN comes out, neither in the values nor
-    in the gradients.
+    in the gradients. x goes in as asinh(x), which is x near 0 and grows like its logarithm, so that
+    counts and amounts of money can stand beside standardized numbers.
 
     Args:
         in_shape: The shape of one input, whose entries may be NaN.
@@ -43,4 +44,4 @@ class ZeroImputed(nn.Module):
         """Maps `(..., *in_shape)` to `(..., *out_shape)`."""
         dim = len(leading_shape(self, x, self.in_shape))
         observed = ~x.isnan()
-        return self.mlp(torch.stack([x.where(observed, 0.0), observed.to(x.dtype)], dim))
+        return self.mlp(torch.stack([x.where(observed, 0.0).asinh(), observed.to(x.dtype)], dim))

@@ -19,6 +19,7 @@ from .peers import Build, Peer
 from .programs import Case, seeded
 
 _DRAWS = 20
+_TURN = 0.25  # seconds of epochs for which one is measured
 _REST = 0.03  # seconds in which the threads of the peer before, which spin for more work, give up
 
 
@@ -41,7 +42,7 @@ def measure(make: Callable[[], Case], peers: Mapping[str, Build], repeats: int) 
     products = []
     for _ in range(repeats):
         for name, peer in running.items():
-            epochs[name].append(seconds(peer.epoch))
+            epochs[name].append(steady_seconds(peer.epoch))
         products.append(gigaflops())
     found = {}
     for name, times in epochs.items():
@@ -63,6 +64,16 @@ def seconds(work: Callable[[], Any]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
+
+
+def steady_seconds(epoch: Callable[[], Any]) -> float:
+    """How long an epoch takes in the midst of others, as in a training."""
+    seconds(epoch)  # brings its parameters and threads back, which the peers before pushed out
+    began, count = time.perf_counter(), 0
+    while time.perf_counter() < began + _TURN:
+        epoch()
+        count += 1
+    return (time.perf_counter() - began) / count
 
 
 def quartiles(values: list[float]) -> list[float]:
