@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
+from torch.distributions import constraints
 
 __all__ = ["NegativeBinomial", "Poisson", "ZeroInflatedNegativeBinomial"]
 
@@ -69,8 +70,14 @@ class DroppedCount(dist.ZeroInflatedNegativeBinomial):
     """Pyro's zero-inflated count, without its switch from logits to the rounded probability.
 
     There a `sample` or `mean` stores `gate`, and `log_prob` takes log(1 - gate) from then on, which
-    is -inf in float32 for logits above 17.
+    is -inf in float32 for logits above 17. Nor are probabilities checked that round to 1.
     """
+
+    arg_constraints = {
+        "total_count": constraints.nonnegative,
+        "logits": constraints.real,
+        "gate_logits": constraints.real,
+    }
 
     @property
     def gate(self) -> Tensor:
