@@ -407,3 +407,53 @@ def test_ctrl_c_saves_and_the_run_goes_on(tmp_path):
     assert "pyro-vae train --resume a" in out
     state = torch.load(tmp_path / "a" / "checkpoint.pt", weights_only=True)
     assert state["fit"]["svi"]["steps"] > 0
+
+
+ENUM = ("--loss", "TraceEnum_ELBO(max_plate_nesting=1)")
+
+
+@pytest.mark.parametrize(
+    "program, options",
+    [
+        ("Autoencoder(hidden=(16,))", ()),
+        ("BayesianVAE(latent_dim=2, hidden=(16,))", ()),
+        ("ConditionalVAE(latent_dim=2, prior=DiagonalNormal(2), hidden=(16,))", ()),
+        ("DeepMarkovModel(latent_dim=2, rnn_dim=8)", ("--data", "digit_columns(ragged=True)")),
+        ("GaussianMixtureVAE(latent_dim=2, hidden=(16,))", ENUM),
+        ("HVAE(latent_dims=(4, 2), hidden=(16, 16))", ()),
+        ("HierarchicalVAE(latent_dims=(4, 3, 2), hidden=(16,))", ("--loss", "IWAE(5)")),
+        ("LinearGaussian(latent_dim=2)", ("--data", "digits(binarize=None)")),
+        ("SemiSupervisedVAE(latent_dim=2, hidden=(16,))", ("--data", "digits(labels=100)", *ENUM)),
+        ("VAE(latent_dim=2, prior=VampPrior(2, components=8), likelihood=Normal())", ()),
+        ("VAE(latent_dim=2, prior=Laplace(2), posterior=InverseAutoregressiveFlow(2))", ()),
+        (
+            "VAE(latent_dim=2, encoder=partial(ConvEncoder, channels=(4, 8)), decoder=GatedMLP)",
+            ("--data", "digits(binarize=None)", "--bfloat16"),
+        ),
+    ],
+)
+def test_every_program_trains_by_name_with_its_parts_swapped(program, options, run, tmp_path):
+    code, out, err = run("train", program, "--epochs", 1, "--out", "runs/a", *options)
+    assert (code, err) == (0, ""), err
+    assert "bound" in out
+    assert run("evaluate", "runs/a", "--num-particles", 5, "--limit", 20)[0] in (
+        (2,) if program.startswith("BayesianVAE") else (0,)
+    )
+
+
+def test_samples_of_a_conditional_program_have_one_row_a_label_or_one_label(run, tmp_path):
+    run("train", "ConditionalVAE(latent_dim=2, hidden=(16,))", "--epochs", 1, "--out", "a")
+    assert run("sample", "a", "--num", 20, "--out", "rows.png")[0] == 0
+    assert run("sample", "a", "--label", 3, "--out", "threes.png")[0] == 0
+    for name in ("rows", "threes"):
+        assert is_picture(tmp_path / f"{name}.png")
+    for verb in ("reconstruct", "interpolate", "manifold"):
+        assert run(verb, "a")[0] == 0
+    code, _, err = run("sample", "a", "--label", 10)
+    assert code == 2 and "labels are 0 to 9" in err
+
+
+def test_the_natural_likelihood_of_the_data_is_the_default_and_is_remembered(run, tmp_path):
+    run("train", SMALL, "--data", "digits(binarize=None)", "--epochs", 1, "--out", "a")
+    assert type(pyro_vae.load("a").likelihood).__name__ == "Binomial"
+    assert pyro_vae.load("a").likelihood.total_count == 16

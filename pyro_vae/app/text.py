@@ -72,13 +72,25 @@ def catalogue() -> dict[str, dict[str, Any]]:
         "likelihoods": public(likelihoods),
         "posteriors": public(posteriors),
         "networks": public(networks),
-        "functions": {"partial": partial},
+        "functions": {"partial": _partial},
         "activations": {name: getattr(nn, name) for name in activations},
         "optimizers": {
             name: getattr(pyro.optim, name)
             for name in ("Adagrad", "Adam", "AdamW", "ClippedAdam", "RMSprop", "SGD")
         },
     }
+
+
+def _partial(network: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """`functools.partial` of a network, whose options are looked at before the shapes are known."""
+    parameters = inspect.signature(network).parameters
+    unknown = [name for name in options if name not in parameters]
+    if unknown:
+        raise ValueError(
+            f"{network.__name__} has no argument {unknown[0]!r}; its arguments are "
+            f"{', '.join(parameters)}"
+        )
+    return partial(network, **options)
 
 
 def read_program(text: str, known: Names, *, folder: Path = Path()) -> ProgramModule:
