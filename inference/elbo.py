@@ -1,9 +1,9 @@
 """The evidence lower bound, with drawn or analytic KL (Kingma and Welling, 2014, eqs. 2 and 10).
 
-    ELBO = E_q[log p(x | z)] - beta * sum_j max(KL_j, free_bits)
+    ELBO = E_q[log p(x | z)] - beta * |sum_j max(KL_j, free_bits) - capacity|
 
-At beta = 1 without free bits these are Pyro's estimators of the same names: same loss, same
-gradient. Other betas give the beta-VAE; as a schedule, KL warm-up.
+At beta = 1 without free bits and capacity these are Pyro's estimators of the same names: same loss,
+same gradient. Other betas give the beta-VAE; as a schedule, KL warm-up.
 """
 
 import math
@@ -36,21 +36,26 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
         beta: The weight of the KL, a number or a schedule.
         free_bits: The floor, in nats, of each latent site's KL averaged over the batch of a run: a
             number or a schedule. Unlike with beta < 1, latents above it keep their full gradient.
+        capacity: The nats that the KL of a datum, averaged over the batch of a run, is held to: a
+            number or a schedule, such as linear(0, 25, steps). At 0 the KL itself is paid.
 
     Reference:
         Kingma and Welling, 2014, https://arxiv.org/abs/1312.6114;
         beta: Higgins et al., 2017, https://openreview.net/forum?id=Sy2fzU9gl;
-        free bits: Kingma et al., 2016, https://arxiv.org/abs/1606.04934, eq. 15
+        free bits: Kingma et al., 2016, https://arxiv.org/abs/1606.04934, eq. 15;
+        capacity: Burgess et al., 2018, https://arxiv.org/abs/1804.03599, eq. 8
     """
 
     vectorize_particles: bool = False  # type: ignore[misc]
     _: KW_ONLY
     beta: Weight = 1.0
     free_bits: Weight = 0.0
+    capacity: Weight = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, value in (("beta", self.beta), ("free_bits", self.free_bits)):
+        for name in ("beta", "free_bits", "capacity"):
+            value = getattr(self, name)
             if isinstance(value, int | float) and not 0 <= value < math.inf:
                 raise ValueError(
                     f"{name} of {type(self).__name__} must be finite and not negative, "
@@ -66,11 +71,11 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
 
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum, (N,)."""
-        return (t.log_px - self._rate(t.latents)).mean(0)
+        return (t.log_px - number(self.beta) * self._held(self._rate(t.latents))).mean(0)
 
     def global_objective(self, t: Terms) -> Tensor | float:
         """Minus the weighted KL of the latents that all data share, and score-function terms."""
-        rate = self._rate(t.global_latents)
+        rate = number(self.beta) * self._rate(t.global_latents)
         total = -rate.mean() if isinstance(rate, Tensor) else 0.0
         latents = {**t.latents, **t.global_latents}
         if all(latent.reparameterized for latent in latents.values()):
@@ -89,12 +94,23 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
             kls = [torch.where(bits > 0, kl.mean().clamp(min=bits), kl.mean()) for kl in kls]
         elif bits:
             kls = [kl.mean().clamp(min=bits) for kl in kls]
-        return number(self.beta) * sum(kls)
+        return sum(kls)
+
+    def _held(self, rate: Tensor | float) -> Tensor | float:
+        """What is paid for the rate of the data's own latents."""
+        capacity = number(self.capacity)
+        if not isinstance(rate, Tensor) or (not isinstance(capacity, Tensor) and capacity == 0):
+            return rate
+        distance = (rate.mean() - capacity).abs()
+        if isinstance(capacity, Tensor):
+            return torch.where(capacity > 0, distance, rate.mean())
+        return distance
 
     def _score_function(self, model_trace: Any, guide_trace: Any) -> Tensor:
         """Each latent's score times the part of log w that shares its plates, as in Pyro."""
-        if self.free_bits != 0:
-            raise ValueError("free_bits need latents with reparameterized draws (rsample)")
+        for name in ("free_bits", "capacity"):
+            if getattr(self, name) != 0:
+                raise ValueError(f"{name} needs latents with reparameterized draws (rsample)")
         log_w = MultiFrameTensor()
         for site in samples(model_trace):
             term = site["log_prob"]

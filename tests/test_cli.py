@@ -453,6 +453,15 @@ def test_samples_of_a_conditional_program_have_one_row_a_label_or_one_label(run,
     assert code == 2 and "labels are 0 to 9" in err
 
 
+def test_arithmetic_adds_what_data_of_a_label_have(trained, tmp_path):
+    assert trained("arithmetic", "a", "--label", 3)[0] == 0
+    assert is_picture(tmp_path / "a" / "arithmetic.png")
+    code, _, err = trained("arithmetic", "a", "--label", 12)
+    assert code == 2 and "with and without the attribute" in err
+    code, _, err = trained("arithmetic", "a", "--weights", "much")
+    assert code == 2 and "--weights takes numbers" in err
+
+
 def test_the_natural_likelihood_of_the_data_is_the_default_and_is_remembered(run, tmp_path):
     run("train", SMALL, "--data", "digits(binarize=None)", "--epochs", 1, "--out", "a")
     assert type(pyro_vae.load("a").likelihood).__name__ == "Binomial"

@@ -106,7 +106,8 @@ def test_every_estimator_is_captured_above():
 
 
 def test_schedules_are_inputs_of_the_graph():
-    captured_like_eager(vae(), Trace_ELBO(beta=linear(0, 1, 7), free_bits=linear(1, 0, 14)))
+    schedules = {"beta": linear(0, 1, 7), "free_bits": linear(1, 0, 14)}
+    captured_like_eager(vae(), Trace_ELBO(**schedules, capacity=linear(0, 9, 20)))
 
 
 def test_buffers_and_dropout_go_on_as_in_eager_steps():

@@ -228,8 +228,17 @@ def test_a_weight_that_is_not_one_is_refused(options):
         Trace_ELBO(**options)
 
 
+@pytest.mark.parametrize("capacity", [0.3, 50.0])
+def test_capacity_pays_the_distance_of_the_kl_from_it(capacity):
+    elbo = TraceMeanField_ELBO(beta=3.0, capacity=capacity)
+    loss, gradients = loss_and_gradients(elbo, TwoLatents())
+    assert loss == pytest.approx(-len(X) * (LOG_PX - 3 * abs(sum(KL) - capacity)), rel=1e-6)
+    sign = 1 if sum(KL) > capacity else -1
+    assert gradients["loc"].item() == pytest.approx(sign * 3 * len(X) * 1.0, rel=1e-6)
+
+
 def test_free_bits_with_discrete_latents_are_refused():
-    with pytest.raises(ValueError, match="free_bits need latents with reparameterized draws"):
+    with pytest.raises(ValueError, match="free_bits needs latents with reparameterized draws"):
         loss_and_gradients(Trace_ELBO(free_bits=0.1), NestedDiscrete())
 
 

@@ -255,6 +255,42 @@ def interpolate(
 
 
 @app.command()
+def arithmetic(
+    run: Folder,
+    label: Annotated[int, typer.Option(help="The label whose attribute is added.")] = 1,
+    num: Annotated[int, typer.Option("--num", "-n", min=1, help="How many data to change.")] = 8,
+    weights: Annotated[
+        str, typer.Option(help="How much to add; one column each, after the data themselves.")
+    ] = "-1,0,1,2",
+    data: OtherData = None,
+    data_dir: DataDir = None,
+    out: Out = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """A picture of test data without a label moved, in latent space, towards those that have it."""
+    from . import figures
+    from .train import labelled
+
+    program, part = _trained(run, data, data_dir, Part.test, seed, device)
+    _, train = _trained(run, data, data_dir, Part.train, seed, device)
+    if part.y is None or train.y is None or train.y.is_floating_point():
+        raise ValueError("the data have no classes, so there is no attribute to add")
+    x, y = labelled(program, part)
+    if y is not None:
+        raise ValueError("the program is model(x, y): sample it with another label instead")
+    examples, _ = labelled(program, _first(train, 5000))
+    try:
+        numbers = [float(weight) for weight in weights.split(",")]
+    except ValueError:
+        raise ValueError(f'--weights takes numbers such as "0,1,2", but got {weights!r}') from None
+    x = x[part.y.to(x.device) != label][:num]
+    has = train.y[: len(examples)].to(x.device) == label
+    figure = figures.arithmetic(program, x, examples, has, weights=numbers)
+    print(figures.save(figure, out or run / "arithmetic.png"))
+
+
+@app.command()
 def manifold(
     run: Folder,
     columns: Annotated[int, typer.Option(min=2, help="Of the grid of a 2-D latent.")] = 20,

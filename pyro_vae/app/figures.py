@@ -13,7 +13,7 @@ from pyro_vae.inference import decode, encode, reconstruct, sample
 from pyro_vae.inference.predictive import discrete_latents
 from pyro_vae.program import Program, device_of, takes_labels
 
-__all__ = ["interpolation", "latent_space", "reconstructions", "samples", "save"]
+__all__ = ["arithmetic", "interpolation", "latent_space", "reconstructions", "samples", "save"]
 
 
 def samples(
@@ -87,6 +87,40 @@ def interpolation(
         rows.append(decode(program, between, len(start), start.shape[1:], y=y[0]).cpu())
     path = torch.stack([start.cpu(), *rows, stop.cpu()], dim=1)
     return plots.interpolation(path)
+
+
+def arithmetic(
+    program: Program, x: Tensor, examples: Tensor, has: Tensor, *, weights: Sequence[float]
+) -> Figure:
+    """Data with an attribute added: each at z + weight * (mean z with it - mean z without it).
+
+    Args:
+        program: A program `model(x)`.
+        x: The data to change, (N, *x_shape).
+        examples: Data with and without the attribute, (M, *x_shape).
+        has: Which of the examples have it, (M,).
+        weights: How much of it to add; one column each.
+
+    Raises:
+        ValueError: If none or all examples have it, or latents are discrete.
+
+    Reference:
+        Larsen et al., 2016, https://arxiv.org/abs/1512.09300, section 4.1.1
+    """
+    if has.all() or not has.any():
+        raise ValueError("examples with and without the attribute are needed, and here is one kind")
+    discrete = discrete_latents(program, x)
+    if discrete:
+        raise ValueError(f"latents {discrete} are discrete, so nothing can be added to them")
+    means = {
+        name: (z[has].mean(0), z[~has].mean(0)) for name, z in encode(program, examples).items()
+    }
+    z = encode(program, x)
+    columns = [x]
+    for weight in weights:
+        moved = {name: z[name] + weight * (means[name][0] - means[name][1]) for name in z}
+        columns.append(decode(program, moved, len(x), x.shape[1:]))
+    return plots.grid(torch.stack(columns, 1).flatten(0, 1).cpu(), columns=len(columns))
 
 
 def latent_space(
