@@ -66,7 +66,14 @@ def test_a_command_is_understood(command):
     group = typer.main.get_command(cli.app)
     found = group.commands[words[0]]
     options = found.make_context(words[0], words[1:]).params
-    known = {"x_shape": (1, 8, 8), "num_data": 1297}
+    shapes = {
+        "mnist": (1, 28, 28),
+        "lfw_faces": (1, 64, 64),
+        "digit_columns": (8, 8),
+        "adult": (12,),
+    }
+    data = (options.get("data") or "digits").partition("(")[0]
+    known = {"x_shape": shapes.get(data, (1, 8, 8)), "num_data": 1297, "num_classes": 10}
     if options.get("program") and not re.search(r"\.py|^runs/", options["program"]):
         read_program(options["program"], known)
     losses = options.get("loss") or []
