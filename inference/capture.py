@@ -19,6 +19,8 @@ import numpy as np
 import pyro
 import torch
 from torch import Tensor
+from torch._guards import TracingContext, tracing
+from torch._subclasses import FakeTensorMode
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_unflatten
@@ -151,7 +153,10 @@ class Graphs:
             return self._eager(entry, parameters, call.with_tensors(tensors))
 
         before, python = self.watch.values(), (random.getstate(), _numpy_state())
-        with self._unchanged():
+        # One fake mode for all shapes that are noted: by itself make_fx makes one for each, in 60 %
+        # of its time, and the compiler refuses inputs of several.
+        noting = TracingContext(FakeTensorMode(allow_fallback_kernels=True))
+        with self._unchanged(), tracing(noting):
             try:
                 graphs = [make_fx(step)(*call.tensors) for _ in range(2)]
             except Exception as error:  # whatever torch cannot trace
@@ -188,7 +193,7 @@ class Graphs:
             with self._unchanged(), torch.no_grad():
                 # Without torch.compile's guards, which cost 0.4 ms at 60 parameters: here `Watch`
                 # and the key of the call stand guard.
-                fused = torch._inductor.compile(prepare(spare, inputs), inputs, options=options)
+                fused = torch._inductor.compile(prepare(spare), inputs, options=options)
                 fused(*call.tensors)
         except Exception as error:  # no C++ compiler, or what it cannot do
             warnings.warn(

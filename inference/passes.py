@@ -3,13 +3,10 @@
 It changes nothing of what the graph computes, up to the order of sums.
 """
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch._subclasses import FakeTensorMode
 from torch.fx import GraphModule, Node
 
 __all__ = ["prepare"]
@@ -18,12 +15,8 @@ _aten = torch.ops.aten
 _MANY = 1_000_000
 
 
-def prepare(graph: GraphModule, inputs: Sequence[Tensor]) -> GraphModule:
-    """Changes a graph of these inputs in place, for the compiler, and returns it."""
-    fake = FakeTensorMode()  # of one mode, which the compiler asks for where it calls from C++
-    placeholders = graph.graph.find_nodes(op="placeholder")
-    for node, tensor in zip(placeholders, inputs, strict=True):
-        node.meta["val"] = fake.from_tensor(tensor)
+def prepare(graph: GraphModule) -> GraphModule:
+    """Changes a graph in place, for the compiler, and returns it."""
     _lay_out_images(graph)
     if torch.backends.mkldnn.is_available():
         _multiply_by_onednn(graph)
