@@ -1,8 +1,9 @@
 VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
+DATA_DIR ?= data
 
-.PHONY: train test lint format constraints
+.PHONY: train test lint format notebooks constraints
 
 train: $(VENV)/.installed  ## trains a VAE on the embedded handwritten digits
 	$(BIN)/pyro-vae train "VAE(latent_dim=10, likelihood=Binomial(total_count=16))" \
@@ -19,6 +20,9 @@ lint: $(VENV)/.installed
 format: $(VENV)/.installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+notebooks: $(VENV)/.installed  ## runs the lessons again with their full sizes and saves them; DATA_DIR has MNIST
+	DATA_DIR="$(abspath $(DATA_DIR))" $(BIN)/jupyter-execute --inplace notebooks/*.ipynb
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

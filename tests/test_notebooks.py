@@ -12,7 +12,9 @@ LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SMALL = {
     "01_from_autoencoder_to_vae": """
 from pyro_vae.datasets import digits
-load, hidden, room, epochs = digits, (32,), 4, 1
+load, epochs = digits, 1
+plane = {"latent_dim": 2, "hidden": (32,)}
+space = {"latent_dim": 4, "hidden": (32,)}
 num_shown, num_pairs, num_neighbours = 100, 20, 1000
 """,
 }
