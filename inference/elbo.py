@@ -62,6 +62,11 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
                     f"but is {value}"
                 )
 
+    @property
+    def pays_the_kl(self) -> bool:
+        """Whether it pays beta times the KL, with neither a floor under it nor a capacity."""
+        return self.free_bits == 0 and self.capacity == 0
+
     def kl(self, latent: Latent) -> Tensor:
         """The KL of one latent, (K, N)."""
         # The gradient of log q at a fixed draw has mean zero; what moves the draw's distribution

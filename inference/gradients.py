@@ -154,7 +154,7 @@ def reference(estimator: ELBO, elbo: Trace_ELBO, *, reparameterized: bool) -> EL
     if isinstance(estimator, DReG | PIWAE | ReweightedWakeSleep | VIMCO):
         plain = IWAE if reparameterized else VIMCO
         return plain(estimator.num_particles)
-    if isinstance(estimator, Trace_ELBO) and estimator.free_bits == 0:
+    if isinstance(estimator, Trace_ELBO) and estimator.pays_the_kl:
         return replace(elbo, beta=estimator.beta)
     pyros = (pyro.infer.Trace_ELBO, pyro.infer.TraceMeanField_ELBO)
     return elbo if isinstance(estimator, ScoreFunction) or type(estimator) in pyros else estimator
@@ -162,7 +162,7 @@ def reference(estimator: ELBO, elbo: Trace_ELBO, *, reparameterized: bool) -> EL
 
 def exact_elbo(program: Program, x: Tensor, estimator: ELBO) -> Tensor | None:
     """The ELBO per datum, exact and with its gradient, if that is what is estimated; else None."""
-    plain = type(estimator) is Trace_ELBO and estimator.beta == 1 and estimator.free_bits == 0
+    plain = type(estimator) is Trace_ELBO and estimator.beta == 1 and estimator.pays_the_kl
     if not (plain and isinstance(program, Solved)):
         return None
     (latent,) = collect(program.model, program.guide, (x,), {}).latents.values()
