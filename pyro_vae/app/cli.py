@@ -272,8 +272,8 @@ def arithmetic(
     from . import figures
     from .train import labelled
 
-    program, part = _trained(run, data, data_dir, Part.test, seed, device)
-    _, train = _trained(run, data, data_dir, Part.train, seed, device)
+    program, found = _trained_and_data(run, data, data_dir, seed, device)
+    part, train = found.test, found.train
     if part.y is None or train.y is None or train.y.is_floating_point():
         raise ValueError("the data have no classes, so there is no attribute to add")
     x, y = labelled(program, part)
@@ -541,6 +541,13 @@ def _program(run: Path, seed: int, device: str) -> "tuple[ProgramModule, Run]":
 def _trained(
     run: Path, data: str | None, data_dir: str | None, split: Part, seed: int, device: str
 ) -> "tuple[ProgramModule, Split]":
+    program, found = _trained_and_data(run, data, data_dir, seed, device)
+    return program, getattr(found, split)
+
+
+def _trained_and_data(
+    run: Path, data: str | None, data_dir: str | None, seed: int, device: str
+) -> "tuple[ProgramModule, Dataset]":
     from .text import read_loss
     from .train import known, preflight
 
@@ -552,7 +559,7 @@ def _trained(
         )
     if data is not None:
         preflight(program, found, read_loss(loaded.config.loss, known(found)), 128)
-    return program, getattr(found, split)
+    return program, found
 
 
 def _first(part: "Split", num: int | None) -> "Split":
