@@ -17,7 +17,7 @@ from pyro_vae.likelihoods import Bernoulli
 from pyro_vae.networks import MLP
 from pyro_vae.posteriors import DiagonalNormal
 from pyro_vae.priors import StandardNormal
-from pyro_vae.wiring import Network, attach, built, check_part
+from pyro_vae.wiring import Network, attach, built, check_part, check_prior
 
 __all__ = ["BayesianVAE"]
 
@@ -92,8 +92,7 @@ class BayesianVAE(PyroModule):
         self.prior = StandardNormal(latent_dim) if prior is None else prior
         self.likelihood = Bernoulli(x_shape) if likelihood is None else likelihood
         self.posterior = DiagonalNormal(latent_dim) if posterior is None else posterior
-        prior_dim = getattr(self.prior, "latent_dim", latent_dim)
-        check_part("BayesianVAE", "prior's latent_dim", (prior_dim,), z_shape)
+        check_prior("BayesianVAE", self.prior, latent_dim)
         check_part("BayesianVAE", "posterior's latent_dim", (self.posterior.latent_dim,), z_shape)
         check_part("BayesianVAE", "likelihood's x_shape", self.likelihood.x_shape, x_shape)
         if encoder is None:

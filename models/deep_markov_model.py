@@ -14,7 +14,7 @@ from pyro_vae.likelihoods import Bernoulli, Mixed
 from pyro_vae.networks import MLP
 from pyro_vae.posteriors import DiagonalNormal
 from pyro_vae.priors import StandardNormal
-from pyro_vae.wiring import Network, built, check_part
+from pyro_vae.wiring import Network, built, check_part, check_prior
 
 __all__ = ["DeepMarkovModel"]
 
@@ -89,9 +89,8 @@ class DeepMarkovModel(PyroModule):
         self.posterior = DiagonalNormal(latent_dim) if posterior is None else posterior
         self.conditional = DiagonalNormal(latent_dim)
         step: Any = Bernoulli(step_shape) if emission is None else emission
-        prior_dim = getattr(self.prior, "latent_dim", latent_dim)
         owner = "DeepMarkovModel"
-        check_part(owner, "prior's latent_dim", (prior_dim,), z_shape)
+        check_prior(owner, self.prior, latent_dim)
         check_part(owner, "posterior's latent_dim", (self.posterior.latent_dim,), z_shape)
         check_part(owner, "emission's x_shape", step.x_shape, step_shape)
         self.likelihood = Mixed(x_shape, columns=[_EachStep(step, steps)])

@@ -12,7 +12,7 @@ from pyro_vae.likelihoods import Bernoulli
 from pyro_vae.networks import MLP
 from pyro_vae.posteriors import DiagonalNormal
 from pyro_vae.priors import StandardNormal
-from pyro_vae.wiring import Network, attach, built, check_part
+from pyro_vae.wiring import Network, attach, built, check_part, check_prior
 
 __all__ = ["HierarchicalVAE"]
 
@@ -70,8 +70,7 @@ class HierarchicalVAE(PyroModule):
         x_shape, top_dim, depth = tuple(x_shape), latent_dims[-1], len(latent_dims)
         self.prior = StandardNormal(top_dim) if prior is None else prior
         self.likelihood = Bernoulli(x_shape) if likelihood is None else likelihood
-        prior_dim = getattr(self.prior, "latent_dim", top_dim)
-        check_part("HierarchicalVAE", "prior's latent_dim", (prior_dim,), (top_dim,))
+        check_prior("HierarchicalVAE", self.prior, top_dim)
         check_part("HierarchicalVAE", "likelihood's x_shape", self.likelihood.x_shape, x_shape)
         posteriors: list[Any] = [posterior(dim) for dim in latent_dims]
         self.posteriors = nn.ModuleList(posteriors)

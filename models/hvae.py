@@ -15,7 +15,7 @@ from pyro_vae.likelihoods import Bernoulli
 from pyro_vae.networks import GatedMLP
 from pyro_vae.posteriors import DiagonalNormal
 from pyro_vae.priors import StandardNormal
-from pyro_vae.wiring import Network, attach, built, check_part
+from pyro_vae.wiring import Network, attach, built, check_part, check_prior
 
 __all__ = ["HVAE"]
 
@@ -91,8 +91,7 @@ class HVAE(PyroModule):
         self.posterior_1 = _BoundedNormal(dim_1) if posterior_1 is None else posterior_1
         self.posterior_2 = _BoundedNormal(dim_2) if posterior_2 is None else posterior_2
         self.conditional = _BoundedNormal(dim_1)
-        prior_dim = getattr(self.prior, "latent_dim", dim_2)
-        check_part("HVAE", "prior's latent_dim", (prior_dim,), (dim_2,))
+        check_prior("HVAE", self.prior, dim_2)
         check_part("HVAE", "posterior_1's latent_dim", (self.posterior_1.latent_dim,), (dim_1,))
         check_part("HVAE", "posterior_2's latent_dim", (self.posterior_2.latent_dim,), (dim_2,))
         check_part("HVAE", "likelihood's x_shape", self.likelihood.x_shape, x_shape)

@@ -1,11 +1,21 @@
-"""Whether the parts of a program fit each other, said in its constructor with both shapes."""
+"""What constructors refuse: sizes that are none, and parts that do not fit, with both shapes."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from torch import nn
 
-__all__ = ["Network", "attach", "built", "check_network", "check_part"]
+__all__ = [
+    "Network",
+    "attach",
+    "built",
+    "check_network",
+    "check_part",
+    "check_positive",
+    "check_prior",
+    "check_sizes",
+]
 
 # A network, or what builds one from in_shape and out_shape, such as MLP or partial(MLP, hidden=()).
 Network: TypeAlias = nn.Module | Callable[[Sequence[int], Sequence[int]], nn.Module]
@@ -46,9 +56,29 @@ def check_part(owner: str, what: str, found: Sequence[int], needed: Sequence[int
         )
 
 
+def check_prior(owner: str, prior: Any, latent_dim: int) -> None:
+    """Refuses a prior that declares another latent_dim than its owner's."""
+    found = getattr(prior, "latent_dim", latent_dim)
+    check_part(owner, "prior's latent_dim", (found,), (latent_dim,))
+
+
 def check_network(
     owner: str, name: str, network: Any, in_shape: Sequence[int], out_shape: Sequence[int]
 ) -> None:
     """Refuses a network that declares another in_shape or out_shape than its owner needs."""
     for kind, needed in (("in_shape", in_shape), ("out_shape", out_shape)):
         check_part(owner, f"{name}'s {kind}", getattr(network, kind, needed), needed)
+
+
+def check_sizes(**sizes: int) -> None:
+    """Refuses sizes below one, by their names."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, but is {size}")
+
+
+def check_positive(**numbers: float) -> None:
+    """Refuses numbers that are not positive and finite, by their names."""
+    for name, number in numbers.items():
+        if not 0 < number < math.inf:
+            raise ValueError(f"{name} must be positive and finite, but is {number}")

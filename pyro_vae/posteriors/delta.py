@@ -3,7 +3,7 @@
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from pyro_vae.priors.sizes import check_sizes
+from pyro_vae.wiring import check_sizes
 
 __all__ = ["Delta"]
 

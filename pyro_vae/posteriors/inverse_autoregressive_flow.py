@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Transform, constraints
 
 from pyro_vae.networks import MaskedMLP
-from pyro_vae.priors.sizes import check_sizes
+from pyro_vae.wiring import check_sizes
 
 __all__ = ["InverseAutoregressiveFlow"]
 

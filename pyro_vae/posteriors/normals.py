@@ -13,7 +13,7 @@ from torch.distributions import (
     register_kl,
 )
 
-from pyro_vae.priors.sizes import check_sizes
+from pyro_vae.wiring import check_sizes
 
 __all__ = ["DiagonalNormal", "FullNormal", "LowRankNormal"]
 

@@ -4,7 +4,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from pyro_vae.priors.one_hot import OneHotDistribution, RelaxedOneHotDistribution
-from pyro_vae.priors.sizes import check_positive, check_sizes
+from pyro_vae.wiring import check_positive, check_sizes
 
 __all__ = ["OneHot", "RelaxedOneHot"]
 

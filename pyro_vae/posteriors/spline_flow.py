@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import AffineTransform
 
 from pyro_vae.priors.flow_prior import FlowDistribution
-from pyro_vae.priors.sizes import check_sizes
+from pyro_vae.wiring import check_sizes
 
 __all__ = ["SplineFlow"]
 

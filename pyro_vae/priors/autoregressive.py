@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyro_vae.networks import MaskedMLP
-
-from .sizes import check_sizes
+from pyro_vae.wiring import check_sizes
 
 __all__ = ["AutoregressivePrior"]
 

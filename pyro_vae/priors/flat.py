@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from .sizes import check_sizes
+from pyro_vae.wiring import check_sizes
 
 __all__ = ["Flat"]
 

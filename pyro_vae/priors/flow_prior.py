@@ -10,7 +10,7 @@ from pyro.contrib.zuko import ZukoToPyro
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from .sizes import check_sizes
+from pyro_vae.wiring import check_sizes
 
 # Importing zuko turns the validation of all distributions off; this puts it back.
 with pyro.settings.context(

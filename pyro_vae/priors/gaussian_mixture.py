@@ -4,8 +4,9 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
+from pyro_vae.wiring import check_sizes
+
 from .normal_mixture import NormalMixture
-from .sizes import check_sizes
 
 __all__ = ["GaussianMixture"]
 

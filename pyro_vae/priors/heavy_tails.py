@@ -7,7 +7,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from .sizes import check_positive, check_sizes
+from pyro_vae.wiring import check_positive, check_sizes
 
 __all__ = ["Laplace", "StudentT"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from .sizes import check_positive, check_sizes
+from pyro_vae.wiring import check_positive, check_sizes
 
 __all__ = ["UniformOneHot", "UniformRelaxedOneHot"]
 

@@ -4,7 +4,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from .sizes import check_sizes
+from pyro_vae.wiring import check_sizes
 
 __all__ = ["StandardNormal"]
 

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyro_vae.wiring import check_network, check_part
+from pyro_vae.wiring import check_network, check_part, check_sizes
 
 from .normal_mixture import NormalMixture
-from .sizes import check_sizes
 
 __all__ = ["VampPrior"]
 
