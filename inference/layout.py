@@ -8,8 +8,9 @@ from typing import Any
 import pyro
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
+from torch.distributions import constraints
 
-__all__ = ["Layout", "data_plate", "in_particles", "samples"]
+__all__ = ["Layout", "data_plate", "in_particles", "samples", "support_of"]
 
 PARTICLES = "num_particles_vectorized"  # the name that Pyro gives this plate, too
 Site = Mapping[str, Any]
@@ -111,3 +112,14 @@ class Layout:
 
     def _data_dim(self, site: Site) -> int | None:
         return self.data.dim if self.data is not None and self._in_plate(site) else None
+
+
+def support_of(fn: Any) -> Any:
+    """The set that each number of a draw lies in; the reals where none is declared."""
+    try:
+        support = fn.support
+    except NotImplementedError:
+        return constraints.real
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    return support if support is not None else constraints.real

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyro_vae.program import Program, arguments, device_of, evaluating
 
-from .layout import data_plate, samples
+from .layout import data_plate, samples, support_of
 
 __all__ = ["decode", "discrete_latents", "encode", "reconstruct", "sample"]
 
@@ -90,7 +90,7 @@ def encode(
 def discrete_latents(program: Program, x: Tensor, y: Tensor | None = None) -> list[str]:
     """The names of the latents that take separate values, so that nothing lies between two."""
     some = _latents(program, x[:2], None if y is None else y[:2])
-    return [site["name"] for site in some if _support(site["fn"]).is_discrete]
+    return [site["name"] for site in some if support_of(site["fn"]).is_discrete]
 
 
 def reconstruct(program: Program, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -156,15 +156,6 @@ def _value(site: Mapping[str, Any], mean: bool) -> Tensor:
 
 def _is_of_levels(fn: Any) -> bool:
     """Whether values are counts, indices or one-hot: a decoder cannot take the mean of such."""
-    return _support(fn).is_discrete and _support(fn) is not torch.distributions.constraints.boolean
-
-
-def _support(fn: Any) -> Any:
-    """The set that each number of a draw lies in; the reals where none is declared."""
-    try:
-        support = fn.support
-    except NotImplementedError:
-        return torch.distributions.constraints.real
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    return support if support is not None else torch.distributions.constraints.real
+    return (
+        support_of(fn).is_discrete and support_of(fn) is not torch.distributions.constraints.boolean
+    )

@@ -24,7 +24,7 @@ from pyro_vae.program import (
 )
 
 from .estimator import Estimator
-from .layout import data_plate, samples
+from .layout import data_plate, samples, support_of
 from .report import Report, Site
 
 __all__ = ["Report", "Site", "check"]
@@ -199,12 +199,7 @@ def _check_same_values(p: Any, q: Any) -> None:
 
 
 def _kind_of_values(fn: Any) -> str:
-    try:
-        support = fn.support
-    except NotImplementedError:  # distributions without a declared support
-        return "real"
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
+    support = support_of(fn)
     named = {"_Simplex": "simplex", "_OneHot": "one-hot", "Sphere": "sphere", "_Sphere": "sphere"}
     return named.get(type(support).__name__, "discrete" if support.is_discrete else "real")
 
