@@ -17,6 +17,33 @@ plane = {"latent_dim": 2, "hidden": (32,)}
 space = {"latent_dim": 4, "hidden": (32,)}
 num_shown, num_pairs, num_neighbours = 100, 20, 1000
 """,
+    "02_the_elbo_and_the_truth": """
+from pyro_vae.datasets import digits
+load, pool = digits, 1
+num_images, latent_dim, epochs, num_climbs, wide = 300, 3, 3, 10, 5
+num_scored, particles, vae_epochs = 20, (1, 4, 16), 1
+""",
+    "03_the_gradient_barrier": """
+from pyro_vae.datasets import digits
+load, num_draws, dims = digits, 20_000, (1, 2, 4)
+num_particles, image_particles, repeats, image_repeats = (2, 4), (2, 4), 10, 5
+sizes, num_held_out = {"latent_dim": 4, "hidden": (32,)}, 100
+warm_up, steps, every, class_steps = 5, 10, 5, 5
+""",
+    "04_write_your_own_model": """
+from pyro_vae.datasets import digits
+load, block = partial(digits, binarize=None), 1
+latent_dim, hidden, components = 4, 32, 5
+steps, batch_size = 60, 100
+num_judged, num_particles, num_replicates = 50, 20, 3
+""",
+    "05_comparing_elbo_estimators": """
+from pyro_vae.datasets import digits
+load, network = digits, {"latent_dim": 4, "hidden": (32,)}
+num_draws, num_weights, particles = 40, 20_000, (1, 16, 64)
+warm_up, num_particles, repeats, seeds = 20, (1, 4), 3, (0, 1)
+train_steps, num_held_out = 3, 10
+""",
 }
 
 every_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
