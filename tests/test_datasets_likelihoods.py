@@ -27,13 +27,25 @@ def test_levels_of_digits_are_counts_of_sixteen():
     assert isinstance(likelihood, Binomial) and likelihood.total_count == 16
 
 
-@pytest.mark.parametrize("load", [datasets.digits, datasets.digit_columns])
 @pytest.mark.parametrize("binarize", ["dynamic", "static", "threshold"])
-def test_binarized_images_are_bernoulli(load, binarize):
-    data = load(binarize)
+def test_binarized_images_are_bernoulli_and_start_at_their_mean(binarize):
+    data = datasets.digits(binarize)
+    likelihood = _built(data)
+    assert isinstance(likelihood, Bernoulli)
+    x = next(data.train.batches(2000))[0]
+    mean = data.train.x.mean(0).clamp(1e-3, 1 - 1e-3)
+    p = likelihood(torch.zeros(1, *data.x_shape))
+    assert p.support.check(x).all()
+    torch.testing.assert_close(p.mean[0], mean)
+
+
+@pytest.mark.parametrize("binarize", ["dynamic", "static", "threshold"])
+def test_the_likelihood_of_columns_is_built_for_one_step_too(binarize):
+    data = datasets.digit_columns(binarize)
     assert data.likelihood is Bernoulli
     x = next(data.train.batches(2000))[0]
     assert Bernoulli(data.x_shape)(x).support.check(x).all()
+    assert Bernoulli((8,))(x).log_prob(x).shape == (1297, 8)
 
 
 @pytest.mark.parametrize(
@@ -54,8 +66,8 @@ def test_binarized_arrays_and_pictures_are_bernoulli(tmp_path):
     for i in range(3):
         Image.new("RGB", (4, 4), (i, 90, 200)).save(tmp_path / f"{i}.png")
     np.save(tmp_path / "x.npy", np.linspace(0, 1, 60).reshape(30, 2))
-    assert datasets.arrays(tmp_path / "x.npy", binarize="static").likelihood is Bernoulli
-    assert datasets.folder(tmp_path, binarize="threshold").likelihood is Bernoulli
+    assert isinstance(_built(datasets.arrays(tmp_path / "x.npy", binarize="static")), Bernoulli)
+    assert isinstance(_built(datasets.folder(tmp_path, binarize="threshold")), Bernoulli)
 
 
 def test_the_scale_of_photographs_is_learned_from_a_tenth_on(tmp_path):

@@ -286,6 +286,13 @@ def test_it_can_be_traced(likelihood):
         torch.testing.assert_close(traced(h + 1, x), part(h + 1).log_prob(x))
 
 
+def test_a_bernoulli_starts_at_the_mean_that_it_is_given():
+    mean, h = torch.tensor([[0.0, 0.2, 0.5, 1.0], [0.0, 1.0, -2.0, 0.0]], dtype=torch.float64)
+    p = Bernoulli((4,), mean)(h)
+    odds = np.array([1 / 999, 0.25 * math.e, math.exp(-2), 999])
+    np.testing.assert_allclose(p.mean, odds / (1 + odds), rtol=1e-12)
+
+
 def test_values_off_the_grey_levels_are_outside_the_support():
     for part in (
         Binomial((1,)),
@@ -529,6 +536,9 @@ class TestMixed:
 @pytest.mark.parametrize(
     "build, sentence",
     [
+        (lambda: Bernoulli((2,), torch.zeros(3)), r"mean has shape \(3,\).*data's shape, \(2,\)"),
+        (lambda: Bernoulli((1,), torch.tensor([1.5])), r"lies in \[1.5, 1.5\], but .* in \[0, 1\]"),
+        (lambda: Bernoulli((1,), torch.tensor([math.nan])), r"lies in \[nan, nan\], but"),
         (lambda: Binomial((1,), total_count=0), "total_count must be at least 1, but is 0"),
         (lambda: Categorical((1,), levels=1), "levels must be at least 2, but is 1"),
         (lambda: DiscretizedLogistic((1,), levels=1), "levels must be at least 2, but is 1"),

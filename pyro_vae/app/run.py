@@ -188,13 +188,18 @@ class Run:
         except Exception as error:  # a damaged file can fail in many ways
             raise ValueError(f"{path} is damaged or of another program; train anew") from error
 
-    def program(self) -> ProgramModule:
-        """The program as it was defined, with fresh parameters."""
+    def program(self, known: Mapping[str, Any] | None = None) -> ProgramModule:
+        """The program as it was defined, with fresh parameters.
+
+        Args:
+            known: What the data know; None for what of it was written down, which is all but
+                tensors, such as a mean, that stand among the weights.
+        """
         text = self.config.program
         file, call = split_file(text)
         if file is not None:
             text = Path(file).name + (f":{call}" if call else "")
-        return read_program(text, self.known, folder=self.folder)
+        return read_program(text, self.known if known is None else known, folder=self.folder)
 
     def load(self) -> ProgramModule:
         """The program with its trained parameters."""

@@ -19,7 +19,7 @@ import pyro.infer
 import pyro.optim
 from pyro.infer import ELBO
 from pyro.optim import PyroOptim
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_vae import datasets, inference, likelihoods, models, networks, posteriors, priors
 from pyro_vae.datasets import Dataset
@@ -126,8 +126,12 @@ def read_likelihood(text: str) -> Callable[[tuple[int, ...]], nn.Module]:
 
 
 def text_of(likelihood: Callable[..., Any]) -> str | None:
-    """The text of what builds a likelihood; None of a function that is more than a call of one."""
+    """The text of what builds a likelihood; None of a function that is more than a call of one.
+
+    Tensors, such as a mean, are left out: they are buffers, and stand among the weights.
+    """
     keywords = likelihood.keywords if isinstance(likelihood, partial) else {}
+    keywords = {key: v for key, v in keywords.items() if not isinstance(v, Tensor)}
     found = likelihood.func if isinstance(likelihood, partial) else likelihood
     names = [name for name, part in catalogue()["likelihoods"].items() if part is found]
     if not names or not all(isinstance(v, int | float | None) for v in keywords.values()):

@@ -159,8 +159,9 @@ def resume(
     tensorboard: bool = False,
 ) -> tuple[ProgramModule, Dataset, Fit]:
     """Goes on with the training of a run folder as if nothing had happened."""
+    data = run.data()
     pyro.set_rng_seed(config.seed)
-    program, data = run.program(), run.data()
+    program = run.program(known(data))
     check_counts(epochs=config.epochs, steps=config.steps, batch_size=config.batch_size)
     state = None  # a run that was ended before its first epoch begins again
     if (run.folder / CHECKPOINT).exists():

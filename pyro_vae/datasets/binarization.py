@@ -6,20 +6,27 @@
 - `"threshold"`: x > 0.5.
 - `None`: grey levels stay as they are.
 
-What is drawn once has a fixed seed of its own. Binarized images have a Bernoulli likelihood.
+What is drawn once has a fixed seed of its own. Binarized images have a Bernoulli likelihood that
+starts at the mean of the training images.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_vae.likelihoods import Bernoulli
 
-from .split import PARTS, Dataset
+from .split import PARTS, Dataset, Split
 
-__all__ = ["binarizer"]
+__all__ = ["bernoulli_of", "binarizer"]
+
+
+def bernoulli_of(train: Split) -> Callable[[tuple[int, ...]], nn.Module]:
+    """What builds the likelihood of data that are 0 or 1, starting at their mean."""
+    return partial(Bernoulli, mean=train.x.mean(0))
 
 
 def binarizer(binarize: str | None) -> Callable[[Dataset], Dataset]:
@@ -41,11 +48,12 @@ def _static(data: Dataset) -> Dataset:
         x = _levels(data, part)
         generator = torch.Generator().manual_seed(seed)
         drawn[part] = replace(getattr(data, part), x=torch.bernoulli(x, generator=generator))
-    return replace(data, **drawn, likelihood=Bernoulli)
+    return replace(data, **drawn, likelihood=bernoulli_of(drawn["train"]))
 
 
 def _dynamic(data: Dataset) -> Dataset:
-    return replace(_static(data), train=replace(data.train, draw=torch.bernoulli))
+    train = replace(data.train, draw=torch.bernoulli)
+    return replace(_static(data), train=train, likelihood=bernoulli_of(train))
 
 
 def _threshold(data: Dataset) -> Dataset:
@@ -53,7 +61,7 @@ def _threshold(data: Dataset) -> Dataset:
     for part in PARTS:
         x = _levels(data, part)
         cut[part] = replace(getattr(data, part), x=(x > 0.5).to(x.dtype))
-    return replace(data, **cut, likelihood=Bernoulli)
+    return replace(data, **cut, likelihood=bernoulli_of(cut["train"]))
 
 
 def _grey(data: Dataset) -> Dataset:

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from pyro_vae.likelihoods import Binomial
+from pyro_vae.likelihoods import Bernoulli, Binomial
 
 from .binarization import binarizer
 from .conversion import cut, to_split
@@ -69,7 +69,9 @@ def digit_columns(binarize: str | None = "dynamic", *, ragged: bool = False) -> 
     train, valid, test = (
         _steps(getattr(data, part), getattr(grey, part).x, ragged) for part in PARTS
     )
-    return Dataset("digit_columns", train, valid, test, data.likelihood)
+    # Not the one of images, which starts at their mean and so has their shape alone.
+    likelihood = data.likelihood if binarize is None else Bernoulli
+    return Dataset("digit_columns", train, valid, test, likelihood)
 
 
 def _steps(split: Split, grey: Tensor, ragged: bool) -> Split:

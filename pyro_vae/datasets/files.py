@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import nn
 
-from pyro_vae.likelihoods import Bernoulli, ContinuousBernoulli, Normal
+from pyro_vae.likelihoods import ContinuousBernoulli, Normal
 
-from .binarization import binarizer
+from .binarization import bernoulli_of, binarizer
 from .conversion import hold_out, to_split
 from .reading import read_arrays
 from .split import PARTS, Dataset, Split
@@ -74,7 +74,7 @@ def arrays(
 
 def _likelihood(splits: Sequence[Split]) -> Callable[[tuple[int, ...]], nn.Module]:
     if all(((split.x == 0) | (split.x == 1)).all() for split in splits):
-        return Bernoulli
+        return bernoulli_of(splits[0])
     if all(((split.x >= 0) & (split.x <= 1)).all() for split in splits):
         return ContinuousBernoulli
     return Normal

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .binarization import bernoulli_of
 from .conversion import to_split
 from .reading import Array, read_arrays, reading
 from .split import PARTS, Dataset
@@ -46,7 +47,7 @@ def binarized_mnist(data_dir: str | os.PathLike[str] = "data") -> Dataset:
     train, valid, test = (
         to_split(f"{home}, {part}", bits[part].reshape(-1, 28, 28), scale=1) for part in PARTS
     )
-    return Dataset("binarized_mnist", train, valid, test)
+    return Dataset("binarized_mnist", train, valid, test, bernoulli_of(train))
 
 
 def _unpacked(path: Path) -> dict[str, Array]:

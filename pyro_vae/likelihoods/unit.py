@@ -12,18 +12,31 @@ __all__ = ["Bernoulli", "Beta", "ContinuousBernoulli"]
 
 
 class Bernoulli(nn.Module):
-    """Pixels that are 0 or 1: p(x | h) = prod_d Bernoulli(x_d; logits h_d).
+    """Pixels that are 0 or 1: p(x | h) = prod_d Bernoulli(x_d; logits h_d + logit(mean_d)).
 
     Grey levels are outside its support: binarize them, or use `ContinuousBernoulli` or `Normal`.
+
+    Args:
+        x_shape: The shape of one datum.
+        mean: The mean of the data, (*x_shape), to start from; None for 1/2. Without it a decoder
+            must first learn how dark each pixel is. Its biases move by about the learning rate a
+            step, so a logit of -7 is thousands of steps away, and meanwhile hidden units serve as
+            biases instead of telling data apart. It is held within 1/1000 of 0 and 1.
+
+    Raises:
+        ValueError: If `mean` is not of this shape, or not in [0, 1].
     """
 
-    def __init__(self, x_shape: Sequence[int]) -> None:
+    logit_mean: Tensor
+
+    def __init__(self, x_shape: Sequence[int], mean: Tensor | None = None) -> None:
         super().__init__()
         self.x_shape = self.param_shape = tuple(x_shape)
+        self.register_buffer("logit_mean", logit_of_mean(self.x_shape, mean))
 
     def forward(self, h: Tensor) -> dist.TorchDistribution:
         """Maps h (..., *x_shape) to a distribution over x (..., *x_shape)."""
-        return dist.Bernoulli(logits=h).to_event(len(self.x_shape))
+        return dist.Bernoulli(logits=h + self.logit_mean).to_event(len(self.x_shape))
 
 
 class ContinuousBernoulli(nn.Module):
@@ -60,6 +73,18 @@ class Beta(nn.Module):
         """Maps h (..., 2, *x_shape) to a distribution over x (..., *x_shape)."""
         a, b = softplus(h).unbind(-1 - len(self.x_shape))
         return OpenBeta(a, b).to_event(len(self.x_shape))
+
+
+def logit_of_mean(x_shape: tuple[int, ...], mean: Tensor | None) -> Tensor:
+    """The logits of the mean of data in [0, 1], 0 without one."""
+    if mean is None:
+        return torch.zeros(x_shape)
+    if mean.shape != x_shape or not ((0 <= mean) & (mean <= 1)).all():
+        raise ValueError(
+            f"mean has shape {tuple(mean.shape)} and lies in [{mean.min():g}, {mean.max():g}], but "
+            f"must have the data's shape, {x_shape}, and lie in [0, 1]"
+        )
+    return mean.clamp(1e-3, 1 - 1e-3).logit()
 
 
 class Exponential01(dist.ContinuousBernoulli):
