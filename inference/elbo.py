@@ -134,9 +134,10 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
 class TraceMeanField_ELBO(Trace_ELBO, pyro.infer.TraceMeanField_ELBO):
     """The ELBO with each latent's KL(q || p) in closed form, where one is known.
 
-    Less noise than `Trace_ELBO`, but right only where the guide samples each latent after those
-    that the model's prior of it depends on. So both must sample in the same order, and each
-    latent's draws must be reparameterized; Pyro only warns of the first.
+    Often less noise than `Trace_ELBO`, though not near the posterior of a datum far from the prior,
+    where sampled terms cancel. Right only where the guide samples each latent after those that the
+    model's prior of it depends on: so both must sample in the same order, and each latent's draws
+    must be reparameterized; Pyro only warns of the first.
 
     Raises:
         ValueError: When it runs a program for which it would be wrong.

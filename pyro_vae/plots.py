@@ -339,6 +339,7 @@ def _against_particles(
         ax.set(xscale="log", yscale="log", title=panel, xlabel="particles $K$")
         points = [point for line in lines.values() for point in line]
         ticks = sorted({k for k, _ in points})
+        ticks = ticks[:: math.ceil(len(ticks) / 4)]  # more labels touch each other in two panels
         ax.set_xticks(ticks, [f"{k:g}" for k in ticks])
         ax.minorticks_off()
         _draw_slopes(ax, points, slopes)
