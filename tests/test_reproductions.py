@@ -4,6 +4,7 @@ The folder has `MNIST/raw`; without it these tests are skipped.
 """
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pyro
@@ -79,7 +80,14 @@ def test_a_conditional_program_draws_the_digit_asked_for():
     """In the eyes of a classifier of real digits."""
     data = mnist(DATA)
     program = trained(
-        lambda: ConditionalVAE(SHAPE, 5, hidden=(500, 500), activation=nn.ReLU),
+        partial(
+            ConditionalVAE,
+            SHAPE,
+            5,
+            likelihood=data.likelihood(SHAPE),
+            hidden=(500, 500),
+            activation=nn.ReLU,
+        ),
         data,
         epochs=30,
         batch_size=128,
