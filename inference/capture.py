@@ -76,6 +76,7 @@ class Graphs:
         function: A function of (args, kwargs, weights), where the weights are schedules' values.
         options: How to run it.
         user: Who runs it, for the sentence of a warning.
+        state: The tensors beside the program's buffers that a run changes.
     """
 
     def __init__(
@@ -85,8 +86,9 @@ class Graphs:
         function: Function,
         options: Compile,
         user: str = "SVI",
+        state: Callable[[], Sequence[Tensor]] = tuple,
     ) -> None:
-        self.function, self.options, self.user = function, options, user
+        self.function, self.options, self.user, self.state = function, options, user, state
         self.watch = Watch(model, guide)
         self.buffers = [b for _, module in self.watch.modules for b in module.buffers(False)]
         self.entries: dict[Any, _Entry] = {}
@@ -217,14 +219,15 @@ class Graphs:
 
     @contextmanager
     def _unchanged(self) -> Iterator[None]:
-        """Leaves the random generators and the buffers as they were."""
-        values = [buffer.clone() for buffer in self.buffers]
+        """Leaves the random generators, the buffers and the other state as they were."""
+        tensors = [*self.buffers, *self.state()]
+        values = [tensor.clone() for tensor in tensors]
         try:
             with torch.random.fork_rng():
                 yield
         finally:
-            for buffer, value in zip(self.buffers, values, strict=True):
-                buffer.copy_(value)
+            for tensor, value in zip(tensors, values, strict=True):
+                tensor.copy_(value)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What every estimator shares: run guide and model together, refuse what would be wrong, sum up."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral
 from typing import Any, ClassVar, Self
@@ -59,6 +59,11 @@ class Estimator(ELBO):
     def in_chunks(self) -> bool:
         """Whether the particles run in chunks, again for the gradient, which no graph can hold."""
         return False
+
+    @property
+    def state(self) -> Sequence[Tensor]:
+        """The tensors that a step changes, such as a moving average."""
+        return ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.num_particles, Integral):

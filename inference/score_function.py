@@ -92,6 +92,11 @@ class ScoreFunction(Estimator):
                 "is 1; with one particle use baseline=MovingAverage()"
             )
 
+    @property
+    def state(self) -> list[Tensor]:
+        """The average of a `MovingAverage`."""
+        return [self.baseline.value] if isinstance(self.baseline, MovingAverage) else []
+
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum, (N,)."""
         log_w = t.log_w.detach()

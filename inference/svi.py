@@ -5,7 +5,7 @@ two modules of one class apart; Pyro's global store silently trains nothing in b
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -99,7 +99,7 @@ class SVI:
         elif compile:
             options = compile if isinstance(compile, Compile) else Compile()
             self.loss = _ours(self.loss)
-            self._graphs = Graphs(model, guide, self._weighted_loss, options)
+            self._graphs = Graphs(model, guide, self._weighted_loss, options, state=self._state)
 
     def step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Takes one gradient step; the arguments go to model and guide.
@@ -184,6 +184,9 @@ class SVI:
             self._check_finite(loss, args, kwargs)
             self._update()
         return loss
+
+    def _state(self) -> Sequence[Tensor]:
+        return self.loss.state if isinstance(self.loss, Estimator) else ()
 
     def _weighted_loss(self, args: Any, kwargs: Any, weights: Mapping[str, Any]) -> Tensor:
         with self._running():

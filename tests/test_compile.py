@@ -23,6 +23,7 @@ from pyro_vae.inference import (
     VIMCO,
     Compile,
     DReG,
+    MovingAverage,
     Renyi,
     ReweightedWakeSleep,
     ScoreFunction,
@@ -116,6 +117,18 @@ def test_buffers_and_dropout_go_on_as_in_eager_steps():
         nn.Linear(8, 6), nn.Unflatten(1, (2, 3)),
     )  # fmt: skip
     captured_like_eager(vae(encoder=encoder), Trace_ELBO())
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself
+@pytest.mark.parametrize("fuse", [False, True], ids=["captured", "compiled"])
+def test_a_moving_average_goes_on_as_in_eager_steps(fuse):
+    program, runs = vae(), []
+    for compile in (False, Compile(fuse=fuse, eager_random=True)):
+        loss = ScoreFunction(2, baseline=MovingAverage(0.5))
+        svi, losses = train(copy.deepcopy(program), loss, compile, steps=70)  # one looks again
+        runs.append([*losses, loss.baseline.value.item()])
+    assert svi.mode == ("compiled" if fuse else "captured")
+    assert runs[1] == pytest.approx(runs[0], rel=1e-4 if fuse else 0)
 
 
 class TwoLayers(nn.Module):
