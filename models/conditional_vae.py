@@ -26,7 +26,8 @@ class ConditionalVAE(PyroModule):
     y has no density: it is a class 0, ..., num_classes - 1, which the networks see one-hot, or, if
     y_shape is given, a condition, which they see flattened. The default MLPs add what their first
     layer makes of y to what it makes of x or z. A network that is given sees the numbers of y as
-    that many further channels of x, each constant, and further entries of z.
+    that many further channels of x, each constant, and further entries of z. Either may be told to
+    do without y: with `decoder_sees_y=False` and a prior p(z | y), all that x owes to y is in z.
 
     Args:
         x_shape: The shape of one datum.
@@ -42,6 +43,10 @@ class ConditionalVAE(PyroModule):
         encoder: A network from (C + y_dim, ...) to the posterior's `param_shape`, for an x_shape of
             (C, ...), or what builds it from the two shapes, such as `ConvEncoder`.
         decoder: A network from (latent_dim + y_dim,) to the likelihood's `param_shape`, likewise.
+        encoder_sees_y: Whether the guide is q(z | x, y); if not, it is q(z | x), of an encoder from
+            x_shape.
+        decoder_sees_y: Whether the likelihood is p(x | z, y); if not, it is p(x | z), of a decoder
+            from (latent_dim,), and the prior must be one of y.
         hidden: The hidden units of the encoder, and in reverse of the decoder, where not given.
         activation: Their nonlinearity.
 
@@ -80,6 +85,8 @@ class ConditionalVAE(PyroModule):
         posterior: nn.Module | None = None,
         encoder: Network | None = None,
         decoder: Network | None = None,
+        encoder_sees_y: bool = True,
+        decoder_sees_y: bool = True,
         hidden: Sequence[int] = (400,),
         activation: Callable[[], nn.Module] = nn.Softplus,
     ) -> None:
@@ -102,15 +109,19 @@ class ConditionalVAE(PyroModule):
                 f"the prior {type(self.prior).__name__} has no param_shape, so it takes no "
                 "prior_network; give a prior such as DiagonalNormal, or leave the network out"
             )
+        if not decoder_sees_y and self.prior_network is None:
+            raise ValueError(
+                f"with decoder_sees_y=False and the prior {type(self.prior).__name__}, which has "
+                f"no param_shape, y is nowhere in this {owner}; give a prior of y such as "
+                "DiagonalNormal, or let the decoder see y"
+            )
         h_z, h_x = self.posterior.param_shape, self.likelihood.param_shape
-        if encoder is None:
-            self.encoder = _AddedMLP(x_shape, y_dim, h_z, hidden, activation)
-        else:
-            self.encoder = _Joined(owner, "encoder", encoder, x_shape, y_dim, h_z)
-        if decoder is None:
-            self.decoder = _AddedMLP(z_shape, y_dim, h_x, hidden[::-1], activation)
-        else:
-            self.decoder = _Joined(owner, "decoder", decoder, z_shape, y_dim, h_x)
+        self.encoder = _network(
+            owner, "encoder", encoder, x_shape, y_dim, h_z, encoder_sees_y, hidden, activation
+        )
+        self.decoder = _network(
+            owner, "decoder", decoder, z_shape, y_dim, h_x, decoder_sees_y, hidden[::-1], activation
+        )
 
     @pyro_method
     def model(self, x: Tensor, y: Tensor) -> Tensor:
@@ -143,6 +154,26 @@ class ConditionalVAE(PyroModule):
                 "out, or give num_classes"
             )
         return one_hot / one_hot.sum(-1, keepdim=True)  # 0 / 0, not 0, where the label is no class
+
+
+def _network(
+    owner: str,
+    name: str,
+    given: Network | None,
+    x_shape: tuple[int, ...],
+    y_dim: int,
+    out_shape: Sequence[int],
+    sees_y: bool,
+    hidden: Sequence[int],
+    activation: Callable[[], nn.Module],
+) -> nn.Module:
+    """The network of x and y, or of x alone, that is given, or else an MLP."""
+    if not sees_y:
+        mlp = partial(MLP, hidden=hidden, activation=activation)
+        return _Alone(built(owner, name, given or mlp, x_shape, out_shape))
+    if given is None:
+        return _AddedMLP(x_shape, y_dim, out_shape, hidden, activation)
+    return _Joined(owner, name, given, x_shape, y_dim, out_shape)
 
 
 class _AddedMLP(nn.Module):
@@ -193,6 +224,18 @@ class _Joined(nn.Module):
         y = y.reshape(*y.shape, *[1] * (dim - 1))
         parts = zip((x, y), self.shapes, strict=True)
         return self.network(torch.cat([v.expand(*batch_shape, *s) for v, s in parts], -dim))
+
+
+class _Alone(nn.Module):
+    """A network of x alone, where others are of x and y."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        del y
+        return self.network(x)
 
 
 def _prior_network(owner: str, prior: Any, network: Network, y_dim: int) -> nn.Module | None:

@@ -46,6 +46,10 @@ class SemiSupervisedVAE(ConditionalVAE):
         encoder: A network of x and y, as for `ConditionalVAE`; unlike the default, one that is
             given runs on each x once for each class.
         decoder: A network of z and y, likewise.
+        encoder_sees_y: Whether the guide is q(z | x, y), as in the paper, or q(z | x).
+        decoder_sees_y: Whether the likelihood is p(x | z, y), as in the paper, or p(x | z), where
+            the prior must be one of y. With neither, z is a mixture of one component for each
+            class, and each x meets the networks once, not once for each class.
         hidden: The hidden units of the networks, in reverse of the decoder, where not given.
         activation: Their nonlinearity.
 
@@ -78,6 +82,8 @@ class SemiSupervisedVAE(ConditionalVAE):
         classifier: Network | None = None,
         encoder: Network | None = None,
         decoder: Network | None = None,
+        encoder_sees_y: bool = True,
+        decoder_sees_y: bool = True,
         hidden: Sequence[int] = (500,),
         activation: Callable[[], nn.Module] = nn.Softplus,
     ) -> None:
@@ -90,6 +96,8 @@ class SemiSupervisedVAE(ConditionalVAE):
             posterior=posterior,
             encoder=encoder,
             decoder=decoder,
+            encoder_sees_y=encoder_sees_y,
+            decoder_sees_y=decoder_sees_y,
             hidden=hidden,
             activation=activation,
         )

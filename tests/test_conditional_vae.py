@@ -41,10 +41,15 @@ def convolutional():
     )
 
 
+def through_z():
+    return classes(prior=DiagonalNormal(3), encoder_sees_y=False, decoder_sees_y=False)
+
+
 CASES = {
     "classes": (classes, Y),
     "conditions": (conditions, C),
     "a prior of y": (lambda: classes(prior=DiagonalNormal(3)), Y),
+    "a prior of y alone": (through_z, Y),
     "an affine map": (lambda: classes(hidden=()), Y),
     "convolutions": (convolutional, Y),
 }
@@ -108,6 +113,31 @@ def test_a_given_network_sees_the_condition_as_constant_channels_and_further_lat
     one_hot = functional.one_hot(Y, 3).float()
     assert torch.equal(image[:, 1:], one_hot[:, :, None, None].expand(6, 3, 4, 4))
     assert torch.equal(shapes[(6,)][:, 3:], one_hot)
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["its own", "given"])
+def test_networks_that_do_not_see_the_condition_are_of_x_and_z_alone(given):
+    own = {"hidden": (8, 6), "activation": torch.nn.Tanh}
+    mlp = partial(networks.MLP, **own)
+    program = classes(
+        prior=DiagonalNormal(3),
+        encoder_sees_y=False,
+        decoder_sees_y=False,
+        **({"encoder": mlp, "decoder": mlp} if given else own),
+    )
+    z = torch.randn(6, 3)
+    encoder, decoder = program.encoder.network, program.decoder.network
+    for y in (Y, Y.flip(0)):
+        guide = poutine.trace(program.guide).get_trace(X, y)
+        model = poutine.trace(poutine.condition(program.model, {"z": z})).get_trace(X, y)
+        loc, log_scale = encoder(X).unbind(-2)
+        torch.testing.assert_close(guide.nodes["z"]["fn"].mean, loc)
+        torch.testing.assert_close(guide.nodes["z"]["fn"].stddev, log_scale.exp())
+        torch.testing.assert_close(model.nodes["x"]["fn"].base_dist.logits, decoder(z))
+        of_y = program.prior_network(functional.one_hot(y, 3).float())
+        torch.testing.assert_close(model.nodes["z"]["fn"].mean, of_y.unbind(-2)[0])
+    widths = [p.shape[0] for p in decoder.parameters() if p.ndim > 1]
+    assert widths == ([8, 6, 16] if given else [6, 8, 16])
 
 
 def test_it_passes_its_preflight(case):
@@ -212,6 +242,15 @@ def test_a_label_that_is_no_class_spoils_no_parameter_of_a_captured_training(lab
         ),
         ({"prior_network": networks.MLP}, "StandardNormal has no param_shape"),
         ({"prior": VampPrior(3, x_shape=(1, 4, 4))}, r"VampPrior is made of q\(z \| x\)"),
+        (
+            {
+                "prior": DiagonalNormal(3),
+                "decoder_sees_y": False,
+                "decoder": networks.MLP((6,), ()),
+            },
+            r"decoder's in_shape is \(6,\).*needs \(3,\)",
+        ),
+        ({"decoder_sees_y": False}, "prior StandardNormal, .* y is nowhere in this ConditionalVAE"),
         ({"num_classes": 0}, "num_classes must be at least 1"),
         ({"y_shape": (0,)}, "at least one unit"),
     ],

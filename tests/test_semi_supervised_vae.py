@@ -24,6 +24,7 @@ from pyro_vae.inference import (
 from pyro_vae.inference.estimator import collect
 from pyro_vae.inference.preflight import check
 from pyro_vae.models import ConditionalVAE, SemiSupervisedVAE
+from pyro_vae.posteriors import DiagonalNormal
 
 X = (torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.3).double()
 MIXED = torch.tensor([2, -1, 0, -1, -1, 1])
@@ -34,6 +35,12 @@ ENUMERATED = TraceEnum_ELBO(max_plate_nesting=1)
 def m2(latent_dim=2, **options):
     options = {"num_classes": 3, "hidden": (8,)} | options
     return SemiSupervisedVAE((1, 4, 4), latent_dim, **options).double()
+
+
+def through_z(**options):
+    """The labels are in p(z | y) alone: a mixture of one component for each class."""
+    options = {"encoder_sees_y": False, "decoder_sees_y": False} | options
+    return m2(prior=DiagonalNormal(2), **options)
 
 
 def log_normal(z, loc, scale):
@@ -52,7 +59,11 @@ def by_hand(program, x, y, eps):
         z = loc + log_scale.exp() * eps[c, n]
         logits = program.decoder(z, one)
         log_px = -binary_cross_entropy_with_logits(logits, x[n], reduction="sum")
-        log_w = log_normal(z, zero, zero + 1) - log_normal(z, loc, log_scale.exp())
+        prior_loc, prior_log_scale = (
+            (zero, zero) if program.prior_network is None else program.prior_network(one)
+        )
+        log_w = log_normal(z, prior_loc, prior_log_scale.exp())
+        log_w -= log_normal(z, loc, log_scale.exp())
         return log_px - math.log(3) + log_w
 
     for n, label in enumerate(y.tolist()):
@@ -65,14 +76,17 @@ def by_hand(program, x, y, eps):
     return -total
 
 
+@pytest.mark.parametrize("build", [m2, through_z], ids=["z and y", "z alone"])
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("y", [MIXED, NONE, ALL], ids=["mixed", "unlabelled", "labelled"])
-def test_enumeration_gives_the_sum_over_classes_and_its_gradient(y, training):
-    program = m2(classification_weight=3.0).train(training)
+def test_enumeration_gives_the_sum_over_classes_and_its_gradient(y, training, build):
+    program = build(classification_weight=3.0).train(training)
     pyro.set_rng_seed(1)
     loss = ENUMERATED.differentiable_loss(program.model, program.guide, X, y)
     pyro.set_rng_seed(1)
-    eps = torch.normal(torch.zeros(3, 6, 2).double(), 1.0)
+    # one draw for each class, or for all where the guide of z does not see the class
+    draws = 3 if build is m2 else 1
+    eps = torch.normal(torch.zeros(draws, 6, 2).double(), 1.0).expand(3, 6, 2)
     plain = by_hand(program, X, y, eps)
     torch.testing.assert_close(loss, plain, rtol=1e-10, atol=0)
     parameters = list(program.parameters())
@@ -148,13 +162,22 @@ def test_the_default_encoder_runs_once_on_each_x():
     assert rows == [X.numel()]
 
 
+def test_each_x_meets_the_networks_once_where_they_do_not_see_the_label():
+    program, rows = through_z(), []
+    for network in (program.encoder, program.decoder):
+        network.register_forward_hook(lambda _, inputs, __: rows.append(inputs[0].numel()))
+    ENUMERATED.loss(program.model, program.guide, X, NONE)
+    assert rows == [X.numel(), len(X) * 2]
+
+
 def test_given_networks_are_summed_over_classes_too():
     program = m2(encoder=networks.MLP, decoder=networks.MLP, classifier=networks.GatedMLP)
     check(program, X, ENUMERATED, y=MIXED)
 
 
-def test_it_passes_its_preflight_and_the_gradient_reaches_every_parameter():
-    program = m2()
+@pytest.mark.parametrize("build", [m2, through_z], ids=["z and y", "z alone"])
+def test_it_passes_its_preflight_and_the_gradient_reaches_every_parameter(build):
+    program = build()
     report = check(program, X, ENUMERATED, y=MIXED)
     assert [site.name for site in report.sites] == ["y", "z", "x"]
     ENUMERATED.differentiable_loss(program.model, program.guide, X, MIXED).backward()
