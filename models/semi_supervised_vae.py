@@ -39,6 +39,7 @@ class SemiSupervisedVAE(ConditionalVAE):
             without which labels do not teach the classifier. It is a factor of the model in
             training mode only: what `evaluate` finds is a bound on the evidence.
         prior: p(z), or p(z | h), as for `ConditionalVAE`.
+        prior_network: A network from y to the h of such a prior, likewise.
         likelihood: p(x | h), by default Bernoulli.
         posterior: q(z | h), by default a Normal with diagonal covariance.
         classifier: A network from x to the logits of q(y | x), (num_classes,), or what builds it
@@ -77,6 +78,7 @@ class SemiSupervisedVAE(ConditionalVAE):
         num_classes: int = 10,
         classification_weight: float = 50.0,
         prior: nn.Module | None = None,
+        prior_network: Network | None = None,
         likelihood: nn.Module | None = None,
         posterior: nn.Module | None = None,
         classifier: Network | None = None,
@@ -92,6 +94,7 @@ class SemiSupervisedVAE(ConditionalVAE):
             latent_dim,
             num_classes=num_classes,
             prior=prior,
+            prior_network=prior_network,
             likelihood=likelihood,
             posterior=posterior,
             encoder=encoder,

@@ -333,6 +333,28 @@ def test_missing_entries_leave_no_nan_and_are_told_from_zeros():
     torch.testing.assert_close(h[0], net.mlp(filled))
 
 
+@pytest.mark.parametrize("name", ["MLP", "ConvEncoder", "ResidualEncoder"])
+def test_dropout_leaves_out_a_share_in_training_alone_and_keeps_the_mean(name):
+    kind, shapes = getattr(networks, name), ((1, 8, 8), (2, 3))
+    options = {"hidden": (40,)} if name == "MLP" else {"channels": (4, 8)}
+    plain = kind(*shapes, **options).double().eval()
+    net = kind(*shapes, **options, dropout=0.3).double().eval()
+    for ours, others in zip(net.parameters(), plain.parameters(), strict=True):
+        others.data.copy_(ours)
+    x = inputs(net)
+    torch.testing.assert_close(net(x), plain(x))
+    (dropout,) = (m for m in net.modules() if isinstance(m, nn.Dropout))
+    seen = []
+    dropout.register_forward_hook(lambda _, args, out: seen.append((args[0], out)))
+    dropout.train()  # alone, as batch normalization would make another function of x
+    drawn = net(x.expand(20_000, *x.shape))
+    # What comes after is affine, so the mean is as without: five standard errors for 6 outputs.
+    error = drawn.std(0) / 20_000**0.5
+    assert ((drawn.mean(0) - plain(x)).abs() < 5 * error).all()
+    before, after = seen[0]
+    assert (after[before != 0] == 0).double().mean().item() == pytest.approx(0.3, abs=0.01)
+
+
 @pytest.mark.parametrize(
     "build, sentence",
     [
@@ -341,6 +363,8 @@ def test_missing_entries_leave_no_nan_and_are_told_from_zeros():
         (lambda: networks.MaskedMLP((3,), (4,)), r"got \(4,\) for inputs \(3,\)"),
         (lambda: networks.MaskedMLP((3,), (3,), hidden=(0,)), "at least one unit"),
         (lambda: networks.ConvEncoder((8,), (2,)), r"\(\.\.\., height, width\), but got \(8,\)"),
+        (lambda: networks.MLP((3,), (2,), dropout=1.0), "dropout of an MLP .* below 1, but is 1.0"),
+        (lambda: networks.ConvEncoder((1, 16, 16), (2,), dropout=-0.1), "dropout of a ConvEncoder"),
         (lambda: networks.ConvDecoder((2,), (8, 8), channels=()), "positive numbers of channels"),
         (lambda: networks.ResidualEncoder((1, 8, 8), (2,), channels=(4, 0)), "positive numbers"),
         (lambda: networks.ResidualDecoder((2,), (1, 8, 8), channels=(4,), blocks=0), "blocks is 0"),

@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import nn
 
 from .images import halved_sizes, image_shape
-from .network import Network, flat_size
+from .network import Network, dropped, flat_size
 
 __all__ = ["ConvDecoder", "ConvEncoder"]
 
@@ -24,6 +24,7 @@ class ConvEncoder(Network):
         out_shape: The shape of one output.
         channels: The channels after each halving of the image; 28 -> 14 -> 7 -> 4 -> 2.
         activation: What builds the nonlinearity after each convolution.
+        dropout: The share of the affine map's inputs that each training step leaves out.
 
     Reference:
         Radford et al., 2016, https://arxiv.org/abs/1511.06434
@@ -40,6 +41,7 @@ class ConvEncoder(Network):
         *,
         channels: Sequence[int] = (32, 64, 128, 256),
         activation: Callable[[], nn.Module] = nn.ReLU,
+        dropout: float = 0.0,
     ) -> None:
         image = image_shape("ConvEncoder", in_shape)
         out_size = flat_size("ConvEncoder", out_shape)
@@ -51,7 +53,8 @@ class ConvEncoder(Network):
                 nn.BatchNorm2d(fan_out),
                 activation(),
             ]
-        layers += [nn.Flatten(), nn.Linear(channels[-1] * height * width, out_size)]
+        layers += [nn.Flatten(), *dropped("a ConvEncoder", dropout)]
+        layers.append(nn.Linear(channels[-1] * height * width, out_size))
         super().__init__(in_shape, out_shape, nn.Sequential(*layers), seen_as=image)
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from .network import Network
+from .network import Network, dropped
 
 __all__ = ["GatedMLP", "MLP", "layer_sizes"]
 
@@ -19,6 +19,8 @@ class MLP(Network):
         out_shape: The shape of one output.
         hidden: Units of each hidden layer; `()` makes the map affine.
         activation: What builds the nonlinearity after each hidden layer.
+        dropout: The share of hidden units that each training step leaves out (Srivastava et al.,
+            2014, https://jmlr.org/papers/v15/srivastava14a.html).
 
     Example:
         >>> MLP((1, 28, 28), (2, 20))(torch.zeros(5, 128, 1, 28, 28)).shape
@@ -32,12 +34,14 @@ class MLP(Network):
         *,
         hidden: Sequence[int] = (400,),
         activation: Callable[[], nn.Module] = nn.Softplus,
+        dropout: float = 0.0,
     ) -> None:
-        sizes = layer_sizes("an MLP", in_shape, hidden, out_shape)
+        *sizes, out_size = layer_sizes("an MLP", in_shape, hidden, out_shape)
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise(sizes):
-            layers += [nn.Linear(fan_in, fan_out), activation()]
-        super().__init__(in_shape, out_shape, nn.Sequential(*layers[:-1]), seen_as=sizes[:1])
+            layers += [nn.Linear(fan_in, fan_out), activation(), *dropped("an MLP", dropout)]
+        layers.append(nn.Linear(sizes[-1], out_size))
+        super().__init__(in_shape, out_shape, nn.Sequential(*layers), seen_as=sizes[:1])
 
 
 class GatedMLP(Network):

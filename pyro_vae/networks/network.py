@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Network", "flat_size", "leading_shape"]
+__all__ = ["Network", "dropped", "flat_size", "leading_shape"]
 
 
 class Network(nn.Module):
@@ -61,3 +61,10 @@ def flat_size(owner: str, shape: Sequence[int]) -> int:
     if size < 1:
         raise ValueError(f"a {owner} needs shapes of positive sizes, but got {tuple(shape)}")
     return size
+
+
+def dropped(owner: str, dropout: float) -> list[nn.Module]:
+    """The layer that leaves out such a share of its inputs in training, if any."""
+    if not 0 <= dropout < 1:
+        raise ValueError(f"the dropout of {owner} must be from 0 to below 1, but is {dropout}")
+    return [nn.Dropout(dropout)] if dropout else []

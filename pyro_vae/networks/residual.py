@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from .images import halved_sizes, image_shape
-from .network import Network, flat_size
+from .network import Network, dropped, flat_size
 
 __all__ = ["ResidualDecoder", "ResidualEncoder"]
 
@@ -26,6 +26,7 @@ class ResidualEncoder(Network):
         channels: The channels after each halving of the image.
         blocks: The residual blocks after each halving.
         activation: What builds the nonlinearities.
+        dropout: The share of the affine map's inputs that each training step leaves out.
 
     Reference:
         He et al., 2016, https://arxiv.org/abs/1603.05027; Wu and He, 2018,
@@ -40,6 +41,7 @@ class ResidualEncoder(Network):
         channels: Sequence[int] = (32, 64, 128, 256),
         blocks: int = 1,
         activation: Activation = nn.ReLU,
+        dropout: float = 0.0,
     ) -> None:
         _check_blocks("ResidualEncoder", blocks)
         image = image_shape("ResidualEncoder", in_shape)
@@ -50,6 +52,7 @@ class ResidualEncoder(Network):
             layers.append(nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1))
             layers += [_Block(fan_out, activation) for _ in range(blocks)]
         layers += [_norm(channels[-1]), activation(), nn.Flatten()]
+        layers += dropped("a ResidualEncoder", dropout)
         layers.append(nn.Linear(channels[-1] * height * width, out_size))
         super().__init__(in_shape, out_shape, nn.Sequential(*layers), seen_as=image)
 
