@@ -234,37 +234,40 @@ class Graphs:
 class _Call:
     """The arguments of a step and the schedules' values, with the tensors apart."""
 
-    tensors: tuple[Tensor, ...]
+    tensors: tuple[Tensor, ...]  # the schedules' values last
     others: tuple[Any, ...]
     shape: Any
+    schedules: tuple[str, ...]
 
     @classmethod
     def of(
         cls, args: Sequence[Any], kwargs: Mapping[str, Any], weights: Mapping[str, float]
     ) -> "_Call":
-        leaves, shape = tree_flatten((tuple(args), dict(kwargs)))
-        device = next((leaf.device for leaf in leaves if isinstance(leaf, Tensor)), None)
-        numbers = {name: torch.tensor(float(w), device=device) for name, w in weights.items()}
-        leaves, shape = tree_flatten((tuple(args), dict(kwargs), numbers))
+        leaves, shape = tree_flatten((tuple(args), kwargs))
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         others = tuple(... if isinstance(leaf, Tensor) else leaf for leaf in leaves)
-        if not all(isinstance(leaf, int | float | str | None) or leaf is ... for leaf in others):
+        if not all(leaf is ... or isinstance(leaf, int | float | str | None) for leaf in others):
             raise _UncapturableError("its arguments are other than tensors, numbers and texts")
-        return cls(tuple(leaf for leaf in leaves if isinstance(leaf, Tensor)), others, shape)
+        device = tensors[0].device if tensors else None
+        numbers = [torch.tensor(float(weight), device=device) for weight in weights.values()]
+        return cls((*tensors, *numbers), others, shape, tuple(weights))
 
     @property
     def key(self) -> Any:
         """What a graph is good for."""
         meta = tuple((t.shape, t.stride(), t.dtype, t.device) for t in self.tensors)
-        return meta, self.others, str(self.shape)
+        return meta, self.others, str(self.shape), self.schedules
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> "_Call":
         """The same call with other tensors."""
         return replace(self, tensors=tuple(tensors))
 
-    def arguments(self) -> Any:
+    def arguments(self) -> tuple[Any, Any, dict[str, Tensor]]:
         """The args, kwargs and weights again."""
         left = iter(self.tensors)
-        return tree_unflatten([next(left) if o is ... else o for o in self.others], self.shape)
+        leaves = [next(left) if other is ... else other for other in self.others]
+        args, kwargs = tree_unflatten(leaves, self.shape)
+        return args, kwargs, dict(zip(self.schedules, left, strict=True))
 
 
 def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ import torch
 from PIL import Image
 
 import pyro_vae
+from pyro_vae import load
+from pyro_vae.datasets import digits
 
 from .test_text import FUNCTIONS
 
@@ -439,6 +441,19 @@ def test_every_program_trains_by_name_with_its_parts_swapped(program, options, r
     assert run("evaluate", "runs/a", "--num-particles", 5, "--limit", 20)[0] in (
         (2,) if program.startswith("BayesianVAE") else (0,)
     )
+
+
+def test_a_semi_supervised_program_is_evaluated_by_the_labels_it_finds(run, tmp_path):
+    program = "SemiSupervisedVAE(latent_dim=2, hidden=(16,))"
+    options = ("--data", "digits(labels=100)", "--epochs", 3, "--out", "a", *ENUM)
+    code, out, _ = run("train", program, *options)
+    assert code == 0 and "accuracy" in out
+    assert run("evaluate", "a", "--num-particles", 5)[0] == 0
+    results = json.loads((tmp_path / "a" / "evaluation-test.json").read_text())
+    data, program = digits(), load(tmp_path / "a")
+    right = (program.classify(data.test.x).argmax(1) == data.test.y).double()
+    assert results["accuracy"] == pytest.approx(right.mean().item())
+    assert results["accuracy_error"] == pytest.approx(right.std().item() / len(right) ** 0.5)
 
 
 def test_samples_of_a_conditional_program_have_one_row_a_label_or_one_label(run, tmp_path):

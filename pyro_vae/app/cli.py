@@ -167,7 +167,7 @@ def evaluate(
     program, part = _trained(run, data, data_dir, split, seed, device)
     results = evaluation(program, _first(part, limit), num_particles=num_particles)
     results |= {"split": split, "data": data or "as trained on", "seed": seed}
-    _print_table(results, f"{split} data, nats per datum")
+    _print_table(results, f"{split} data")
     path = run / f"evaluation-{split}.json"
     path.write_text(json.dumps(results, indent=2) + "\n")
     print(path)
@@ -581,19 +581,19 @@ def _pair(text: str, size: int) -> tuple[int, int]:
 
 
 def _print_results(results: dict[str, Any], folder: Path) -> None:
-    _print_table(results, "test data, nats per datum")
+    _print_table(results, "test data")
     for path in sorted(folder.glob("*.png")):
         print(path)
 
 
 def _print_table(results: dict[str, Any], title: str) -> None:
-    names = [name for name in results if f"{name}_error" in results]
-    errors = [results[f"{name}_error"] for name in names]
-    rows = [
-        (name, f"{results[name]:.2f}", "-" if error is None else f"± {error:.2f}")
-        for name, error in zip(names, errors, strict=True)
-    ]
-    _print_rows((title, "mean", "standard error"), rows)
+    rows = []
+    for name in [name for name in results if f"{name}_error" in results]:
+        mean, error, shown = results[name], results[f"{name}_error"], ".2f"
+        if name == "accuracy":
+            name, shown = "accuracy, of 1", ".4f"
+        rows.append((name, f"{mean:{shown}}", "-" if error is None else f"± {error:{shown}}"))
+    _print_rows((title, "mean, in nats per datum", "standard error"), rows)
 
 
 def _print_rows(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

@@ -183,6 +183,8 @@ def evaluation(
 ) -> dict[str, Any]:
     """The mean over data, with its standard error, of the bound, its rate and its distortion.
 
+    Of a program that classifies, the share of labels that it finds, too.
+
     Args:
         program: What to evaluate.
         split: The data.
@@ -195,10 +197,7 @@ def evaluation(
     if num_particles is not None:
         values["log_likelihood"] = log_likelihood(program, x, num_particles, y=y, progress=True)
         result["num_particles"] = num_particles
-    for name, value in values.items():
-        result[name], error = mean_and_error(value)
-        result[f"{name}_error"] = error if math.isfinite(error) else None
-    return result
+    return result | _means(values) | _accuracy(program, split)
 
 
 def finish(run: Run, program: ProgramModule, data: Dataset, records: Any) -> dict[str, Any]:
@@ -214,6 +213,7 @@ def finish(run: Run, program: ProgramModule, data: Dataset, records: Any) -> dic
             value = loss.loss(program.model, program.guide, *arguments(x, y))
         bound = -float(value) / len(x)
         results = {"num_data": len(x), "bound": bound, "bound_error": None}
+        results |= _accuracy(program, data.test)
     few = labelled(program, data.test, 10)
     pictures: dict[str, Callable[[], Figure]] = {
         "samples": lambda: figures.samples(program, 64, data.x_shape, num_classes=data.num_classes),
@@ -227,6 +227,26 @@ def finish(run: Run, program: ProgramModule, data: Dataset, records: Any) -> dic
             print(f"no {name}.png: {error}")
     run.write_results(results | {"split": "test"})
     return results
+
+
+def _accuracy(program: ProgramModule, split: Split) -> dict[str, Any]:
+    if not hasattr(program, "classify") or split.y is None:
+        return {}
+    right = []
+    with evaluating(program):
+        for x, y in split.batches(500, labels=True):
+            guess = program.classify(x.to(device_of(program))).argmax(-1).to(y.device)
+            right.append((guess == y)[y >= 0])
+    return _means({"accuracy": torch.cat(right).double()})
+
+
+def _means(values: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The mean of each by its name, and its standard error by name_error, None where unknown."""
+    result: dict[str, Any] = {}
+    for name, value in values.items():
+        result[name], error = mean_and_error(value)
+        result[f"{name}_error"] = error if math.isfinite(error) else None
+    return result
 
 
 def _settings(config: Config, data: Dataset) -> dict[str, Any]:
