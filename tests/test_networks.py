@@ -210,6 +210,10 @@ def test_convolutional_networks_have_the_parameters_of_a_count_by_hand():
     assert count(networks.ConvEncoder((3, 8, 8), (2, 10), channels=(32, 64))) == encoder
     decoder = 10 * 256 + 256 + 2 * 64 + 64 * 32 * 9 + 2 * 32 + 32 * 6 * 9 + 6
     assert count(networks.ConvDecoder((10,), (2, 3, 8, 8), channels=(32, 64))) == decoder
+    # without normalization: a shift alone
+    plain = {"channels": (32, 64), "batch_norm": False}
+    assert count(networks.ConvEncoder((3, 8, 8), (2, 10), **plain)) == encoder - 32 - 64
+    assert count(networks.ConvDecoder((10,), (2, 3, 8, 8), **plain)) == decoder - 2 * 64 - 32
 
 
 @pytest.mark.parametrize("net", [*ENCODERS, *DECODERS])
@@ -221,12 +225,20 @@ def test_an_image_too_small_is_refused_with_its_shape_and_what_it_shrinks_to(net
     net(*shapes, channels=(4, 4, 4))
 
 
-@pytest.mark.parametrize("net", ENCODERS)
-def test_only_the_residual_encoder_keeps_data_apart_in_training(net):
-    net = net((1, 9, 6), (3,), channels=(4, 8)).double().train()
+@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize("name", ["ConvEncoder", "ConvDecoder"])
+def test_batch_normalization_alone_ties_data_together_in_training(name, batch_norm):
+    shapes = ((1, 9, 6), (3,)) if name == "ConvEncoder" else ((3,), (1, 9, 6))
+    net = getattr(networks, name)(*shapes, channels=(4, 8), batch_norm=batch_norm).double()
     x = inputs(net, 4)
-    apart = torch.allclose(net(x)[0], net(x[:2])[0])
-    assert apart == (type(net) is networks.ResidualEncoder)
+    assert torch.allclose(net(x)[0], net(x[:2])[0]) == (not batch_norm)
+
+
+@pytest.mark.parametrize("net", [networks.ResidualEncoder, networks.MLP])
+def test_other_networks_keep_data_apart_in_training(net):
+    net = CASES[net.__name__]().double()
+    x = inputs(net, 4)
+    torch.testing.assert_close(net(x)[0], net(x[:2])[0])
 
 
 def test_masked_outputs_depend_on_the_inputs_before_them_and_on_no_other():

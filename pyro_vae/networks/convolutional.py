@@ -24,6 +24,7 @@ class ConvEncoder(Network):
         out_shape: The shape of one output.
         channels: The channels after each halving of the image; 28 -> 14 -> 7 -> 4 -> 2.
         activation: What builds the nonlinearity after each convolution.
+        batch_norm: Whether to normalize; without, an output depends on its own input alone.
         dropout: The share of the affine map's inputs that each training step leaves out.
 
     Reference:
@@ -41,6 +42,7 @@ class ConvEncoder(Network):
         *,
         channels: Sequence[int] = (32, 64, 128, 256),
         activation: Callable[[], nn.Module] = nn.ReLU,
+        batch_norm: bool = True,
         dropout: float = 0.0,
     ) -> None:
         image = image_shape("ConvEncoder", in_shape)
@@ -49,8 +51,8 @@ class ConvEncoder(Network):
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise([image[0], *channels]):
             layers += [
-                nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(fan_out),
+                nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1, bias=not batch_norm),
+                *([nn.BatchNorm2d(fan_out)] if batch_norm else []),
                 activation(),
             ]
         layers += [nn.Flatten(), *dropped("a ConvEncoder", dropout)]
@@ -71,6 +73,7 @@ class ConvDecoder(Network):
             parameters a pixel; what stands before (H, W) is made as channels.
         channels: The channels before each doubling of the image, in the order of the encoder's.
         activation: What builds the nonlinearity before each convolution.
+        batch_norm: Whether to normalize; without, an output depends on its own input alone.
 
     Reference:
         Radford et al., 2016, https://arxiv.org/abs/1511.06434
@@ -87,6 +90,7 @@ class ConvDecoder(Network):
         *,
         channels: Sequence[int] = (32, 64, 128, 256),
         activation: Callable[[], nn.Module] = nn.ReLU,
+        batch_norm: bool = True,
     ) -> None:
         out_channels, *size = image_shape("ConvDecoder", out_shape)
         *sizes, smallest = halved_sizes("ConvDecoder", out_shape, channels)
@@ -98,8 +102,8 @@ class ConvDecoder(Network):
             padding = ((height + 1) % 2, (width + 1) % 2)
             last = [height, width] == size
             layers += [
-                nn.BatchNorm2d(fan_in),
+                *([nn.BatchNorm2d(fan_in)] if batch_norm else []),
                 activation(),
-                nn.ConvTranspose2d(fan_in, fan_out, 3, 2, 1, padding, bias=last),
+                nn.ConvTranspose2d(fan_in, fan_out, 3, 2, 1, padding, bias=last or not batch_norm),
             ]
         super().__init__(in_shape, out_shape, nn.Sequential(*layers), seen_as=(in_size,))
