@@ -93,6 +93,7 @@ class Graphs:
         self.buffers = [b for _, module in self.watch.modules for b in module.buffers(False)]
         self.entries: dict[Any, _Entry] = {}
         self.values: dict[str, Any] = {}
+        self.last: tuple[Any, _Entry] | None = None  # the key of the last call, and its entry
         self.refused = False
 
     def run(
@@ -138,8 +139,16 @@ class Graphs:
         return "captured" if any(entry.fused is None for entry in graphs) else "compiled"
 
     def _entry(self, call: "_Call", parameters: Sequence[Tensor]) -> _Entry:
+        key = (call.key, len(parameters))
+        if self.last is None or self.last[0] != key or not self.watch.unchanged():
+            self.last = key, self._find(key)
+        entry = self.last[1]
+        entry.calls += 1
+        return entry
+
+    def _find(self, key: Any) -> _Entry:
         values = self.watch.values()
-        key = (call.key, len(parameters), tuple(values.items()))
+        key = (key, tuple(values.items()))
         if key not in self.entries:
             changed = [name for name in values if values[name] != self.values.get(name)]
             if len(self.entries) >= _MOST_GRAPHS:
@@ -147,7 +156,6 @@ class Graphs:
                 raise _UncapturableError(f"{what} again and again between steps")
             self.entries[key] = _Entry()
         self.values = values
-        self.entries[key].calls += 1
         return self.entries[key]
 
     def _capture(self, entry: _Entry, parameters: Sequence[Tensor], call: "_Call") -> None:
@@ -236,14 +244,15 @@ class _Call:
 
     tensors: tuple[Tensor, ...]  # the schedules' values last
     others: tuple[Any, ...]
-    shape: Any
+    shape: Any  # of the nested arguments; None for tensors alone
     schedules: tuple[str, ...]
 
     @classmethod
     def of(
         cls, args: Sequence[Any], kwargs: Mapping[str, Any], weights: Mapping[str, float]
     ) -> "_Call":
-        leaves, shape = tree_flatten((tuple(args), kwargs))
+        plain = not kwargs and all(isinstance(arg, Tensor) for arg in args)
+        leaves, shape = (args, None) if plain else tree_flatten((tuple(args), kwargs))
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         others = tuple(... if isinstance(leaf, Tensor) else leaf for leaf in leaves)
         if not all(leaf is ... or isinstance(leaf, int | float | str | None) for leaf in others):
@@ -256,7 +265,7 @@ class _Call:
     def key(self) -> Any:
         """What a graph is good for."""
         meta = tuple((t.shape, t.stride(), t.dtype, t.device) for t in self.tensors)
-        return meta, self.others, str(self.shape), self.schedules
+        return meta, self.others, self.shape and str(self.shape), self.schedules
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> "_Call":
         """The same call with other tensors."""
@@ -266,7 +275,7 @@ class _Call:
         """The args, kwargs and weights again."""
         left = iter(self.tensors)
         leaves = [next(left) if other is ... else other for other in self.others]
-        args, kwargs = tree_unflatten(leaves, self.shape)
+        args, kwargs = (leaves, {}) if self.shape is None else tree_unflatten(leaves, self.shape)
         return args, kwargs, dict(zip(self.schedules, left, strict=True))
 
 

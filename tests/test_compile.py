@@ -307,25 +307,65 @@ def test_state_of_python_is_not_baked_in(kind, sentence):
         assert len(set(losses)) > 30
 
 
-def test_a_flag_that_changes_gets_a_graph_of_its_own():
-    class Flagged(Drawing):
-        factor = 1.0
+class Changing(Drawing):
+    """A program whose factor is of many kinds of Python state."""
 
-        def draw(self):
-            return self.factor
+    def __init__(self):
+        super().__init__((1, 4, 4), 3, hidden=(8,))
+        self.flag, self.inside, self.owned = 1.0, {"a": [1.0]}, SimpleNamespace(factor=1.0)
 
-    losses = {}
-    base = Flagged((1, 4, 4), 3, hidden=(8,))
+    def draw(self):
+        return self.flag * self.inside["a"][0] * self.owned.factor * STATE["scale"] * TIMES
+
+
+TIMES = 1.0
+
+
+def set_times(program, value):
+    global TIMES
+    TIMES = value
+
+
+def replace_the_decoder(program, value):
+    spare = program.__dict__.setdefault("spare", (program.decoder, copy.deepcopy(program.decoder)))
+    program.decoder = spare[value == 3.0]
+
+
+CHANGES = {
+    "an attribute": lambda program, value: setattr(program, "flag", value),
+    "inside containers": lambda program, value: program.inside["a"].__setitem__(0, value),
+    "of an object": lambda program, value: setattr(program.owned, "factor", value),
+    "inside a global": lambda program, value: STATE.update(scale=value),
+    "a global": set_times,
+    "a module": replace_the_decoder,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_what_changes_gets_a_graph_of_its_own(change):
+    losses, base = {}, Changing()
+    STATE["scale"] = 1.0
     for compile in (False, CAPTURE):
         program = copy.deepcopy(base)
         svi = SVI(program.model, program.guide, pyro.optim.Adam({"lr": 1e-2}), compile=compile)
         pyro.set_rng_seed(1)
         losses[compile] = []
         for step in range(60):
-            program.factor = 1.0 if step // 20 != 1 else 3.0
+            change(program, 1.0 if step // 20 != 1 else 3.0)
             losses[compile].append(svi.step(X[0]).item())
     assert losses[False] == losses[CAPTURE]
     assert sum(entry.graph is not None for entry in svi._graphs.entries.values()) == 2
+
+
+def test_a_step_looks_no_closer_where_nothing_changed(monkeypatch):
+    program = VAE((1, 4, 4), 3, hidden=(8,))
+    svi, _ = train(program, Trace_ELBO(), CAPTURE, batches=X, steps=5)
+    watch = svi._graphs.watch
+    assert watch.unchanged()
+    monkeypatch.setattr(watch, "values", lambda: pytest.fail("looked at every value"))
+    svi.step(X[0])
+    program.likelihood.train(False)
+    assert not watch.unchanged()
 
 
 def test_a_module_that_goes_into_evaluation_mode_does_so_in_the_graph():
