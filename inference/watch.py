@@ -45,7 +45,8 @@ class Watch:
 
     def values(self) -> dict[str, Any]:
         """The present values, hashable, by the names that a person would give them."""
-        found, seen = {}, {}
+        found: dict[str, Any] = {}
+        seen: dict[str, Any] = {}
         for prefix, module in self.modules:
             held = vars(module)
             own = (n for n in held if n not in _INTERNAL and not n.startswith("_pyro"))
