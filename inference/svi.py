@@ -26,7 +26,7 @@ from .capture import Compile, Graphs
 from .diagnostics import explain_nonfinite
 from .elbo import Trace_ELBO, TraceMeanField_ELBO
 from .estimator import Estimator, Function, samples
-from .optimizer import add_parameters, clip_each, set_learning_rates, set_state
+from .optimizer import add_parameters, clip_each, set_learning_rates, set_state, take_step
 from .precision import layers_in_bfloat16
 
 __all__ = ["SVI"]
@@ -263,7 +263,7 @@ class SVI:
             clip_grad_norm_(self.parameters.values(), self.clip_norm)
         if self.lr_schedule is not None:
             set_learning_rates(self.optimizer, self.lr_schedule(self.steps))
-        self.optimizer.step()
+        take_step(self.optimizer)
         self.steps += 1
 
 

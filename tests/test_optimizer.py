@@ -1,0 +1,79 @@
+"""The step of an optimizer without its Python: torch's own numbers, and torch's if watched."""
+
+import copy
+
+import pytest
+import torch
+from torch.optim import SGD, Adam, AdamW, lr_scheduler
+
+from pyro_vae.inference import optimizer as ours
+from pyro_vae.inference.optimizer import take_step
+
+
+def parameters(dtype=torch.float32):
+    generator = torch.Generator().manual_seed(0)
+    sizes = [(3, 4), (5,), ()]
+    return [torch.nn.Parameter(torch.randn(s, generator=generator, dtype=dtype)) for s in sizes]
+
+
+def stepped(optimizer, step, num_steps=5):
+    """The parameters after some steps, in which one has no gradient at first."""
+    params = [p for group in optimizer.param_groups for p in group["params"]]
+    generator = torch.Generator().manual_seed(1)
+    for i in range(num_steps):
+        for j, parameter in enumerate(params):
+            gradient = torch.randn(parameter.shape, generator=generator).to(parameter)
+            parameter.grad = None if j == 1 and i < 2 else gradient
+        step(optimizer)
+    return [p.detach().clone() for p in params]
+
+
+BUILDS = {
+    "Adam": lambda p: Adam(p, lr=0.1, fused=True),
+    "its arguments": lambda p: Adam(
+        p, lr=0.1, betas=(0.5, 0.8), eps=1e-3, weight_decay=0.1, maximize=True, fused=True
+    ),
+    "AdamW": lambda p: AdamW(p, lr=0.1, weight_decay=0.3, fused=True),
+    "groups": lambda p: Adam(
+        [{"params": p[:1], "lr": 0.5}, {"params": p[1:], "betas": (0.1, 0.2)}], fused=True
+    ),
+    "AMSGrad": lambda p: Adam(p, lr=0.1, amsgrad=True, fused=True),
+    "not fused": lambda p: Adam(p, lr=0.1, foreach=False),
+    "a tensor's rate": lambda p: Adam(p, lr=torch.tensor(0.1), fused=True),
+    "SGD": lambda p: SGD(p, lr=0.1, momentum=0.9),
+}
+
+
+@pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS.keys())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_it_is_torchs_step(build, dtype):
+    one, other = build(parameters(dtype)), build(parameters(dtype))
+    found, known = stepped(one, take_step), stepped(other, lambda optimizer: optimizer.step())
+    assert all(map(torch.equal, found, known))
+    torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=0, atol=0)
+
+
+def test_a_fused_adam_takes_the_short_way_and_goes_on_from_a_saved_state(monkeypatch):
+    one = Adam(parameters(), lr=0.1, fused=True)
+    stepped(one, take_step, 3)
+    other = Adam(copy.deepcopy(one.param_groups[0]["params"]), fused=True)
+    other.load_state_dict(copy.deepcopy(one.state_dict()))
+    calls, kernel = [], ours._adam
+    monkeypatch.setattr(ours, "_adam", lambda *args: (calls.append(1), kernel(*args)))
+    assert all(map(torch.equal, stepped(one, take_step, 3), stepped(other, take_step, 3)))
+    assert len(calls) == 6
+
+
+@pytest.mark.parametrize("watch", ["hook", "scheduler"])
+def test_who_watches_torchs_step_sees_it(watch):
+    optimizer, seen = Adam(parameters(), lr=0.1, fused=True), []
+    if watch == "hook":
+        optimizer.register_step_post_hook(lambda *_: seen.append(1))
+    else:
+        scheduler = lr_scheduler.ExponentialLR(optimizer, 0.5)
+    stepped(optimizer, take_step, 3)
+    if watch == "hook":
+        assert len(seen) == 3
+    else:
+        scheduler.step()  # which warns if it saw no step of the optimizer
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(0.05)
