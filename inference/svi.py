@@ -22,11 +22,12 @@ from torch.optim import Optimizer
 
 from pyro_vae.program import leaves, localize, named_parameters
 
+from .adam import AdamInGraph, take_step
 from .capture import Compile, Graphs
 from .diagnostics import explain_nonfinite
 from .elbo import Trace_ELBO, TraceMeanField_ELBO
 from .estimator import Estimator, Function, samples
-from .optimizer import add_parameters, clip_each, set_learning_rates, set_state, take_step
+from .optimizer import add_parameters, clip_each, set_learning_rates, set_state
 from .precision import layers_in_bfloat16
 
 __all__ = ["SVI"]
@@ -100,7 +101,9 @@ class SVI:
         elif compile:
             options = compile if isinstance(compile, Compile) else Compile()
             self.loss = _ours(self.loss)
-            self._graphs = Graphs(model, guide, self._weighted_loss, options, state=self._state)
+            self._graphs = Graphs(
+                model, guide, self._weighted_loss, options, state=self._state, update=self._in_graph
+            )
 
     def step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Takes one gradient step; the arguments go to model and guide.
@@ -180,11 +183,24 @@ class SVI:
         schedules = self.loss.schedules() if isinstance(self.loss, Estimator) else {}
         weights = {name: schedule(self.steps) for name, schedule in schedules.items()}
         parameters = list(self.parameters.values())
+        self._set_learning_rates()
         loss = graphs.run(parameters, args, kwargs, weights)
-        if loss is not None:
-            self._check_finite(loss, args, kwargs)
+        if loss is None:
+            return None
+        self._check_finite(loss, args, kwargs)
+        if graphs.updated is None:
             self._update()
+        else:
+            graphs.updated.count()
+            self.steps += 1
         return loss
+
+    def _in_graph(self, reached: Sequence[Tensor]) -> AdamInGraph | None:
+        """The optimizer's step for a graph, of the parameters that it has gradients of."""
+        clips = self.clip_norm is not None or getattr(self.optim, "pt_clip_args", None)
+        if clips or self.optimizer is None:
+            return None
+        return AdamInGraph.of(self.optimizer, reached)
 
     def _state(self) -> Sequence[Tensor]:
         return self.loss.state if isinstance(self.loss, Estimator) else ()
@@ -261,10 +277,13 @@ class SVI:
             clip_each(self.optim, self.parameters)
         if self.clip_norm is not None:
             clip_grad_norm_(self.parameters.values(), self.clip_norm)
-        if self.lr_schedule is not None:
-            set_learning_rates(self.optimizer, self.lr_schedule(self.steps))
+        self._set_learning_rates()
         take_step(self.optimizer)
         self.steps += 1
+
+    def _set_learning_rates(self) -> None:
+        if self.lr_schedule is not None and self.optimizer is not None:
+            set_learning_rates(self.optimizer, self.lr_schedule(self.steps))
 
 
 def _ours(loss: Any) -> Any:

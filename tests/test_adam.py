@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.optim import SGD, Adam, AdamW, lr_scheduler
 
-from pyro_vae.inference import optimizer as ours
-from pyro_vae.inference.optimizer import take_step
+from pyro_vae.inference import adam
+from pyro_vae.inference.adam import take_step
 
 
 def parameters(dtype=torch.float32):
@@ -58,8 +58,8 @@ def test_a_fused_adam_takes_the_short_way_and_goes_on_from_a_saved_state(monkeyp
     stepped(one, take_step, 3)
     other = Adam(copy.deepcopy(one.param_groups[0]["params"]), fused=True)
     other.load_state_dict(copy.deepcopy(one.state_dict()))
-    calls, kernel = [], ours._adam
-    monkeypatch.setattr(ours, "_adam", lambda *args: (calls.append(1), kernel(*args)))
+    calls, kernel = [], adam._by_kernel
+    monkeypatch.setattr(adam, "_by_kernel", lambda *args: (calls.append(1), kernel(*args)))
     assert all(map(torch.equal, stepped(one, take_step, 3), stepped(other, take_step, 3)))
     assert len(calls) == 6
 
