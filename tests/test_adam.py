@@ -1,4 +1,4 @@
-"""The step of an optimizer without its Python: torch's own numbers, and torch's if watched."""
+"""Adam by its kernel and within a graph: torch's own numbers, and torch's own step if watched."""
 
 import copy
 
@@ -7,7 +7,7 @@ import torch
 from torch.optim import SGD, Adam, AdamW, lr_scheduler
 
 from pyro_vae.inference import adam
-from pyro_vae.inference.adam import take_step
+from pyro_vae.inference.adam import AdamInGraph, take_step
 
 
 def parameters(dtype=torch.float32):
@@ -77,3 +77,76 @@ def test_who_watches_torchs_step_sees_it(watch):
     else:
         scheduler.step()  # which warns if it saw no step of the optimizer
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.05)
+
+
+def in_graph(optimizer):
+    """A step as a graph takes it, eagerly; torch's own where there is no state yet."""
+    params = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    step = AdamInGraph.of(optimizer, params)
+    if step is None:
+        return optimizer.step()
+    with torch.no_grad():
+        step.apply([p.grad for p in params], step.numbers(), torch.tensor(True))
+    step.count()
+
+
+@pytest.mark.parametrize("name", ["Adam", "its arguments", "AdamW", "groups"])
+def test_a_graphs_step_is_torchs_to_rounding(name):
+    build = BUILDS[name]
+    one, other = build(parameters()), build(parameters())
+    found, known = stepped(one, in_graph), stepped(other, lambda optimizer: optimizer.step())
+    torch.testing.assert_close(found, known, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=1e-5, atol=1e-6)
+
+
+def started(build=BUILDS["Adam"], params=None):
+    optimizer = build(params or parameters())
+    stepped(optimizer, take_step, 3)
+    return optimizer, [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def test_a_step_that_is_not_allowed_changes_nothing():
+    optimizer, params = started()
+    step = AdamInGraph.of(optimizer, params)
+    before = [tensor.detach().clone() for tensor in step.state]
+    gradients = [torch.full_like(p, torch.nan) for p in params]
+    with torch.no_grad():
+        step.apply(gradients, step.numbers(), torch.tensor(False))
+    assert all(map(torch.equal, step.state, before))
+    assert len(before) == 3 * len(params)
+
+
+@pytest.mark.parametrize("name", ["AMSGrad", "not fused", "a tensor's rate", "SGD"])
+def test_another_optimizer_has_no_step_in_a_graph(name):
+    assert AdamInGraph.of(*started(BUILDS[name])) is None
+
+
+def test_many_tensors_and_other_types_have_no_step_in_a_graph():
+    many = [torch.nn.Parameter(torch.zeros(2)) for _ in range(21)]
+    assert AdamInGraph.of(*started(params=many[:20])) is not None
+    assert AdamInGraph.of(*started(params=many)) is None
+    assert AdamInGraph.of(*started(params=parameters(torch.float64))) is None
+    optimizer, _ = started()
+    assert AdamInGraph.of(optimizer, parameters()) is None  # of others, which it does not hold
+    assert AdamInGraph.of(Adam(many, fused=True), many[:2]) is None  # before its first step
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda optimizer: optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict())),
+        lambda optimizer: optimizer.param_groups[0].update(eps=1e-3),
+        lambda optimizer: optimizer.param_groups[0].update(lr=torch.tensor(0.1)),
+        lambda optimizer: optimizer.add_param_group({"params": parameters()}),
+        lambda optimizer: optimizer.register_step_pre_hook(lambda *_: None),
+        lambda optimizer: lr_scheduler.ExponentialLR(optimizer, 0.5),
+    ],
+    ids=["loaded", "an argument", "a tensor's rate", "a group", "a hook", "a scheduler"],
+)
+def test_a_graphs_step_holds_until_the_optimizer_is_another(change):
+    optimizer, params = started()
+    step = AdamInGraph.of(optimizer, params)
+    optimizer.param_groups[0]["lr"] = 0.3  # an input of the graph
+    assert step.holds()
+    change(optimizer)
+    assert not step.holds()

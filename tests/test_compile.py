@@ -210,6 +210,43 @@ def test_a_compiled_step_is_the_eager_one_to_rounding(networks, monkeypatch):
         torch.testing.assert_close(value, other[name], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself
+def test_adam_within_the_graph_is_the_eager_one():
+    """Through a schedule, a loss that is not finite, and a state that is loaded midway."""
+    program, runs = vae(), {}
+    adam = {"lr": 1e-2, "weight_decay": 0.01, "betas": (0.8, 0.99)}
+    for compile in (False, Compile(eager_random=True)):
+        twin = copy.deepcopy(program)
+        svi = SVI(
+            twin.model,
+            twin.guide,
+            pyro.optim.AdamW(adam),
+            lr_schedule=lambda step: 1 / (1 + step),
+            compile=compile,
+        )
+        pyro.set_rng_seed(1)
+        losses = [svi.step(X[i % 4]).item() for i in range(6)]
+        if compile:
+            assert svi._graphs.updated is not None
+            assert all(p.grad is None for p in twin.parameters())
+        before = [tensor.clone() for tensor in (*twin.parameters(), *moments(svi))]
+        with pytest.raises(FloatingPointError), pyro.validation_enabled(False):
+            svi.step(torch.full_like(X[0], torch.nan))
+        assert all(map(torch.equal, before, (*twin.parameters(), *moments(svi))))
+        pyro.set_rng_seed(2)
+        losses += [svi.step(X[i % 4]).item() for i in range(3)]
+        svi.load_state_dict(copy.deepcopy(svi.state_dict()))  # other tensors than the graph's
+        losses += [svi.step(X[i % 4]).item() for i in range(3)]
+        if compile:
+            assert svi._graphs.updated is None and svi.mode == "compiled"
+        runs[bool(compile)] = losses, twin.state_dict(), moments(svi)
+    torch.testing.assert_close(runs[True], runs[False], rtol=1e-4, atol=1e-5)
+
+
+def moments(svi):
+    return [tensor.clone() for state in svi.optimizer.state.values() for tensor in state.values()]
+
+
 def test_a_machine_without_a_compiler_runs_the_captured_graph(monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("no C++ compiler\nat all")
