@@ -17,6 +17,7 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 __all__ = ["AdamInGraph", "take_step"]
 
 _FEW = 20  # tensors: each takes the compiler 0.2 s
+_CHANGING = ("exp_avg", "exp_avg_sq", "step")
 _ONE = torch.ones((), device="cpu")
 
 
@@ -36,8 +37,8 @@ def take_step(optimizer: Optimizer) -> None:
 class AdamInGraph:
     """The step of a fused Adam as operations on tensors, which a graph may hold.
 
-    The parameters and their averages are changed in place. The learning rates and the numbers of
-    steps are inputs, so that schedules go on.
+    The parameters and their states are changed in place. What the learning rates and the numbers of
+    steps come to is an input, so that schedules go on.
 
     Args:
         optimizer: The optimizer.
@@ -87,7 +88,8 @@ class AdamInGraph:
     @property
     def state(self) -> list[Tensor]:
         """The tensors that `apply` changes."""
-        return [*self.parameters, *(tensor for held in self.held for tensor in held[2:])]
+        states = (state for _, state, _, _ in self.held)
+        return [*self.parameters, *(state[name] for state in states for name in _CHANGING)]
 
     def numbers(self) -> Tensor:
         """What changes from step to step, (parameters, 3).
@@ -104,9 +106,9 @@ class AdamInGraph:
         return torch.tensor(rows)
 
     def apply(self, gradients: Sequence[Tensor], numbers: Tensor, allowed: Tensor) -> None:
-        """Steps by the gradients where it is allowed, a boolean of no dimensions."""
+        """Steps by the gradients if it is allowed, a boolean of no dimensions."""
         rows = zip(self.parameters, self.held, gradients, numbers, strict=True)
-        for parameter, (place, _, average, square), gradient, (rate, scale, decay) in rows:
+        for parameter, (place, state, average, square), gradient, (rate, scale, decay) in rows:
             (first, second), eps, weight_decay, maximize, decoupled = self.settings[place]
             start = parameter
             if maximize:
@@ -121,10 +123,7 @@ class AdamInGraph:
             parameter.copy_(torch.where(allowed, start - step, parameter))
             average.copy_(torch.where(allowed, mean, average))
             square.copy_(torch.where(allowed, variance, square))
-
-    def count(self) -> None:
-        """Counts a step that was taken."""
-        torch._foreach_add_([state["step"] for _, state, _, _ in self.held], _ONE)
+            state["step"].add_(allowed)
 
 
 def _is_watched(optimizer: Optimizer) -> bool:

@@ -93,7 +93,7 @@ class Graphs:
         update: Callable[[Sequence[Tensor]], AdamInGraph | None] = lambda _: None,
     ) -> None:
         self.update = update
-        self.updated: AdamInGraph | None = None  # by the last run
+        self.updated = False  # whether the last run has done so
         self.function, self.options, self.user, self.state = function, options, user, state
         self.watch = Watch(model, guide)
         self.buffers = [b for _, module in self.watch.modules for b in module.buffers(False)]
@@ -111,7 +111,7 @@ class Graphs:
     ) -> Tensor | None:
         """The function's value, detached, with its gradient put into the parameters.
 
-        Or the parameters are stepped already, where the value is finite: by `updated`, if not None.
+        Or it has stepped them already, if the value is finite; then `updated` is True.
 
         Returns:
             The value, or None, which asks to run eagerly.
@@ -134,7 +134,7 @@ class Graphs:
         if entry.update is not None and not entry.update.holds():
             self.update = lambda _: None  # the compiler is asked once more, but not again and again
             self._fuse(entry, parameters, call)
-        self.updated = entry.update
+        self.updated = entry.update is not None
         numbers = [] if entry.update is None else [entry.update.numbers()]
         run = entry.graph if entry.fused is None else entry.fused
         with torch.no_grad():

@@ -188,11 +188,10 @@ class SVI:
         if loss is None:
             return None
         self._check_finite(loss, args, kwargs)
-        if graphs.updated is None:
-            self._update()
-        else:
-            graphs.updated.count()
+        if graphs.updated:
             self.steps += 1
+        else:
+            self._update()
         return loss
 
     def _in_graph(self, reached: Sequence[Tensor]) -> AdamInGraph | None:
