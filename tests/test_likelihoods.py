@@ -286,6 +286,16 @@ def test_it_can_be_traced(likelihood):
         torch.testing.assert_close(traced(h + 1, x), part(h + 1).log_prob(x))
 
 
+def test_a_bernoulli_takes_a_saved_ones_mean():
+    saved, plain = Bernoulli((2,), torch.tensor([0.2, 0.9])), Bernoulli((2,))
+    assert not plain.state_dict()
+    part = Bernoulli((2,))
+    part.load_state_dict(saved.state_dict())
+    h = torch.randn(3, 2)
+    assert torch.equal(part(h).mean, saved(h).mean)
+    assert torch.equal(plain(h).mean, h.sigmoid())
+
+
 def test_a_bernoulli_starts_at_the_mean_that_it_is_given():
     mean, h = torch.tensor([[0.0, 0.2, 0.5, 1.0], [0.0, 1.0, -2.0, 0.0]], dtype=torch.float64)
     p = Bernoulli((4,), mean)(h)

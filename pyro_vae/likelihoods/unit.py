@@ -1,6 +1,7 @@
 """Likelihoods of data between 0 and 1: black or white, and any grey."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -27,16 +28,24 @@ class Bernoulli(nn.Module):
         ValueError: If `mean` is not of this shape, or not in [0, 1].
     """
 
-    logit_mean: Tensor
+    logit_mean: Tensor | None
 
     def __init__(self, x_shape: Sequence[int], mean: Tensor | None = None) -> None:
         super().__init__()
         self.x_shape = self.param_shape = tuple(x_shape)
-        self.register_buffer("logit_mean", logit_of_mean(self.x_shape, mean))
+        logit_mean = None if mean is None else logit_of_mean(self.x_shape, mean)
+        self.register_buffer("logit_mean", logit_mean)
 
     def forward(self, h: Tensor) -> dist.TorchDistribution:
         """Maps h (..., *x_shape) to a distribution over x (..., *x_shape)."""
-        return dist.Bernoulli(logits=h + self.logit_mean).to_event(len(self.x_shape))
+        logits = h if self.logit_mean is None else h + self.logit_mean
+        return dist.Bernoulli(logits=logits).to_event(len(self.x_shape))
+
+    def _load_from_state_dict(self, state: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        """Takes the mean of a saved likelihood, whose text does not give it."""
+        if self.logit_mean is None and f"{prefix}logit_mean" in state:
+            self.logit_mean = torch.empty_like(state[f"{prefix}logit_mean"])
+        super()._load_from_state_dict(state, prefix, *args)
 
 
 class ContinuousBernoulli(nn.Module):
@@ -75,10 +84,8 @@ class Beta(nn.Module):
         return OpenBeta(a, b).to_event(len(self.x_shape))
 
 
-def logit_of_mean(x_shape: tuple[int, ...], mean: Tensor | None) -> Tensor:
-    """The logits of the mean of data in [0, 1], 0 without one."""
-    if mean is None:
-        return torch.zeros(x_shape)
+def logit_of_mean(x_shape: tuple[int, ...], mean: Tensor) -> Tensor:
+    """The logits of the mean of data in [0, 1]."""
     if mean.shape != x_shape or not ((0 <= mean) & (mean <= 1)).all():
         raise ValueError(
             f"mean has shape {tuple(mean.shape)} and lies in [{mean.min():g}, {mean.max():g}], but "
