@@ -4,7 +4,7 @@
     python -m tests.benchmarks --out tests/benchmarks/results.json \\
         --markdown tests/benchmarks/RESULTS.md --readme README.md
 
-Takes some eight minutes on two cores, which should have nothing else to do. `--cases c` measures
+Takes some ten minutes on two cores, which should have nothing else to do. `--cases c` measures
 the steps of one case alone.
 """
 
