@@ -57,6 +57,7 @@ class _Entry:
 
     calls: int = 0
     graph: Callable[..., Any] | None = None
+    spare: GraphModule | None = None  # the same graph, for the compiler
     fused: Callable[..., Any] | None = None
     update: AdamInGraph | None = None  # what the compiled graph does after its gradients
     reached: list[int] = field(default_factory=list)
@@ -179,10 +180,7 @@ class Graphs:
             return self._eager(entry, parameters, call.with_tensors(tensors))
 
         before, python = self.watch.values(), (random.getstate(), _numpy_state())
-        # One fake mode for all shapes that are noted: by itself make_fx makes one for each, in 60 %
-        # of its time, and the compiler refuses inputs of several.
-        noting = TracingContext(FakeTensorMode(allow_fallback_kernels=True))
-        with self._unchanged(), tracing(noting), _uncollected():
+        with self._unchanged(), tracing(_one_fake_mode()), _uncollected():
             try:
                 graphs = [make_fx(step)(*call.tensors) for _ in range(2)]
             except Exception as error:  # whatever torch cannot trace
@@ -194,7 +192,7 @@ class Graphs:
             raise _UncapturableError("it draws random numbers of Python or numpy; draw torch's")
         if not _same(*graphs):
             raise _UncapturableError("two runs with the same data do different things")
-        entry.graph = graphs[0]
+        entry.graph, entry.spare = graphs
         self._check(entry, parameters, call)
         if self.options.fuse:
             self._fuse(entry, parameters, call)
@@ -210,21 +208,22 @@ class Graphs:
             raise _UncapturableError("the program no longer does what it did when it was captured")
 
     def _fuse(self, entry: _Entry, parameters: Sequence[Tensor], call: "_Call") -> None:
-        """Compiles a copy of the graph, with the optimizer's step after it if that can be."""
+        """Compiles the spare graph, with the optimizer's step after it if that can be."""
         entry.update = self.update([parameters[index] for index in entry.reached])
         inputs: list[Any] = list(call.tensors)
-        graph: Any = entry.graph
+        graph: Any = entry.spare  # the compiler may change it, but is asked again only of a step
         changed: list[Tensor] = []
         if entry.update is not None:
             inputs.append(entry.update.numbers())
-            changed, graph = entry.update.state, _with(entry.update, graph)
+            changed = entry.update.state
         in_cpp = all(tensor.device.type == "cpu" for tensor in inputs)  # saves 0.2 ms a call
         options: Any = {"fallback_random": self.options.eager_random, "cpp_wrapper": in_cpp}
         fused: Any
         try:
             with self._unchanged(changed), torch.no_grad():
-                with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):
-                    graph = make_fx(graph)(*inputs)  # a copy: the compiler may change it
+                if entry.update is not None:
+                    with tracing(_one_fake_mode()):
+                        graph = make_fx(_with(entry.update, graph))(*inputs)
                 # Without torch.compile's guards, which cost 0.4 ms at 60 parameters: here `Watch`
                 # and the key of the call stand guard.
                 fused = torch._inductor.compile(prepare(graph), inputs, options=options)
@@ -302,6 +301,14 @@ class _Call:
         leaves = [next(left) if other is ... else other for other in self.others]
         args, kwargs = (leaves, {}) if self.shape is None else tree_unflatten(leaves, self.shape)
         return args, kwargs, dict(zip(self.schedules, left, strict=True))
+
+
+def _one_fake_mode() -> TracingContext:
+    """One fake mode for all shapes that are noted.
+
+    By itself make_fx makes one for each, in 60 % of its time, and the compiler refuses several.
+    """
+    return TracingContext(FakeTensorMode(allow_fallback_kernels=True))
 
 
 @contextmanager

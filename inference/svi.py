@@ -49,7 +49,8 @@ class SVI:
         clip_norm: Scales the gradient of all parameters together down to this norm.
         lr_schedule: A factor of the learning rates, from the step.
         compile: Whether to capture the step as a graph and compile it; a `Compile` says how. What
-            cannot be captured runs eagerly, with one warning that says why.
+            cannot be captured runs eagerly, with one warning that says why. A compiled step may
+            include Adam's, and then leaves no gradients behind.
         bfloat16: Whether linear and convolutional layers multiply in bfloat16, which is faster
             where the machine has it; parameters, draws, log densities and their sums stay float32.
 
