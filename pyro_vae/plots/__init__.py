@@ -1,0 +1,18 @@
+"""Plots: tensors in, matplotlib figures out, without pyplot and its global state."""
+
+from .gradients import gradient_variance, snr
+from .images import grid, interpolation, manifold, pairs
+from .latents import histogram, scatter
+from .training import curves
+
+__all__ = [
+    "curves",
+    "gradient_variance",
+    "grid",
+    "histogram",
+    "interpolation",
+    "manifold",
+    "pairs",
+    "scatter",
+    "snr",
+]
