@@ -1,0 +1,42 @@
+"""Which line of a user's own code an error comes from."""
+
+import sysconfig
+from pathlib import Path
+from types import FrameType
+
+__all__ = ["user_line"]
+
+_LIBRARIES = {"pyro", "pyro_vae", "torch"}  # also where they run from a checkout
+_STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"]
+
+
+def user_line(error: BaseException) -> str | None:
+    """File and line of the innermost frame that is the user's, such as "my_vae.py:12".
+
+    Frames of torch, Pyro, pyro_vae, installed packages and the standard library are passed over.
+    An error without a frame of the user's has the line of the error that caused it.
+
+    Args:
+        error: One that was caught, with its traceback.
+
+    Returns:
+        None where no line of the user's had a part in it.
+    """
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return f"{Path(error.filename).name}:{error.lineno}"
+    found, step = None, error.__traceback__
+    while step is not None:
+        if _is_the_users(step.tb_frame):
+            found = f"{Path(step.tb_frame.f_code.co_filename).name}:{step.tb_lineno}"
+        step = step.tb_next
+    return user_line(error.__cause__) if found is None and error.__cause__ else found
+
+
+def _is_the_users(frame: FrameType) -> bool:
+    module, path = frame.f_globals.get("__name__", ""), frame.f_code.co_filename
+    if path.startswith("<"):  # generated code, but for what is typed in or given by `python -c`
+        return module == "__main__" and path in ("<stdin>", "<string>")
+    installed = "site-packages" in path or "torchinductor_" in path
+    return not (
+        installed or module.partition(".")[0] in _LIBRARIES or path.startswith(_STANDARD_LIBRARY)
+    )
