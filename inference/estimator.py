@@ -1,14 +1,14 @@
 """What every estimator shares: run guide and model together, refuse what would be wrong, sum up."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import torch
 from pyro.infer import ELBO
-from torch import Tensor
+from torch import Tensor, nn
 
 from .diagnostics import explain_nonfinite
 from .layout import samples
@@ -34,8 +34,9 @@ Weight = float | Callable[[int], float]  # a number or a schedule
 class Estimator(ELBO):
     """A bound on log p(x): a small value that runs a program and returns minus its bound.
 
-    A subclass writes one formula, `objective`. Its fields are numbers or schedules; `at(step)`
-    puts the numbers of a step in. It works in `pyro_vae.inference.SVI` and in `pyro.infer.SVI`.
+    A subclass writes one formula, `objective`. Its fields are numbers, schedules or modules.
+    `at(step)` puts the numbers of a step in; `state_dict()` saves the modules, such as a baseline
+    that averages over past steps. It works in `pyro_vae.inference.SVI` and in `pyro.infer.SVI`.
 
     Args:
         num_particles: K, the number of draws of the latents for each datum.
@@ -61,9 +62,43 @@ class Estimator(ELBO):
         return False
 
     @property
+    def modules(self) -> dict[str, nn.Module]:
+        """The fields that are modules, by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, nn.Module)}
+
+    @property
     def state(self) -> Sequence[Tensor]:
-        """The tensors that a step changes, such as a moving average."""
-        return ()
+        """The tensors that a step itself changes, such as a moving average: the modules' buffers.
+
+        Parameters of the modules are no part of it, since it is the optimizer that changes them.
+        """
+        return [buffer for module in self.modules.values() for buffer in module.buffers()]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The parameters and buffers of the modules, by names such as "baseline.value".
+
+        As with modules of torch these are the tensors in use; copy them to keep their values.
+        """
+        state: dict[str, Tensor] = {}
+        for name, module in self.modules.items():
+            module.state_dict(destination=state, prefix=f"{name}.")
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Puts a `state_dict` of an estimator with the same modules into this one's modules."""
+        here = self.state_dict()
+        if state.keys() != here.keys():
+            raise ValueError(
+                f"the saved state of the estimator holds {sorted(state)}, but "
+                f"{type(self).__name__} holds {sorted(here)}; load it into the estimator that "
+                "it was saved of"
+            )
+        for name, module in self.modules.items():
+            prefix = f"{name}."
+            module.load_state_dict(
+                {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            )
 
     def __post_init__(self) -> None:
         if not isinstance(self.num_particles, Integral):

@@ -5,7 +5,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .estimator import Estimator, Terms, with_gradient
 
@@ -27,10 +27,10 @@ class LeaveOneOut:
         return (log_w.sum(0) - log_w) / (len(log_w) - 1)
 
 
-class MovingAverage:
+class MovingAverage(nn.Module):
     """The baseline is an average over past steps, the same for all data: it works with one draw.
 
-    It holds a state, so each training needs one of its own.
+    It holds a state, so each training needs one of its own; `ScoreFunction.state_dict()` saves it.
 
     Args:
         decay: How much of the average a step keeps.
@@ -39,21 +39,28 @@ class MovingAverage:
         Mnih and Gregor, 2014, https://arxiv.org/abs/1402.0030, section 2.3
     """
 
+    value: Tensor
+
     def __init__(self, decay: float = 0.9) -> None:
+        super().__init__()
         if not 0 <= decay < 1:
             raise ValueError(f"decay of MovingAverage must be in [0, 1), but is {decay}")
         self.decay = decay
-        self.value = torch.zeros(())
+        # In float64, so that a saved average is the same whatever the type of the data.
+        self.register_buffer("value", torch.zeros((), dtype=torch.float64))
 
-    def __call__(self, log_w: Tensor) -> Tensor:
+    def forward(self, log_w: Tensor) -> Tensor:
         """The average of the steps so far; this one enters it afterwards, for the next."""
-        self.value = self.value.to(log_w)
-        value = self.value.clone()
-        self.value.lerp_(log_w.mean(), 1 - self.decay)  # in place, so that captured graphs do it
+        if self.value.device != log_w.device:
+            self.value = self.value.to(log_w.device)
+        value = self.value.to(log_w.dtype, copy=True)
+        # In place, so that captured graphs do it.
+        self.value.lerp_(log_w.mean().to(self.value), 1 - self.decay)
         return value
 
-    def __repr__(self) -> str:
-        return f"MovingAverage({self.decay})"
+    def extra_repr(self) -> str:
+        """What `repr` shows of it."""
+        return str(self.decay)
 
 
 @dataclass(frozen=True)
@@ -91,11 +98,6 @@ class ScoreFunction(Estimator):
                 "ScoreFunction with LeaveOneOut needs at least two particles, but num_particles "
                 "is 1; with one particle use baseline=MovingAverage()"
             )
-
-    @property
-    def state(self) -> list[Tensor]:
-        """The average of a `MovingAverage`."""
-        return [self.baseline.value] if isinstance(self.baseline, MovingAverage) else []
 
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum, (N,)."""

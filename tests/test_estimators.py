@@ -1,5 +1,6 @@
 """What holds for every estimator, and what each refuses."""
 
+import copy
 import inspect
 import math
 from dataclasses import fields
@@ -490,3 +491,37 @@ def test_a_kernel_is_positive_definite_and_one_at_no_distance(kernel):
     assert torch.allclose(gram.diagonal(), torch.ones(12).double())
     assert torch.linalg.eigvalsh(gram).min() > -1e-9
     assert kernel(u, u[:5]).shape == (12, 5)
+
+
+def test_the_moving_average_is_saved_and_loaded_with_its_estimator():
+    program = VAE((1, 8, 8), latent_dim=2)
+    trained, fresh = (ScoreFunction(2, baseline=MovingAverage()) for _ in range(2))
+    for _ in range(3):
+        trained.loss_and_grads(program.model, program.guide, X)
+    fresh.load_state_dict(copy.deepcopy(trained.state_dict()))
+    losses = []
+    for estimator in (trained, fresh):
+        pyro.set_rng_seed(0)
+        program.zero_grad()
+        estimator.loss_and_grads(program.model, program.guide, X)
+        losses.append([p.grad.clone() for p in program.parameters()])
+    assert fresh.state_dict() == {"baseline.value": trained.baseline.value} != {}
+    for ours, theirs in zip(*losses, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_the_average_of_doubles_is_kept_in_full():
+    average = MovingAverage(0.0)
+    average(torch.full((2, 3), 1 / 3, dtype=torch.float64))
+    assert average(torch.zeros(2, 3, dtype=torch.float64)).item() == 1 / 3
+
+
+def test_an_estimator_of_numbers_has_nothing_to_save():
+    assert IWAE(3).state_dict() == {} and list(IWAE(3).state) == []
+    IWAE(3).load_state_dict({})
+
+
+def test_the_state_of_another_estimator_is_refused():
+    state = ScoreFunction(2, baseline=MovingAverage()).state_dict()
+    with pytest.raises(ValueError, match=r"holds \['baseline.value'\], but IWAE holds \[\]; load"):
+        IWAE(3).load_state_dict(state)
