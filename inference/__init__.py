@@ -13,11 +13,12 @@ from .dreg import DReG
 from .elbo import Trace_ELBO, TraceMeanField_ELBO
 from .estimator import Estimator, Latent, Terms
 from .evaluation import Evaluation, evaluate, log_likelihood, mean_and_error
-from .fit import Fit, fit
+from .fit import fit
 from .iwae import IWAE
 from .miwae import CIWAE, MIWAE, PIWAE
 from .mmd import IMQ, MMD, RBF
 from .predictive import decode, encode, reconstruct, sample
+from .progress import Fit
 from .renyi import Renyi
 from .schedules import constant, cosine, cyclical, linear
 from .score_function import LeaveOneOut, MovingAverage, ScoreFunction

@@ -1,13 +1,9 @@
 """The loop over data: epochs or steps, validation, the best parameters, progress, interruption."""
 
-import math
-import signal
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -20,12 +16,13 @@ from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
 from pyro_vae.datasets import Split
-from pyro_vae.program import Program, device_of, evaluating, modules_of, takes_labels
+from pyro_vae.program import Program, device_of, modules_of, takes_labels
 
 from .capture import Compile
 from .counts import Counts
 from .estimator import Estimator
-from .evaluation import evaluate
+from .interrupts import interrupts
+from .progress import Fit, Progress
 from .svi import SVI
 from .training_data import (
     batches,
@@ -34,52 +31,12 @@ from .training_data import (
     training_data,
     validation_data,
 )
+from .validation import validate
 
-__all__ = ["Fit", "fit"]
+__all__ = ["fit"]
 
 Data = Tensor | Split | Iterable[Any]
 _WORTH_FUSING = 5_000  # steps; compiling takes 3 to 17 s and saves 2 to 12 ms a step
-
-
-@dataclass
-class Progress:
-    """Where a training stands: what it takes, with the parameters, to go on from there."""
-
-    seed: int
-    epoch: int = 0
-    steps_in_epoch: int = 0
-    loss_in_epoch: float = 0.0
-    data_in_epoch: int = 0
-    seconds: float = 0.0
-    best: float = math.inf
-    records: list[dict[str, float]] = field(default_factory=list)
-
-
-class Fit:
-    """A training, under way or done.
-
-    Attributes:
-        svi: What takes the steps.
-        progress: Where it stands. Its `records`, one for each epoch, hold in nats per datum the
-            train_loss, and of the validation data the valid_loss, with each schedule at its end,
-            the rate and the distortion.
-        interrupted: Whether Ctrl-C ended it.
-    """
-
-    def __init__(self, svi: SVI, progress: Progress) -> None:
-        self.svi, self.progress, self.interrupted = svi, progress, False
-
-    @property
-    def records(self) -> list[dict[str, float]]:
-        """One record for each epoch."""
-        return self.progress.records
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values from which `fit(..., resume=...)` goes on, given the same parameters."""
-        rng = {"cpu": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            rng["cuda"] = torch.cuda.get_rng_state()
-        return {"progress": asdict(self.progress), "svi": self.svi.state_dict(), "rng": rng}
 
 
 def fit(
@@ -162,7 +119,7 @@ def fit(
     rng = None if resume is None else resume["rng"]
     began = time.perf_counter() - run.progress.seconds
     bar = tqdm(total=total, initial=run.svi.steps, unit="step", disable=None if progress else True)
-    with bar, _interrupts() as stop, pyro.validation_enabled(False):
+    with bar, interrupts() as stop, pyro.validation_enabled(False):
         while run.svi.steps < total and not stop.is_set():
             seed = run.progress.seed + run.progress.epoch
             left = batches(data, batch_size, seed, labels=labels)
@@ -243,7 +200,7 @@ def _record(run: Fit, program: Program, valid: Split | None, total: int, counts:
         "train_loss": at.loss_in_epoch / at.data_in_epoch,
     }
     if valid is not None:
-        record |= _validate(run.svi, program, valid, total, counts)
+        record |= validate(run.svi, program, valid, total, counts)
     if isinstance(run.svi.loss, Estimator):
         record |= {name: value(run.svi.steps) for name, value in run.svi.loss.schedules().items()}
     at.records.append({**record, "seconds": at.seconds})
@@ -251,34 +208,6 @@ def _record(run: Fit, program: Program, valid: Split | None, total: int, counts:
     is_best, at.best = loss < at.best, min(loss, at.best)
     at.epoch, at.steps_in_epoch, at.loss_in_epoch, at.data_in_epoch = at.epoch + 1, 0, 0.0, 0
     return is_best
-
-
-def _validate(
-    svi: SVI, program: Program, valid: Split, total: int, counts: Counts
-) -> dict[str, float]:
-    batch_size = 500
-    loss = svi.loss.at(total) if isinstance(svi.loss, Estimator) else svi.loss
-    value = loss.loss if isinstance(loss, ELBO) else loss
-    batches = list(valid.batches(batch_size, labels=takes_labels(program)))
-    try:
-        with evaluating(program):
-            losses = [
-                counts.weight(batch) * float(value(program.model, program.guide, *batch))
-                for batch in batches
-            ]
-    except FloatingPointError as error:
-        raise FloatingPointError(f"on the validation data, at step {svi.steps}: {error}") from error
-    record = {"valid_loss": sum(losses) / len(valid)}
-    if not math.isfinite(record["valid_loss"]):
-        raise FloatingPointError(
-            f"the loss of the validation data is {record['valid_loss']} at step {svi.steps}; look "
-            "at these data, or take a lower learning rate or clip_norm"
-        )
-    if isinstance(loss, Estimator) and all(counts.has_columns(batch) for batch in batches):
-        args = (torch.cat(parts) for parts in zip(*batches, strict=True))
-        terms = evaluate(program, *args, batch_size=batch_size)
-        record |= {"rate": terms.rate.mean().item(), "distortion": terms.distortion.mean().item()}
-    return record
 
 
 def _set_rng_state(rng: Mapping[str, Tensor]) -> None:
@@ -309,23 +238,3 @@ def _warn_of_late_schedules(loss: Any, total: int) -> None:
                 f"training has {total}; shorten the schedule or train longer",
                 stacklevel=3,
             )
-
-
-@contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second one interrupts as usual."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread may set handlers
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def on_interrupt(number: int, frame: Any) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)

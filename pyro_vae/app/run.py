@@ -28,7 +28,7 @@ from safetensors.torch import save_file as save_safetensors
 from torch import Tensor
 
 from pyro_vae.datasets import Dataset
-from pyro_vae.inference.fit import Progress
+from pyro_vae.inference.progress import Progress
 from pyro_vae.program import Program, ProgramModule, evaluating, takes_labels
 from pyro_vae.source import sources
 
