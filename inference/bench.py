@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
@@ -19,7 +19,16 @@ from .comparison import HeldOut, Row
 from .elbo import Trace_ELBO
 from .estimator import Estimator
 from .evaluation import mean_and_error, vectorizes
-from .gradients import Gradient, Moments, check_finite, exact_elbo, flat, parts_of, reference
+from .gradients import (
+    Gradient,
+    Moments,
+    check_finite,
+    exact_elbo,
+    flat,
+    is_bound,
+    parts_of,
+    reference,
+)
 from .memory import peak_memory
 from .svi import SVI
 from .terms import collect
@@ -47,6 +56,7 @@ class Cell:
     gradients: dict[str, Gradient] = field(default_factory=dict)
     reference: "Cell | None" = None
     held_out: dict[str, HeldOut] = field(default_factory=dict)
+    is_reference: bool = False
 
     def estimator(self) -> ELBO:
         """The estimator with this K, and with a state of its own if its baseline has one."""
@@ -75,6 +85,7 @@ class Cell:
             self.num_particles,
             bound=bound,
             bound_error=error if math.isfinite(error) else None,
+            is_bound=is_bound(self.late()),
             milliseconds=1000 * median(self.seconds),
             memory=self.memory,
             model=self.gradients.get("model"),
@@ -85,13 +96,15 @@ class Cell:
 
     def finish(self) -> None:
         """Sums the gradients up, and lets go of their moments, which are large."""
-        if self.reference is None or self.refusal is not None:
+        if self.is_reference or self.refusal is not None:
             return
-        if self.reference.refusal is not None:
-            self.refusal = f"its reference cannot be had: {self.reference.refusal}"
-            return
-        others = self.reference.moments
-        self.gradients = {p: Gradient.of(m, others[p]) for p, m in self.moments.items()}
+        others: Mapping[str, Moments] = {}
+        if self.reference is not None:
+            if self.reference.refusal is not None:
+                self.refusal = f"its reference cannot be had: {self.reference.refusal}"
+                return
+            others = self.reference.moments
+        self.gradients = {p: Gradient.of(m, others.get(p)) for p, m in self.moments.items()}
         self.moments = {}
 
 
@@ -151,13 +164,17 @@ class Bench:
     def references(self, cells: Sequence[Cell]) -> list[Cell]:
         """What the gradients of estimators are held against; those with one bound share it."""
         # Any number of draws at once serves the ELBO; so many still fit into the memory.
-        most = min(max(cell.num_particles for cell in cells), 64)
-        elbo = Trace_ELBO(most if self.vectorizes else 1, vectorize_particles=True)
+        most = min(max(cell.num_particles for cell in cells), 64) if self.vectorizes else 1
         found: dict[ELBO, Cell] = {}
         for cell in cells:
-            wanted = reference(cell.late(), elbo, reparameterized=self.reparameterized)
+            wanted = reference(cell.late(), reparameterized=self.reparameterized)
+            if wanted is None:
+                continue
+            if type(wanted) is Trace_ELBO and wanted.pays_the_kl:
+                wanted = replace(wanted, num_particles=most, vectorize_particles=True)
             if wanted not in found:
-                found[wanted] = Cell("reference", wanted, getattr(wanted, "num_particles", 1))
+                size = getattr(wanted, "num_particles", 1)
+                found[wanted] = Cell("reference", wanted, size, is_reference=True)
             cell.reference = found[wanted]
         return list(found.values())
 

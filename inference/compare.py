@@ -40,12 +40,12 @@ def compare(
 
     Each draw is a training step on the same batch at learning rate 0. Steps of different
     estimators take turns, so that what else the machine does slows all of them. The bias of a
-    gradient is that to the gradient of the bound whose value the estimator reports, so it shows
-    the one that is there by design, too, as in the guide of `PIWAE`. That gradient is exact for the
-    ELBO of a program with methods `log_evidence(x)`, the log p(x) of each datum, and
-    `posterior(x)`, the exact p(z | x), such as `LinearGaussian`. Elsewhere it is the mean of twice
-    as many other draws, of `Trace_ELBO` or `IWAE` where the estimator has their bound, else its
-    own.
+    gradient is that to the gradient of the value that the estimator reports, so it shows the one
+    that is there by design, too, as in the guide of `PIWAE`. That gradient is exact for the ELBO of
+    a program with methods `log_evidence(x)`, the log p(x) of each datum, and `posterior(x)`, the
+    exact p(z | x), such as `LinearGaussian`. Elsewhere it is the mean of twice as many other draws
+    of the estimator's `reference`: `Trace_ELBO` or `IWAE` where it has their bound, itself where
+    its gradient is plain. An estimator that names none, as yours may not, has no bias in the table.
 
     Args:
         program: The program.

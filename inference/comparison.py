@@ -1,6 +1,6 @@
 """What a comparison of estimators found, as numbers and as tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -39,6 +39,8 @@ class Row:
         refusal: Why it cannot be had; all that follows is then None.
         bound: Its value in nats per datum, for the batch that was given.
         bound_error: The standard error of that over draws.
+        is_bound: Whether that is the ELBO or a tighter bound on log p(x), and not an objective that
+            weighs the terms otherwise, as with beta = 4, or one of which nothing is known.
         model: The gradient of the model's parameters; None if there are none.
         guide: The gradient of the guide's own parameters; None if there are none.
         milliseconds: The median time of a training step.
@@ -52,6 +54,7 @@ class Row:
     refusal: str | None = None
     bound: float | None = None
     bound_error: float | None = None
+    is_bound: bool = True
     model: Gradient | None = None
     guide: Gradient | None = None
     milliseconds: float | None = None
@@ -95,13 +98,15 @@ class Comparison:
         return cls(**{**found, "rows": tuple(map(row, found["rows"]))})
 
     def tables(self) -> list[Table]:
-        """The tables of the bounds and of the gradients of model and guide, as text.
+        """The tables of the values and of the gradients of model and guide, as text.
 
-        In these, the variance ratio is that to the first estimator with the same K.
+        Behind each ± stands the standard error over what the column's head says. In the tables of
+        gradients the variance ratio is that to the first estimator with the same K, and a bias "-"
+        that of an estimator of which no unbiased one with the same value is known.
         """
         rows = [row for row in self.rows if row.refusal is None]
         parts = [p for p in ("model", "guide") if any(getattr(row, p) for row in rows)]
-        return [_bounds(rows), *(_gradients(rows, part) for part in parts)]
+        return [_values(rows), *(_gradients(rows, part) for part in parts)]
 
     def refusals(self) -> list[str]:
         """One sentence for each row that is none."""
@@ -115,36 +120,47 @@ class Comparison:
         return "\n\n".join([*map(_aligned, self.tables()), *filter(None, self.refusals())])
 
 
-def _bounds(rows: Sequence[Row]) -> Table:
-    header = ["nats per datum", "K", "bound", "ms a step", "MiB a step"]
-    by_steps = next((row.equal_steps for row in rows if row.equal_steps), None)
-    by_time = any(row.equal_time for row in rows)
+def _values(rows: Sequence[Row]) -> Table:
+    columns: dict[str, Callable[[Row], str]] = {
+        "nats per datum": lambda row: row.estimator,
+        "K": lambda row: str(row.num_particles),
+    }
+    if any(row.is_bound for row in rows):
+        columns["bound ± draws"] = lambda row: _value(row) if row.is_bound else "-"
+    if not all(row.is_bound for row in rows):
+        columns["objective ± draws"] = lambda row: "-" if row.is_bound else _value(row)
+    columns["ms a step"] = lambda row: f"{row.milliseconds:.3g}"
+    columns["MiB a step"] = lambda row: f"{(row.memory or 0) / 2**20:.2g}"
+    by_steps = [row.equal_steps for row in rows if row.equal_steps]
+    by_time = [row.equal_time for row in rows if row.equal_time]
     if by_steps:
-        header.append(f"log p(x), {by_steps.steps} steps")
+        title = _errors(f"log p(x), {by_steps[0].steps} steps", by_steps)
+        columns[title] = lambda row: _held_out(row.equal_steps)
     if by_time:
-        header.append("log p(x), equal time")
-    table = []
-    for row in rows:
-        cells = [
-            row.estimator,
-            str(row.num_particles),
-            f"{row.bound:.2f} ± {row.bound_error or 0:.2f}",
-            f"{row.milliseconds:.3g}",
-            f"{(row.memory or 0) / 2**20:.2g}",
-        ]
-        if by_steps:
-            cells.append(_held_out(row.equal_steps))
-        if by_time:
-            cells.append(_held_out(row.equal_time))
-        table.append(tuple(cells))
-    return tuple(header), table
+        title = _errors("log p(x), equal time", by_time)
+        columns[title] = lambda row: _held_out(row.equal_time) + _steps(row.equal_time)
+    return tuple(columns), [tuple(cell(row) for cell in columns.values()) for row in rows]
+
+
+def _value(row: Row) -> str:
+    return f"{row.bound:.2f} ± {row.bound_error or 0:.2f}"
+
+
+def _errors(title: str, found: Sequence[HeldOut]) -> str:
+    """The title with what its errors are over."""
+    seeds = any(held_out.error_of_seeds is not None for held_out in found)
+    return f"{title} ± data" + (" ± seeds" if seeds else "")
 
 
 def _held_out(found: HeldOut | None) -> str:
     if found is None:
         return "-"
-    error = found.error if found.error_of_seeds is None else found.error_of_seeds
-    return f"{found.log_likelihood:.2f} ± {error:.2f}"
+    errors = [found.error] if found.error_of_seeds is None else [found.error, found.error_of_seeds]
+    return " ± ".join(f"{number:.2f}" for number in (found.log_likelihood, *errors))
+
+
+def _steps(found: HeldOut | None) -> str:
+    return "" if found is None else f", {found.steps} steps"
 
 
 def _gradients(rows: Sequence[Row], part: str) -> Table:
@@ -152,7 +168,7 @@ def _gradients(rows: Sequence[Row], part: str) -> Table:
         f"{part}'s gradient",
         "K",
         "length",
-        "bias",
+        "bias ± draws",
         "variance",
         "ratio",
         "signal/noise",
@@ -171,13 +187,19 @@ def _gradients(rows: Sequence[Row], part: str) -> Table:
                 row.estimator,
                 str(row.num_particles),
                 f"{gradient.length:.3g}",
-                f"{gradient.bias:.2g} ± {gradient.bias_error:.2g}",
+                _bias(gradient),
                 f"{gradient.variance:.3g}",
                 ratio,
                 "-" if gradient.snr is None else f"{gradient.snr:.3g}",
             )
         )
     return header, table
+
+
+def _bias(gradient: Gradient) -> str:
+    if gradient.bias is None:
+        return "-"
+    return f"{gradient.bias:.2g} ± {gradient.bias_error:.2g}"
 
 
 def _aligned(table: Table) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from pyro.infer import ELBO
 from torch import Tensor
 
 from .estimator import Function, Terms, with_gradient
@@ -32,6 +33,10 @@ class DReG(IWAE):
     """
 
     needs_weights_alone: ClassVar[bool] = False
+
+    def reference(self, *, reparameterized: bool) -> ELBO | None:
+        """`IWAE`."""
+        return IWAE(self.num_particles).reference(reparameterized=reparameterized)
 
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum, (N,)."""

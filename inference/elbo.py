@@ -14,6 +14,7 @@ from typing import Any
 import pyro
 import torch
 from pyro.distributions.util import is_identically_zero
+from pyro.infer import ELBO
 from pyro.infer.util import MultiFrameTensor
 from torch import Tensor
 
@@ -66,6 +67,15 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
     def pays_the_kl(self) -> bool:
         """Whether it pays beta times the KL, with neither a floor under it nor a capacity."""
         return self.free_bits == 0 and self.capacity == 0
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it pays the KL as it is."""
+        return self.pays_the_kl and self.beta == 1
+
+    def reference(self, *, reparameterized: bool) -> ELBO | None:
+        """That of drawn KLs, or itself where another KL is paid."""
+        return Trace_ELBO(beta=self.beta) if self.pays_the_kl else self
 
     def kl(self, latent: Latent) -> Tensor:
         """The KL of one latent, (K, N)."""
@@ -142,6 +152,8 @@ class TraceMeanField_ELBO(Trace_ELBO, pyro.infer.TraceMeanField_ELBO):
     Raises:
         ValueError: When it runs a program for which it would be wrong.
     """
+
+    reference = Trace_ELBO.reference
 
     def kl(self, latent: Latent) -> Tensor:
         """The KL of one latent, (K, N)."""

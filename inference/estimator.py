@@ -151,6 +151,25 @@ class Estimator(ELBO):
                 f"{drawn} are not; use Trace_ELBO, ScoreFunction or VIMCO"
             )
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether its value is the ELBO or a tighter bound on log p(x), or just an objective."""
+        return False
+
+    def reference(self, *, reparameterized: bool) -> ELBO | None:
+        """The estimator that has the same value and the plain gradient of it, without tricks.
+
+        The bias of this estimator's gradient is judged by the mean of many gradients of that one.
+        A subclass that changes the formula must say it anew.
+
+        Args:
+            reparameterized: Whether the program's latents are.
+
+        Returns:
+            None where no such estimator is known: then there is nothing to judge the bias by.
+        """
+        return None
+
     def at(self, step: int) -> Self:
         """This estimator with each schedule replaced by its value at a step."""
         now = {name: schedule(step) for name, schedule in self.schedules().items()}

@@ -5,7 +5,7 @@ Model and guide each have their parameters; what both use counts as the model's.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import pyro.infer
@@ -16,14 +16,9 @@ from torch.distributions import kl_divergence
 
 from pyro_vae.program import Program, leaves
 
-from .dreg import DReG
 from .elbo import Trace_ELBO
-from .iwae import IWAE
-from .miwae import PIWAE
-from .score_function import ScoreFunction
+from .estimator import Estimator
 from .terms import Terms, collect
-from .vimco import VIMCO
-from .wake_sleep import ReweightedWakeSleep
 
 __all__ = [
     "Gradient",
@@ -32,9 +27,21 @@ __all__ = [
     "check_finite",
     "exact_elbo",
     "flat",
+    "is_bound",
     "parts_of",
     "reference",
 ]
+
+# Pyro's whose value and gradient have the expectations of those of Trace_ELBO.
+_PYROS_ELBOS = {
+    pyro.infer.JitTrace_ELBO,
+    pyro.infer.JitTraceMeanField_ELBO,
+    pyro.infer.TraceGraph_ELBO,
+    pyro.infer.TraceMeanField_ELBO,
+    pyro.infer.Trace_ELBO,
+}
+# What a subclass changes an estimator's value or gradient by.
+_FORMULA = {"bound", "differentiable_loss", "global_objective", "kl", "objective", "terms"}
 
 
 @runtime_checkable
@@ -52,7 +59,7 @@ class Solved(Program, Protocol):
 class Gradient:
     """Draws of a gradient of the bound per datum, summed up over the parameters of one part.
 
-        bias      ||mean - g||,     g the reference, exact or from many draws
+        bias      ||mean - g||,     g the reference, exact or from many draws of another
         variance  sum_i var_i
         snr       mean_i |mean_i| / sqrt(var_i)
 
@@ -62,8 +69,8 @@ class Gradient:
 
     Args:
         num_parameters: How many numbers the parameters hold.
-        length: ||g||.
-        bias: How far the mean is from the reference.
+        length: ||g||, or ||mean|| without a reference.
+        bias: How far the mean is from the reference; None without one.
         bias_error: How far the noise of both alone would put it, in root mean square.
         variance: Of one draw.
         snr: The signal-to-noise ratio of one draw.
@@ -74,24 +81,27 @@ class Gradient:
 
     num_parameters: int
     length: float
-    bias: float
-    bias_error: float
+    bias: float | None
+    bias_error: float | None
     variance: float
     snr: float | None
 
     @classmethod
-    def of(cls, draws: "Moments", reference: "Moments") -> "Gradient":
+    def of(cls, draws: "Moments", reference: "Moments | None") -> "Gradient":
         """Sums up draws, with the mean of others, or an exact value, as the reference."""
         variance, mean = draws.variance, draws.mean
-        noise = sum((m.variance / m.count).sum().item() for m in (draws, reference))
+        bias = bias_error = None
+        if reference is not None:
+            noise = sum((m.variance / m.count).sum().item() for m in (draws, reference))
+            bias, bias_error = (mean - reference.mean).norm().item(), math.sqrt(noise)
         # Less deviation is rounding: of the gradient, and of terms of some nats that cancel in it.
         noisy = variance.sqrt() > draws.eps * (1 + 10 * mean.abs())
         snr = (mean.abs() / variance.sqrt())[noisy].mean().item()
         return cls(
             num_parameters=len(mean),
-            length=reference.mean.norm().item(),
-            bias=(mean - reference.mean).norm().item(),
-            bias_error=math.sqrt(noise),
+            length=(reference or draws).mean.norm().item(),
+            bias=bias,
+            bias_error=bias_error,
             variance=variance.sum().item(),
             snr=snr if math.isfinite(snr) else None,
         )
@@ -138,26 +148,29 @@ def parts_of(t: Terms) -> dict[str, list[Tensor]]:
     return parts
 
 
-def reference(estimator: ELBO, elbo: Trace_ELBO, *, reparameterized: bool) -> ELBO:
-    """The estimator whose many draws tell the gradient of the bound that another one reports.
-
-    It takes the plain way through the draws, without tricks, where the latents allow it. What is
-    plain already, or reports a bound of its own, is its own reference.
+def reference(estimator: ELBO, *, reparameterized: bool) -> ELBO | None:
+    """The estimator whose averaged gradient tells the bias of another's; None if none is known.
 
     Args:
-        estimator: The other one.
-        elbo: What to take for the ELBO, for which any number of particles serves.
+        estimator: The other one. One of ours says it by its method `reference`, which a subclass
+            that changes the formula does not inherit.
         reparameterized: Whether the program's latents are.
     """
-    if isinstance(estimator, IWAE) and estimator.num_particles == 1:
-        return elbo
-    if isinstance(estimator, DReG | PIWAE | ReweightedWakeSleep | VIMCO):
-        plain = IWAE if reparameterized else VIMCO
-        return plain(estimator.num_particles)
-    if isinstance(estimator, Trace_ELBO) and estimator.pays_the_kl:
-        return replace(elbo, beta=estimator.beta)
-    pyros = (pyro.infer.Trace_ELBO, pyro.infer.TraceMeanField_ELBO)
-    return elbo if isinstance(estimator, ScoreFunction) or type(estimator) in pyros else estimator
+    if not isinstance(estimator, Estimator):
+        return Trace_ELBO() if type(estimator) in _PYROS_ELBOS else None
+    for kind in type(estimator).__mro__:
+        if "reference" in vars(kind):
+            return estimator.reference(reparameterized=reparameterized)
+        if _FORMULA & vars(kind).keys():
+            break
+    return None
+
+
+def is_bound(estimator: ELBO) -> bool:
+    """Whether an estimator's value is known to be the ELBO or a tighter bound on log p(x)."""
+    if isinstance(estimator, Estimator):
+        return estimator.is_bound
+    return type(estimator) in _PYROS_ELBOS
 
 
 def exact_elbo(program: Program, x: Tensor, estimator: ELBO) -> Tensor | None:

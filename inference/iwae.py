@@ -5,9 +5,11 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 import torch
+from pyro.infer import ELBO
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from .elbo import Trace_ELBO
 from .estimator import Estimator, Function, Terms
 from .terms import collect, joined
 
@@ -54,6 +56,15 @@ class IWAE(Estimator):
     def in_chunks(self) -> bool:
         """Whether the particles run in chunks."""
         return self.chunk_size is not None and self.chunk_size < self.num_particles
+
+    @property
+    def is_bound(self) -> bool:
+        """Always."""
+        return True
+
+    def reference(self, *, reparameterized: bool) -> ELBO | None:
+        """Itself, whose gradient is the plain one, or the ELBO where it is that."""
+        return Trace_ELBO() if self.num_particles == 1 else self
 
     def bound(self, log_w: Tensor) -> Tensor:
         """The bound of each datum, (N,), from its log weights (K, N)."""

@@ -3,6 +3,7 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
+from pyro.infer import ELBO
 from torch import Tensor
 
 from .estimator import Terms, Weight, number, with_gradient
@@ -34,6 +35,8 @@ class MIWAE(IWAE):
     _: KW_ONLY
     groups: int = 4
 
+    reference = IWAE.reference
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.groups < 1 or self.num_particles % self.groups:
@@ -64,6 +67,10 @@ class PIWAE(MIWAE):
     """
 
     needs_weights_alone: ClassVar[bool] = False
+
+    def reference(self, *, reparameterized: bool) -> ELBO | None:
+        """`IWAE`, whose value it has."""
+        return IWAE(self.num_particles).reference(reparameterized=reparameterized)
 
     def objective(self, t: Terms) -> Tensor:
         """The bound of the model for each datum, (N,)."""
@@ -99,6 +106,8 @@ class CIWAE(IWAE):
 
     _: KW_ONLY
     beta: Weight = 0.5
+
+    reference = IWAE.reference
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -5,6 +5,7 @@ from dataclasses import KW_ONLY, dataclass
 
 import torch
 from pyro import poutine
+from pyro.infer import ELBO
 from torch import Tensor
 
 from .estimator import Estimator, Terms, Weight, number
@@ -68,6 +69,15 @@ class MMD(Estimator):
     alpha: Weight = 1.0
     lambda_: Weight = 1000.0
     kernel: Kernel = RBF()
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether its weights make it the ELBO."""
+        return (self.alpha, self.lambda_) == (0, 1)
+
+    def reference(self, *, reparameterized: bool) -> ELBO | None:
+        """Itself, whose gradient is the plain one."""
+        return self
 
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum, (N,)."""

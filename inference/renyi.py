@@ -34,6 +34,8 @@ class Renyi(IWAE):
     _: KW_ONLY
     alpha: Weight = 0.5
 
+    reference = IWAE.reference
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.alpha == 1 or self.alpha != self.alpha:
@@ -41,6 +43,11 @@ class Renyi(IWAE):
                 f"alpha of Renyi is {self.alpha}, where its formula is not defined; "
                 "at alpha = 1 the bound is the ELBO: use Trace_ELBO"
             )
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it stays below log p(x), as it does from alpha = 0 on."""
+        return not callable(self.alpha) and self.alpha >= 0
 
     def bound(self, log_w: Tensor) -> Tensor:
         """The bound of each datum, (N,), from its log weights (K, N)."""

@@ -5,8 +5,10 @@ from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 import torch
+from pyro.infer import ELBO
 from torch import Tensor, nn
 
+from .elbo import Trace_ELBO
 from .estimator import Estimator, Terms, with_gradient
 
 __all__ = ["LeaveOneOut", "MovingAverage", "ScoreFunction"]
@@ -98,6 +100,15 @@ class ScoreFunction(Estimator):
                 "ScoreFunction with LeaveOneOut needs at least two particles, but num_particles "
                 "is 1; with one particle use baseline=MovingAverage()"
             )
+
+    @property
+    def is_bound(self) -> bool:
+        """Always."""
+        return True
+
+    def reference(self, *, reparameterized: bool) -> ELBO | None:
+        """`Trace_ELBO`."""
+        return Trace_ELBO()
 
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum, (N,)."""

@@ -26,6 +26,8 @@ class STL(Trace_ELBO):
         Roeder et al., 2017, https://arxiv.org/abs/1703.09194
     """
 
+    reference = Trace_ELBO.reference
+
     def kl(self, latent: Latent) -> Tensor:
         """The KL of one latent, (K, N)."""
         return latent.log_q - latent.log_p

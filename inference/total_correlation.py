@@ -5,6 +5,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 from pyro.distributions import Independent
+from pyro.infer import ELBO
 from torch import Tensor
 
 from .estimator import Estimator, Latent, Terms, Weight, number
@@ -49,6 +50,15 @@ class TotalCorrelation(Estimator):
         super().__post_init__()
         if self.num_data is not None and self.num_data < 1:
             raise ValueError(f"num_data must be at least 1, but is {self.num_data}")
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether its weights make it the ELBO."""
+        return (self.alpha, self.beta, self.gamma) == (1, 1, 1)
+
+    def reference(self, *, reparameterized: bool) -> ELBO | None:
+        """Itself, whose gradient is the plain one."""
+        return self
 
     def check(self, t: Terms) -> None:
         """Refuses all but one vector of latents with independent dimensions for each datum."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from pyro.infer import ELBO
 from torch import Tensor
 
 from .estimator import Terms, with_gradient
@@ -35,6 +36,10 @@ class VIMCO(IWAE):
                 "VIMCO needs at least two particles, as each is judged by the others, but "
                 "num_particles is 1; with one particle use ScoreFunction(baseline=MovingAverage())"
             )
+
+    def reference(self, *, reparameterized: bool) -> ELBO | None:
+        """`IWAE` where its draws have a gradient, else itself."""
+        return IWAE(self.num_particles) if reparameterized else self
 
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum, (N,)."""

@@ -5,10 +5,12 @@ from typing import Any, ClassVar
 
 import torch
 from pyro import poutine
+from pyro.infer import ELBO
 from torch import Tensor
 
 from .estimator import Function, Terms, samples, with_gradient
 from .iwae import IWAE
+from .vimco import VIMCO
 
 __all__ = ["ReweightedWakeSleep"]
 
@@ -48,6 +50,12 @@ class ReweightedWakeSleep(IWAE):
             raise ValueError(
                 f"insomnia of ReweightedWakeSleep must be from 0 to 1, but is {self.insomnia}"
             )
+
+    def reference(self, *, reparameterized: bool) -> ELBO | None:
+        """`IWAE` where its draws have a gradient, else `VIMCO`."""
+        if reparameterized or self.num_particles == 1:
+            return IWAE(self.num_particles).reference(reparameterized=reparameterized)
+        return VIMCO(self.num_particles)
 
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum, (N,)."""

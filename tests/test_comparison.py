@@ -1,0 +1,165 @@
+"""What a comparison says of an estimator: what its value is, what its bias is held against."""
+
+from dataclasses import dataclass
+
+import pyro.infer
+import pytest
+import torch
+
+from pyro_vae import inference
+from pyro_vae.inference import (
+    IWAE,
+    MMD,
+    PIWAE,
+    STL,
+    VIMCO,
+    DReG,
+    Estimator,
+    Renyi,
+    ReweightedWakeSleep,
+    ScoreFunction,
+    TotalCorrelation,
+    Trace_ELBO,
+    TraceMeanField_ELBO,
+    compare,
+    linear,
+)
+from pyro_vae.inference.estimator import with_gradient
+from pyro_vae.inference.gradients import is_bound, reference
+from pyro_vae.models import LinearGaussian
+
+
+def compared(*estimators, **options):
+    torch.manual_seed(1)
+    program, x = LinearGaussian((6,), 2).double(), torch.randn(20, 6).double()
+    options = {"num_particles": (2,), "repeats": 20, "progress": False} | options
+    return compare(program, x, estimators, **options), program, x
+
+
+def table_of(comparison):
+    head, lines = comparison.tables()[0]
+    return [dict(zip(head, line, strict=True)) for line in lines]
+
+
+class Twice(Trace_ELBO):
+    """A user's own estimator with twice the gradient of the ELBO."""
+
+    def objective(self, t):
+        bound = super().objective(t)
+        return with_gradient(bound, 2 * bound)
+
+
+class Renamed(Trace_ELBO):
+    """A user's own estimator with the formula of the ELBO."""
+
+    def check(self, t):
+        """Refuses nothing."""
+
+
+@pytest.mark.parametrize("estimator", [Twice(), pyro.infer.RenyiELBO(num_particles=2)])
+def test_an_estimator_that_nothing_is_known_of_has_no_bias(estimator):
+    (row,) = compared(estimator)[0].rows
+    assert row.guide.bias is None and row.guide.bias_error is None and row.guide.variance > 0
+
+
+def test_an_unknown_bias_is_a_dash_in_the_table():
+    found, *_ = compared(Twice())
+    assert [line[3] for _, lines in found.tables()[1:] for line in lines] == ["-", "-"]
+
+
+def test_a_users_estimator_that_keeps_the_formula_keeps_its_reference():
+    assert reference(Renamed(), reparameterized=True) == Trace_ELBO()
+
+
+def test_a_reference_that_a_user_names_shows_the_bias():
+    class Named(Twice):
+        reference = Trace_ELBO.reference
+
+    row = compared(Named())[0].rows[0]
+    assert row.guide.bias == pytest.approx(row.guide.length, rel=0.3)  # twice the gradient
+
+
+def test_every_estimator_of_ours_names_its_reference():
+    kinds = [getattr(inference, name) for name in inference.__all__]
+    for kind in kinds:
+        if isinstance(kind, type) and issubclass(kind, Estimator) and kind is not Estimator:
+            assert reference(kind(num_particles=4), reparameterized=True) is not None, kind
+
+
+@pytest.mark.parametrize(
+    "estimator, reparameterized, plain",
+    [
+        (STL(), True, Trace_ELBO()),
+        (TraceMeanField_ELBO(beta=4.0), True, Trace_ELBO(beta=4.0)),
+        (ScoreFunction(), False, Trace_ELBO()),
+        (pyro.infer.TraceGraph_ELBO(), False, Trace_ELBO()),
+        (DReG(5), True, IWAE(5)),
+        (DReG(1), True, Trace_ELBO()),
+        (PIWAE(8), True, IWAE(8)),
+        (VIMCO(5), True, IWAE(5)),
+        (ReweightedWakeSleep(5), False, VIMCO(5)),
+        (ReweightedWakeSleep(1), False, Trace_ELBO()),
+    ],
+    ids=str,
+)
+def test_the_reference_is_the_plain_estimator_of_the_same_value(estimator, reparameterized, plain):
+    assert reference(estimator, reparameterized=reparameterized) == plain
+
+
+BOUNDS = [Trace_ELBO(), IWAE(), PIWAE(8), Renyi(alpha=0.5), TotalCorrelation(beta=1.0)]
+OBJECTIVES = [
+    Trace_ELBO(beta=4.0),
+    Trace_ELBO(beta=linear(0, 1, 10)),
+    TraceMeanField_ELBO(free_bits=0.5),
+    TotalCorrelation(),
+    MMD(),
+    Renyi(alpha=-1.0),
+    pyro.infer.RenyiELBO(num_particles=2),
+    pyro.infer.EnergyDistance(),
+]
+
+
+@pytest.mark.parametrize("estimator", [*BOUNDS, *OBJECTIVES], ids=lambda e: str(e)[:30])
+def test_what_weighs_the_terms_otherwise_is_no_bound(estimator):
+    assert is_bound(estimator) == (estimator in BOUNDS)
+
+
+def test_objectives_stand_in_a_column_of_their_own():
+    found, *_ = compared(Trace_ELBO(), Trace_ELBO(beta=4.0), TotalCorrelation(num_data=20))
+    elbo, weighed, total = table_of(found)
+    assert elbo["objective ± draws"] == "-" and weighed["bound ± draws"] == "-"
+    assert float(weighed["objective ± draws"].split(" ± ")[0]) == pytest.approx(
+        found.rows[1].bound, abs=0.01
+    )
+    assert total["bound ± draws"] == "-"
+
+
+def test_bounds_alone_leave_no_column_for_objectives():
+    assert "objective ± draws" not in table_of(compared(IWAE())[0])[0]
+
+
+@pytest.mark.parametrize(
+    "seeds, title, errors",
+    [((0,), "log p(x), 2 steps ± data", 1), ((0, 1), "log p(x), 2 steps ± data ± seeds", 2)],
+)
+def test_a_held_out_likelihood_has_its_error_over_data_and_that_over_seeds(seeds, title, errors):
+    x = torch.randn(30, 6).double()
+    options = {"data": x, "held_out": x[:10], "train_steps": 2, "seeds": seeds}
+    found, *_ = compared(IWAE(), **options)
+    cell = table_of(found)[0][title].split(" ± ")
+    held_out = found.rows[0].equal_steps
+    assert [float(number) for number in cell[1:]] == pytest.approx(
+        [held_out.error, held_out.error_of_seeds][:errors], abs=0.005
+    )
+
+
+@dataclass(frozen=True)
+class Own(Estimator):
+    """A user's own bound."""
+
+    def objective(self, t):
+        return t.log_w.mean(0)
+
+
+def test_a_users_own_formula_is_called_an_objective():
+    assert not is_bound(Own()) and reference(Own(), reparameterized=True) is None
