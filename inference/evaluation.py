@@ -13,7 +13,8 @@ from pyro import poutine
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from pyro_vae.program import Program, arguments, evaluating
+from pyro_vae.arguments import arguments
+from pyro_vae.program import Program, evaluating
 
 from .capture import Compile, Function, Graphs
 from .estimator import Terms, collect, plate_nesting, samples
@@ -75,7 +76,7 @@ def evaluate(
     with evaluating(program):
         runs_in_all = num_particles * math.ceil(len(x) / batch_size)
         run = _captured(program, rate_and_distortion, "evaluate", runs_in_all)
-        for batch in _batches(x, y, batch_size):
+        for batch in _batches(program, x, y, batch_size):
             runs = [run(batch, {}) for _ in range(num_particles)]
             found.append(torch.stack(runs).mean(0))
     return Evaluation(*torch.cat(found, -1))
@@ -129,14 +130,14 @@ def log_likelihood(
             disable=None if progress else True,
         ) as bar,
     ):
-        nesting = vectorizes(program, *next(_batches(x, y, 2)))
+        nesting = vectorizes(program, *next(_batches(program, x, y, 2)))
 
         def log_sum_w(args: Any, kwargs: Any, weights: Any) -> Tensor:
             return _log_w(program, args, nesting=nesting, **kwargs).logsumexp(0)
 
         run = _captured(program, log_sum_w, "log_likelihood", total, fuse=total >= _WORTH_FUSING)
         found = []
-        for batch in _batches(x, y, batch_size):
+        for batch in _batches(program, x, y, batch_size):
             log_sums = []
             for size in chunks:
                 log_sums.append(run(batch, {"num_particles": size}))
@@ -151,8 +152,11 @@ def mean_and_error(values: Tensor) -> tuple[float, float]:
     return values.mean().item(), error
 
 
-def _batches(x: Tensor, y: Tensor | None, batch_size: int) -> Iterator[tuple[Tensor, ...]]:
-    return zip(*(part.split(batch_size) for part in arguments(x, y)), strict=True)
+def _batches(
+    program: Program, x: Tensor, y: Tensor | None, batch_size: int
+) -> Iterator[tuple[Tensor, ...]]:
+    parts = arguments(program, x, y)
+    return zip(*(part.split(batch_size) for part in parts), strict=True)
 
 
 def _captured(

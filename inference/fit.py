@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
+from pyro_vae.arguments import order_of_arguments
 from pyro_vae.datasets import Split
-from pyro_vae.program import Program, device_of, modules_of, takes_labels
+from pyro_vae.program import Program, device_of, modules_of
 
 from .capture import Compile
 from .counts import Counts
@@ -27,6 +28,7 @@ from .svi import SVI
 from .training_data import (
     batches,
     check_counts,
+    has_labels,
     steps_in_an_epoch,
     training_data,
     validation_data,
@@ -96,7 +98,9 @@ def fit(
     check_counts(epochs=epochs, steps=steps, batch_size=batch_size)
     optim = pyro.optim.Adam({"lr": 1e-3}) if optim is None else optim
     data, valid = training_data(data), validation_data(valid)
-    labels = takes_labels(program)
+    labels = has_labels(program, data)
+    if valid is not None:  # before any step
+        order_of_arguments(program, labels=has_labels(program, valid))
     total = steps or (epochs or 20) * steps_in_an_epoch(data, batch_size, labels=labels)
     if compile is None:
         capturable = loss is None or (isinstance(loss, Estimator) and not loss.in_chunks)
@@ -122,7 +126,7 @@ def fit(
     with bar, interrupts() as stop, pyro.validation_enabled(False):
         while run.svi.steps < total and not stop.is_set():
             seed = run.progress.seed + run.progress.epoch
-            left = batches(data, batch_size, seed, labels=labels)
+            left = batches(program, data, batch_size, seed)
             done = run.progress.steps_in_epoch  # before the interruption
             next(islice(left, done, done), None)
             if rng is not None:

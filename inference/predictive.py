@@ -12,7 +12,8 @@ from pyro import poutine
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
-from pyro_vae.program import Program, arguments, device_of, evaluating
+from pyro_vae.arguments import arguments
+from pyro_vae.program import Program, device_of, evaluating
 
 from .layout import data_plate, samples, support_of
 
@@ -64,7 +65,7 @@ def decode(
         x = torch.zeros(num_samples, *x_shape, device=device_of(program))
         model = poutine.condition(poutine.uncondition(program.model), data=dict(latents))
         try:
-            trace = poutine.trace(model).get_trace(*arguments(x, y))
+            trace = poutine.trace(model).get_trace(*arguments(program, x, y))
         except NotImplementedError as error:  # an improper prior cannot be drawn from
             raise ValueError(str(error)) from error
         sites = samples(prune_subsample_sites(trace))
@@ -96,7 +97,7 @@ def discrete_latents(program: Program, x: Tensor, y: Tensor | None = None) -> li
 def reconstruct(program: Program, x: Tensor, y: Tensor | None = None) -> Tensor:
     """E[x | z] at latents z ~ q(z | x) drawn once: (N, *x_shape)."""
     with evaluating(program):
-        args = arguments(x, y)
+        args = arguments(program, x, y)
         guide_trace = poutine.trace(program.guide).get_trace(*args)
         model = poutine.replay(program.model, trace=guide_trace)
         trace = prune_subsample_sites(poutine.trace(model).get_trace(*args))
@@ -106,7 +107,7 @@ def reconstruct(program: Program, x: Tensor, y: Tensor | None = None) -> Tensor:
 
 def _latents(program: Program, x: Tensor, y: Tensor | None) -> list[dict[str, Any]]:
     with evaluating(program):
-        trace = poutine.trace(program.guide).get_trace(*arguments(x, y))
+        trace = poutine.trace(program.guide).get_trace(*arguments(program, x, y))
         return samples(prune_subsample_sites(trace))
 
 

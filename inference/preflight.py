@@ -12,15 +12,14 @@ from pyro.poutine.util import prune_subsample_sites
 from pyro.util import check_site_shape
 from torch import Tensor
 
+from pyro_vae.arguments import arguments
 from pyro_vae.program import (
     Program,
-    arguments,
     evaluating,
     evaluation_mode,
     leaves,
     local_params,
     named_parameters,
-    takes_labels,
 )
 
 from .estimator import Estimator
@@ -58,15 +57,9 @@ def check(
             )
     if isinstance(loss, type):
         raise TypeError(f"the loss is the class {loss.__name__}; write {loss.__name__}()")
+    args = arguments(program, x, y)
     if not x.isfinite().all() and not _takes_missing(program, x, y):
         raise ValueError(f"the data hold {int((~x.isfinite()).sum())} NaN or infinite values")
-    if takes_labels(program) != (y is not None):
-        raise ValueError(
-            "the program is model(x, y), so it needs labels y too"
-            if y is None
-            else "the program is model(x), so it takes no labels y"
-        )
-    args = arguments(x, y)
     model, guide = program.model, program.guide
     with (
         torch.random.fork_rng(),
@@ -108,7 +101,7 @@ def _default_loss(guide_trace: Any) -> ELBO:
 
 def _takes_missing(program: Program, x: Tensor, y: Tensor | None) -> bool:
     """Whether the model observes data in which NaN stands for what is missing."""
-    zeros = arguments(torch.zeros_like(x), y)
+    zeros = arguments(program, torch.zeros_like(x), y)
     with torch.random.fork_rng(), evaluating(program), pyro.validation_enabled(False):
         guide_trace = _run("guide", program.guide, zeros)
         model = poutine.replay(program.model, trace=guide_trace)

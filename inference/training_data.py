@@ -8,9 +8,18 @@ import torch
 from torch import Tensor
 from torch.utils import data as torch_data
 
+from pyro_vae.arguments import gives_labels, order_of_arguments
 from pyro_vae.datasets import Dataset, Split
+from pyro_vae.program import Program
 
-__all__ = ["batches", "check_counts", "steps_in_an_epoch", "training_data", "validation_data"]
+__all__ = [
+    "batches",
+    "check_counts",
+    "has_labels",
+    "steps_in_an_epoch",
+    "training_data",
+    "validation_data",
+]
 
 
 def check_counts(*, epochs: int | None, steps: int | None, batch_size: int) -> None:
@@ -22,14 +31,21 @@ def check_counts(*, epochs: int | None, steps: int | None, batch_size: int) -> N
         raise ValueError("give epochs or steps, not both")
 
 
+def has_labels(program: Program, data: Any) -> bool:
+    """Whether a program is trained with the labels of its data."""
+    return isinstance(data, Split) and gives_labels(program, data.y)
+
+
 def batches(
-    data: Split | Iterable[Any], batch_size: int, seed: int, *, labels: bool
+    program: Program, data: Split | Iterable[Any], batch_size: int, seed: int
 ) -> Iterator[Sequence[Any]]:
-    """One pass over the data, shuffled with the seed if they are a Split, with labels if asked."""
-    if isinstance(data, Split):
-        order = torch.Generator().manual_seed(seed)
-        return data.batches(batch_size, shuffle=True, generator=order, labels=labels)
-    return map(_arguments, data)
+    """One pass over the data, as arguments; they are shuffled with the seed if a Split."""
+    if not isinstance(data, Split):
+        return map(_arguments, data)
+    generator, labels = torch.Generator().manual_seed(seed), has_labels(program, data)
+    order = order_of_arguments(program, labels=labels)
+    passed = data.batches(batch_size, shuffle=True, generator=generator, labels=labels)
+    return (tuple(batch[i] for i in order) for batch in passed)
 
 
 def _arguments(batch: Any) -> Sequence[Any]:

@@ -5,13 +5,15 @@ import math
 import torch
 from pyro.infer import ELBO
 
+from pyro_vae.arguments import arguments
 from pyro_vae.datasets import Split
-from pyro_vae.program import Program, evaluating, takes_labels
+from pyro_vae.program import Program, evaluating
 
 from .counts import Counts
 from .estimator import Estimator
 from .evaluation import evaluate
 from .svi import SVI
+from .training_data import has_labels
 
 __all__ = ["validate"]
 
@@ -23,7 +25,8 @@ def validate(
     batch_size = 500
     loss = svi.loss.at(total) if isinstance(svi.loss, Estimator) else svi.loss
     value = loss.loss if isinstance(loss, ELBO) else loss
-    batches = list(valid.batches(batch_size, labels=takes_labels(program)))
+    parts = list(valid.batches(batch_size, labels=has_labels(program, valid)))
+    batches = [arguments(program, *part) for part in parts]
     try:
         with evaluating(program):
             losses = [
@@ -39,7 +42,7 @@ def validate(
             "at these data, or take a lower learning rate or clip_norm"
         )
     if isinstance(loss, Estimator) and all(counts.has_columns(batch) for batch in batches):
-        args = (torch.cat(parts) for parts in zip(*batches, strict=True))
-        terms = evaluate(program, *args, batch_size=batch_size)
+        data = (torch.cat(part) for part in zip(*parts, strict=True))
+        terms = evaluate(program, *data, batch_size=batch_size)
         record |= {"rate": terms.rate.mean().item(), "distortion": terms.distortion.mean().item()}
     return record

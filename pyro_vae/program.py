@@ -14,7 +14,6 @@ from torch import Tensor, nn
 __all__ = [
     "Program",
     "ProgramModule",
-    "arguments",
     "device_of",
     "evaluating",
     "evaluation_mode",
@@ -23,7 +22,6 @@ __all__ = [
     "localize",
     "modules_of",
     "named_parameters",
-    "takes_labels",
 ]
 
 Function = Callable[..., Any]
@@ -32,7 +30,10 @@ ProgramModule = Any  # an nn.Module that is a Program; types have no "and"
 
 @runtime_checkable
 class Program(Protocol):
-    """A generative model and its amortized guide, two Pyro functions of a batch of data."""
+    """A generative model and its amortized guide, two Pyro functions of a batch of data.
+
+    Both may take labels too, as `model(x, y)` or `model(x, y=None)`; see `pyro_vae.arguments`.
+    """
 
     def model(self, x: Tensor) -> Any:
         """Samples p(x, z), with `x` observed."""
@@ -74,16 +75,6 @@ def modules_of(model: Any, guide: Any) -> dict[str, nn.Module]:
     look(model, "model")
     look(guide, "guide")
     return found
-
-
-def arguments(x: Tensor, y: Tensor | None) -> tuple[Tensor, ...]:
-    """The arguments of model and guide: (x,), or (x, y) where there are labels."""
-    return (x,) if y is None else (x, y)
-
-
-def takes_labels(program: Program) -> bool:
-    """Whether a program is `model(x, y)`: its model has a parameter named y."""
-    return "y" in inspect.signature(program.model).parameters
 
 
 def device_of(program: Program) -> torch.device:

@@ -32,7 +32,7 @@ class FunctionProgram(nn.Module):
         self, model: Callable[..., Any], guide: Callable[..., Any], names: Mapping[str, Any]
     ) -> None:
         super().__init__()
-        self._functions = {"model": model, "guide": guide}
+        self.functions = {"model": model, "guide": guide}
         parts = {name: part for name, part in names.items() if isinstance(part, nn.Module)}
         self.parts = nn.ModuleDict(parts)
         self.parameters_ = nn.ParameterDict(
@@ -43,12 +43,12 @@ class FunctionProgram(nn.Module):
     def model(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the model."""
         with self._local_params():
-            return self._functions["model"](*args, **kwargs)
+            return self.functions["model"](*args, **kwargs)
 
     def guide(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the guide."""
         with self._local_params():
-            return self._functions["guide"](*args, **kwargs)
+            return self.functions["guide"](*args, **kwargs)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Loads parameters, those too that `pyro.param` has not declared yet."""

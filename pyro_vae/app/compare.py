@@ -7,16 +7,18 @@ variance.png      the variance of the gradients against K
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyro
 
 from pyro_vae import plots
+from pyro_vae.arguments import needs_labels
+from pyro_vae.datasets.split import PARTS
 from pyro_vae.inference import Comparison, Trace_ELBO, compare, fit
 from pyro_vae.inference.training_data import check_counts
-from pyro_vae.program import ProgramModule, takes_labels
+from pyro_vae.program import ProgramModule
 
 from .figures import save
 from .run import Run
@@ -71,8 +73,9 @@ def run(settings: Settings, device: str) -> Comparison:
     check_counts(epochs=None, steps=None, batch_size=settings.batch_size)
     pyro.set_rng_seed(settings.seeds[0])
     program = _program(settings.program, known(data)).to(find_device(device))
-    if takes_labels(program):
+    if needs_labels(program):
         raise ValueError("compare takes programs model(x), and this one is model(x, y)")
+    data = replace(data, **{part: replace(getattr(data, part), y=None) for part in PARTS})
     preflight(program, data, Trace_ELBO(), settings.batch_size)
     train = data.train.to(find_device(device))
     if settings.warm_up:

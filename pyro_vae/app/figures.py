@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_vae import plots
+from pyro_vae.arguments import needs_labels, takes_labels
 from pyro_vae.inference import decode, encode, reconstruct, sample
 from pyro_vae.inference.predictive import discrete_latents
-from pyro_vae.program import Program, device_of, takes_labels
+from pyro_vae.program import Program, device_of
 
 __all__ = ["arithmetic", "interpolation", "latent_space", "reconstructions", "samples", "save"]
 
@@ -38,7 +39,8 @@ def samples(
     Raises:
         ValueError: If there is no such label.
     """
-    if not takes_labels(program):
+    optional = num_classes is None and label is None and not needs_labels(program)
+    if optional or not takes_labels(program):
         if label is not None:
             raise ValueError("the program is model(x), so it knows no labels")
         return plots.grid(sample(program, num_samples, x_shape, mean=mean).cpu())

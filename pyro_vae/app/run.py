@@ -27,9 +27,10 @@ from safetensors.torch import load_file as load_safetensors
 from safetensors.torch import save_file as save_safetensors
 from torch import Tensor
 
+from pyro_vae.arguments import arguments, takes_labels
 from pyro_vae.datasets import Dataset
 from pyro_vae.inference.progress import Progress
-from pyro_vae.program import Program, ProgramModule, evaluating, takes_labels
+from pyro_vae.program import Program, ProgramModule, evaluating
 from pyro_vae.source import sources
 
 from .text import read_data, read_likelihood, read_program, split_file, text_of
@@ -215,8 +216,13 @@ class Run:
 
     def _make_lazy_parts(self, program: ProgramModule) -> None:
         """Runs a program once: autoguides make their parameters at their first call."""
-        x = torch.zeros(2, *self.known["x_shape"])
-        args = (x, torch.zeros(2, dtype=torch.long)) if takes_labels(program) else (x,)
+        known = self.known
+        x, y = torch.zeros(2, *known["x_shape"]), None
+        if takes_labels(program) and "num_classes" in known:
+            y = torch.zeros(2, dtype=torch.long)
+        elif takes_labels(program) and "y_shape" in known:
+            y = torch.zeros(2, *known["y_shape"])
+        args = arguments(program, x, y)
         with torch.random.fork_rng(), evaluating(program), pyro.validation_enabled(False):
             try:
                 guide_trace = poutine.trace(program.guide).get_trace(*args)

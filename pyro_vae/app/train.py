@@ -15,12 +15,13 @@ from pyro.infer import ELBO
 from torch import Tensor
 
 from pyro_vae import plots
+from pyro_vae.arguments import arguments
 from pyro_vae.datasets import Dataset, Split
 from pyro_vae.inference import SVI, Fit, evaluate, fit, log_likelihood, mean_and_error
 from pyro_vae.inference.optimizer import add_parameters, clip_each
 from pyro_vae.inference.preflight import Report, check
-from pyro_vae.inference.training_data import check_counts
-from pyro_vae.program import ProgramModule, arguments, device_of, evaluating, takes_labels
+from pyro_vae.inference.training_data import check_counts, has_labels
+from pyro_vae.program import ProgramModule, device_of, evaluating
 
 from . import figures
 from .run import CHECKPOINT, WEIGHTS, Config, Run
@@ -94,7 +95,7 @@ def _number(schedule: Any, step: int) -> float:
 
 
 def _total_steps(program: ProgramModule, config: Config, data: Dataset) -> int:
-    epoch = data.train.num_batches(config.batch_size, labels=takes_labels(program))
+    epoch = data.train.num_batches(config.batch_size, labels=has_labels(program, data.train))
     return config.steps or (config.epochs or 20) * epoch
 
 
@@ -128,8 +129,8 @@ def preflight(program: ProgramModule, data: Dataset, loss: ELBO, batch_size: int
 def labelled(
     program: ProgramModule, split: Split, num_data: int | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """The first data, or all, on the program's device; with labels if it is `model(x, y)`."""
-    labels = takes_labels(program)
+    """The first data, or all, on the program's device; with labels if the model takes them."""
+    labels = has_labels(program, split)
     batch = next(split.batches(num_data or len(split), labels=labels))
     x, *y = (part.to(device_of(program)) for part in batch)
     return x, y[0] if y else None
@@ -210,7 +211,7 @@ def finish(run: Run, program: ProgramModule, data: Dataset, records: Any) -> dic
         loss = read_loss(run.config.loss, known(data))
         x, y = labelled(program, data.test)
         with evaluating(program):
-            value = loss.loss(program.model, program.guide, *arguments(x, y))
+            value = loss.loss(program.model, program.guide, *arguments(program, x, y))
         bound = -float(value) / len(x)
         results = {"num_data": len(x), "bound": bound, "bound_error": None}
         results |= _accuracy(program, data.test)
