@@ -56,7 +56,8 @@ class Counts:
             return collect(model, guide, batch, {}).layout.data
         # Other losses may sum latents out, which `collect` refuses.
         drawn = poutine.trace(guide).get_trace(*batch)
-        return data_plate(samples(poutine.trace(poutine.replay(model, drawn)).get_trace(*batch)))
+        model_trace = poutine.trace(poutine.replay(model, drawn)).get_trace(*batch)
+        return data_plate(samples(model_trace), len(batch[0]))
 
 
 def _check_arguments(program: Program, batch: Sequence[Any]) -> None:

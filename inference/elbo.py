@@ -93,13 +93,24 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
         rate = number(self.beta) * self._rate(t.global_latents)
         total = -rate.mean() if isinstance(rate, Tensor) else 0.0
         latents = {**t.latents, **t.global_latents}
-        if all(latent.reparameterized for latent in latents.values()):
+        total = total - self._observed_by_guide(t)
+        if not t.observed_by_guide and all(v.reparameterized for v in latents.values()):
             return total
-        surrogate = self._score_function(*t.traces) / self.num_particles
+        scores = [self._score_function(*part.traces) for part in t.parts]
+        surrogate = torch.as_tensor(sum(scores)) / self.num_particles
         return total + (surrogate - surrogate.detach())
 
     def check(self, t: Terms) -> None:
         """Refuses nothing: it is right for every program."""
+
+    def _observed_by_guide(self, t: Terms) -> Tensor | float:
+        """Log q of what the guide observes, which Pyro's `Trace_ELBO` takes off, as in its loss."""
+        total: Tensor | float = 0.0
+        for part in t.parts:
+            for site in (part.traces[1].nodes[name] for name in t.observed_by_guide):
+                held = is_identically_zero(site["score_parts"].entropy_term)
+                total = total + (site["log_prob"].detach() if held else site["log_prob"]).sum()
+        return total / self.num_particles
 
     def _rate(self, latents: Mapping[str, Latent]) -> Tensor | float:
         kls = [self.kl(latent) for latent in latents.values()]
@@ -158,6 +169,9 @@ class TraceMeanField_ELBO(Trace_ELBO, pyro.infer.TraceMeanField_ELBO):
     def kl(self, latent: Latent) -> Tensor:
         """The KL of one latent, (K, N)."""
         return latent.kl()
+
+    def _observed_by_guide(self, t: Terms) -> Tensor | float:
+        return 0.0  # as in Pyro's
 
     def check(self, t: Terms) -> None:
         """Refuses draws without a gradient, and a guide that is not factorized as the model is."""

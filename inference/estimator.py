@@ -10,9 +10,11 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor, nn
 
+from .columns import check_own_bounds
 from .diagnostics import explain_nonfinite
 from .layout import samples
-from .terms import Function, Latent, Terms, collect, plate_nesting, run
+from .runs import Function, run
+from .terms import Latent, Terms, collect, plate_nesting
 
 __all__ = [
     "Estimator",
@@ -126,18 +128,12 @@ class Estimator(ELBO):
         Raises:
             ValueError: With a sentence that names the site and says what to use instead.
         """
+        check_own_bounds(t, type(self).__name__)
         if t.global_latents:
             raise ValueError(
                 f"{type(self).__name__} is a bound for each datum, but {_names(t.global_latents)} "
                 "stand outside the data plate and are shared by all data; use Trace_ELBO"
             )
-        for site in (site for trace in t.traces for site in samples(trace)):
-            if not isinstance(site["scale"], int | float) or site["scale"] != t.scale:
-                raise ValueError(
-                    f"{type(self).__name__} is a bound for each datum, but site {site['name']!r} "
-                    f"is scaled by {site['scale']} where the data plate accounts for {t.scale}; "
-                    "subsample the data plate only, vectorized, or use Trace_ELBO"
-                )
         if not self.holds_draws:
             self.check_reparameterized(t)
 
@@ -214,7 +210,9 @@ class Estimator(ELBO):
             )
             return sum(losses, start=0.0) / self.num_particles  # type: ignore[return-value]
         t = self.terms(model, guide, *args, **kwargs)
-        return -(t.scale * self.objective(t).sum() + self.global_objective(t))
+        bound = t.scale * self.objective(t).sum() + self.global_objective(t)
+        outside = [log_prob.mean() for log_prob in t.outside.values()]
+        return -sum(outside, start=bound)
 
     def loss(self, model: Function, guide: Function, *args: Any, **kwargs: Any) -> float:
         """Minus the bound, summed over the data, as a number."""
@@ -231,7 +229,8 @@ class Estimator(ELBO):
         return value
 
     def _get_trace(self, model: Function, guide: Function, args: Any, kwargs: Any) -> Any:
-        return run(model, guide, *args, **kwargs)[:2]  # what Pyro's base class asks of a subclass
+        found = run(model, guide, args, kwargs, max_plate_nesting=self.max_plate_nesting)
+        return found.model, found.guide  # what Pyro's base class asks of a subclass
 
 
 def number(weight: Weight) -> float:

@@ -1,18 +1,19 @@
 """Where particles and data stand among the batch dimensions of a program's sites."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import pyro
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 from torch.distributions import constraints
 
+from .plates import PARTICLES, data_plate
+
 __all__ = ["Layout", "data_plate", "in_particles", "samples", "support_of"]
 
-PARTICLES = "num_particles_vectorized"  # the name that Pyro gives this plate, too
 Site = Mapping[str, Any]
 
 
@@ -30,21 +31,6 @@ def in_particles(
     return pyro.plate(PARTICLES, num_particles, dim=dim)(function)
 
 
-def data_plate(sites: Iterable[Site]) -> CondIndepStackFrame | None:
-    """The plate of the data: "data", else the outermost that holds every observed site."""
-    stacks = [
-        {frame.name: frame for frame in site["cond_indep_stack"] if frame.vectorized}
-        for site in sites
-        if site["is_observed"]
-    ]
-    if not stacks:
-        return None
-    names = set.intersection(*(set(stack) for stack in stacks)) - {PARTICLES}
-    if "data" in names:
-        return stacks[0]["data"]
-    return min((stacks[0][name] for name in names), key=lambda f: f.dim or 0, default=None)
-
-
 @dataclass(frozen=True)
 class Layout:
     """Reads a site's batch of log densities as (K, N), for K particles and N data.
@@ -53,11 +39,26 @@ class Layout:
         num_particles: K.
         particle_dim: The batch dimension of the particles; None for a single one.
         data: The frame of the data plate; None where a program has none, which makes N = 1.
+        names: Of that plate, which the guide may call otherwise than the model does.
     """
 
     num_particles: int
     particle_dim: int | None
     data: CondIndepStackFrame | None
+    names: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(
+        cls,
+        num_particles: int,
+        particle_dim: int | None,
+        data: CondIndepStackFrame | None,
+        model: Any,
+        guide: Any,
+    ) -> Self:
+        """The layout of a run, from the traces of model and guide."""
+        names = set() if data is None else {data.name, *_twins(data, model, guide)}
+        return cls(num_particles, particle_dim, data, frozenset(names))
 
     @property
     def scale(self) -> float:
@@ -107,11 +108,23 @@ class Layout:
         )
 
     def _in_plate(self, site: Site) -> bool:
-        data = self.data
-        return data is not None and any(f.name == data.name for f in site["cond_indep_stack"])
+        return any(frame.name in self.names for frame in site["cond_indep_stack"])
 
     def _data_dim(self, site: Site) -> int | None:
         return self.data.dim if self.data is not None and self._in_plate(site) else None
+
+
+def _twins(data: CondIndepStackFrame, model: Any, guide: Any) -> set[str]:
+    """What the guide calls the data plate, if it has none of that name: one that stands there."""
+    frames = {f.name: f for site in samples(guide) for f in site["cond_indep_stack"]}
+    if data.name in frames:
+        return set()
+    known = {f.name for site in samples(model) for f in site["cond_indep_stack"]}
+    return {
+        name
+        for name, frame in frames.items()
+        if name not in known and (frame.dim, frame.size) == (data.dim, data.size)
+    }
 
 
 def support_of(fn: Any) -> Any:

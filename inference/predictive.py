@@ -130,7 +130,7 @@ def _data(
             f"data site {site['name']!r} stands in a sequential plate and holds one datum; put "
             'the data in `with pyro.plate("data", len(x)):`'
         )
-    frame = data_plate([{**site, "is_observed": True}])
+    frame = data_plate([{**site, "is_observed": True}], num_data)
     if frame is not None and frame.dim is not None:
         value = value.movedim(frame.dim - site["fn"].event_dim, 0)
     if value.numel() == math.prod(x_shape):

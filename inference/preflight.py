@@ -24,6 +24,7 @@ from pyro_vae.program import (
 
 from .estimator import Estimator
 from .layout import data_plate, samples, support_of
+from .plates import is_deterministic
 from .report import Report, Site
 
 __all__ = ["Report", "Site", "check"]
@@ -72,8 +73,9 @@ def check(
         _check_latents(model_trace, guide_trace)
         for role, trace in (("guide", guide_trace), ("model", model_trace)):
             for site in samples(trace):
-                _check_site(role, site)
-        plate = data_plate(samples(model_trace))
+                if not is_deterministic(site):
+                    _check_site(role, site)
+        plate = data_plate(samples(model_trace), len(x))
         if isinstance(loss, Estimator):
             _check_plate(plate, len(x))
         value, reached = _run_loss(loss or _default_loss(guide_trace), model, guide, args)

@@ -2,26 +2,22 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-import pyro
 import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 from pyro.distributions.util import is_identically_zero, scale_and_mask
-from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import prune_subsample_sites
-from pyro.util import check_site_shape
+from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from .layout import Layout, data_plate, in_particles, samples
+from .layout import Layout, in_particles, samples
+from .plates import find_data_plate, is_deterministic, is_factor, rows_of
+from .runs import Function, Run, leaving_no_trace, run, trace_again
 
-__all__ = ["Function", "Latent", "Terms", "collect", "joined", "plate_nesting", "run"]
-
-Function = Callable[..., Any]
+__all__ = ["Function", "Latent", "Terms", "collect", "joined", "plate_nesting"]
 
 
 @dataclass(frozen=True)
@@ -53,22 +49,43 @@ class Terms:
     """The terms of log w = log p(x, z) - log q(z | x), for K particles and N data.
 
     Args:
-        log_px: log p(x | z), (K, N).
+        log_px: log p(x | z), (K, N), with the factors of each datum.
         latents: The latents of each datum, by name.
         global_latents: Those outside the data plate, shared by all data, with N = 1.
+        outside: What the model observes outside the data plate, such as a penalty that it writes
+            as a factor: the log density of each site, (K, 1).
+        observed_by_guide: The names of the sites that the guide observes.
         layout: Where particles and data stand among the batch dimensions.
+        rivals: The plates that might be the data's as well as that of the layout.
         traces: Of the model and of the guide, with the scales still in.
-        program: Model and guide in the particle plate, with their arguments put in.
+        functions: Model and guide in the particle plate.
+        args: Their positional arguments.
+        kwargs: Their keyword arguments.
         held: The guide's trace with draws that carry no gradient, to replay either on.
     """
 
     log_px: Tensor
     latents: Mapping[str, Latent]
     global_latents: Mapping[str, Latent]
+    outside: Mapping[str, Tensor]
+    observed_by_guide: tuple[str, ...]
     layout: Layout
+    rivals: tuple[CondIndepStackFrame, ...]
     traces: tuple[Any, ...]
-    program: tuple[Function, ...]
+    functions: tuple[Function, ...]
+    args: Any
+    kwargs: Any
     held: Any
+
+    @property
+    def parts(self) -> tuple[Self, ...]:
+        """The terms of the runs that these come from: one run."""
+        return (self,)
+
+    @property
+    def program(self) -> tuple[Callable[[], Any], ...]:
+        """Model and guide in the particle plate, with their arguments put in."""
+        return tuple(lambda f=f: f(*self.args, **self.kwargs) for f in self.functions)
 
     @property
     def scale(self) -> float:
@@ -92,8 +109,8 @@ class Terms:
 
     def log_p_at_held_draws(self) -> Tensor:
         """Log p(x, z), (K, N), with a gradient for the model's parameters alone: a second run."""
-        trace = self._again(self.program[0])
-        return _sum(self.layout, samples(trace))
+        sites = samples(self._again(self.functions[0]))
+        return _sum(self.layout, [site for site in sites if self.layout.holds(site)])
 
     def without_score(self) -> Self:
         """The same with the score taken out of log q's gradient: what flows through z stays.
@@ -107,7 +124,7 @@ class Terms:
         if len(latents) == 1:
             held = {n: z.reduce(z.q.log_prob(z.z.detach())) for n, z in latents.items()}
         else:
-            trace = self._again(self.program[1])
+            trace = self._again(self.functions[1])
             held = {s["name"]: self.layout.sum(s, s["log_prob"]) for s in samples(trace)}
 
         def path_only(group: Mapping[str, Latent]) -> dict[str, Latent]:
@@ -131,9 +148,7 @@ class Terms:
 
     def _again(self, function: Function) -> Any:
         """The trace of another run, on the same draws without their gradient."""
-        trace = prune_subsample_sites(_trace(function, replay=self.held))
-        trace.compute_log_prob()
-        return trace
+        return trace_again(function, self.args, self.kwargs, self.held)
 
 
 def collect(
@@ -166,59 +181,39 @@ def collect(
         if math.isinf(max_plate_nesting):
             max_plate_nesting = plate_nesting(model, guide, args, kwargs)
         particle_dim = -int(max_plate_nesting) - 1
-    program = tuple(
-        lambda function=function: in_particles(function, num_particles, particle_dim)(
-            *args, **kwargs
-        )
-        for function in (model, guide)
-    )
-    model_trace, guide_trace, held = run(*program, hold_draws=hold_draws)
-    layout = Layout(num_particles, particle_dim, data_plate(samples(model_trace)))
-    latents: dict[str, Latent] = {}
-    global_latents: dict[str, Latent] = {}
-    for site in samples(guide_trace):
-        twin = model_trace.nodes.get(site["name"])  # None for auxiliary sites of autoguides
-        layout.check_same_plates(site, twin)
-        group = latents if layout.holds(site) else global_latents
-        group[site["name"]] = _latent(site, twin, layout)
+    functions = tuple(in_particles(f, num_particles, particle_dim) for f in (model, guide))
+    depth = max_plate_nesting + (particle_dim is not None)
+    one = run(*functions, args, kwargs, max_plate_nesting=depth, hold_draws=hold_draws)
+    sites = samples(one.model)
+    found = find_data_plate(sites, rows_of(args, kwargs))
+    layout = Layout.of(num_particles, particle_dim, found.frame, one.model, one.guide)
+    latents, global_latents = _latents(one, layout)
+    observed = [s for s in sites if s["is_observed"] and not is_deterministic(s)]
     return Terms(
-        log_px=_sum(layout, [site for site in samples(model_trace) if site["is_observed"]]),
+        log_px=_sum(layout, [site for site in observed if layout.holds(site)]),
+        outside={s["name"]: _sum(layout, [s]) for s in observed if not layout.holds(s)},
         latents=latents,
         global_latents=global_latents,
+        observed_by_guide=tuple(site["name"] for site in samples(one.guide) if _is_data(site)),
         layout=layout,
-        traces=(model_trace, guide_trace),
-        program=program,
-        held=held,
+        rivals=found.rivals,
+        traces=(one.model, one.guide),
+        functions=functions,
+        args=args,
+        kwargs=kwargs,
+        held=one.held,
     )
-
-
-def run(
-    model: Function, guide: Function, *args: Any, hold_draws: bool = False, **kwargs: Any
-) -> tuple[Any, Any, Any]:
-    """Traces the guide, and the model replayed on its draws, with their log densities.
-
-    Returns:
-        The model's trace, the guide's, and the guide's with draws that carry no gradient.
-    """
-    with _HoldDraws() if hold_draws else nullcontext():
-        drawn = _trace(guide, *args, **kwargs)
-    model_trace = _trace(model, *args, replay=_with_values(drawn, _alias), **kwargs)
-    held = _with_values(drawn, torch.detach)
-    model_trace, guide_trace = prune_subsample_sites(model_trace), prune_subsample_sites(drawn)
-    _check_same_latents(model_trace, guide_trace)
-    model_trace.compute_log_prob()
-    guide_trace.compute_score_parts()
-    if pyro.settings.get("validate_poutine"):
-        for site in (*samples(model_trace), *samples(guide_trace)):
-            check_site_shape(site, max_plate_nesting=math.inf)
-    return model_trace, guide_trace, held
 
 
 def plate_nesting(model: Function, guide: Function, args: Any, kwargs: Any) -> int:
-    """How many batch dimensions the plates of the pair take, found by running it once."""
-    with torch.no_grad(), poutine.block():
-        *traces, _ = run(model, guide, *args, **kwargs)
-    frames = [f for t in traces for site in samples(t) for f in site["cond_indep_stack"]]
+    """How many batch dimensions the plates of the pair take, found by running it once.
+
+    The random generators and the buffers of modules stay as they are.
+    """
+    with torch.no_grad(), poutine.block(), leaving_no_trace():
+        found = run(model, guide, args, kwargs)
+    sites = (*samples(found.model), *samples(found.guide))
+    frames = [frame for site in sites for frame in site["cond_indep_stack"]]
     return max((-frame.dim for frame in frames if frame.vectorized), default=0)
 
 
@@ -245,41 +240,37 @@ def joined(parts: Iterable[Terms], check: Callable[[Terms], None]) -> Terms:
         bare[0],
         log_px=torch.cat([part.log_px for part in bare]),
         latents={name: cat([part.latents[name] for part in bare]) for name in bare[0].latents},
+        outside={
+            name: torch.cat([part.outside[name].expand(len(part.log_px), -1) for part in bare])
+            for name in bare[0].outside
+        },
     )
-
-
-class _HoldDraws(Messenger):
-    """Stops the gradient at each draw, before anything depends on it."""
-
-    def _pyro_post_sample(self, message: Any) -> None:
-        if not message["is_observed"] and isinstance(message["value"], Tensor):
-            message["value"] = message["value"].detach()
-
-
-def _trace(function: Function, *args: Any, replay: Any = None, **kwargs: Any) -> Any:
-    if replay is not None:
-        function = poutine.replay(function, trace=replay)
-    return poutine.trace(function).get_trace(*args, **kwargs)
-
-
-def _with_values(trace: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """A copy of a trace with its draws changed."""
-    copy = trace.copy()
-    for site in samples(trace):
-        if isinstance(site["value"], Tensor):
-            copy.nodes[site["name"]] = {**site, "value": change(site["value"])}
-    return copy
-
-
-def _alias(z: Tensor) -> Tensor:
-    """The draw as the model sees it: what `Terms.gate` holds back must not pass in the guide."""
-    return z.view_as(z) if z.requires_grad else z
 
 
 def _sum(layout: Layout, sites: Sequence[Mapping[str, Any]]) -> Tensor:
     """The log density of some sites, (K, N)."""
     terms = [layout.sum(site, site["log_prob"]) for site in sites]
     return sum(terms[1:], start=terms[0]) if terms else torch.zeros(1, 1)
+
+
+def _latents(one: Run, layout: Layout) -> tuple[dict[str, Latent], dict[str, Latent]]:
+    """The latents of each datum, and those outside the data plate."""
+    local: dict[str, Latent] = {}
+    shared: dict[str, Latent] = {}
+    for site in samples(one.guide):
+        if is_deterministic(site) or _is_data(site):
+            continue
+        twin = one.model.nodes.get(site["name"])
+        if twin is not None and twin["is_observed"]:
+            twin = None  # what an auxiliary site of the guide shares with data is its name alone
+        layout.check_same_plates(site, twin)
+        group = local if layout.holds(site) else shared
+        group[site["name"]] = _latent(site, twin, layout)
+    return local, shared
+
+
+def _is_data(site: Mapping[str, Any]) -> bool:
+    return site["is_observed"] and not is_deterministic(site) and not is_factor(site)
 
 
 def _latent(site: Mapping[str, Any], twin: Mapping[str, Any] | None, layout: Layout) -> Latent:

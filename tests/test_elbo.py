@@ -1,6 +1,7 @@
 """Trace_ELBO and TraceMeanField_ELBO are Pyro's, and what they add has the right numbers."""
 
 import math
+from contextlib import nullcontext
 
 import pyro
 import pyro.distributions as dist
@@ -129,23 +130,73 @@ class Sequential:
             pyro.sample(f"z_{i}", dist.Normal(x[i].sum() * param("v", 0.4), 0.8))
 
 
-REAL = [Plain, Subsampled, Masked, Global, Sequential]
-DISCRETE = [NestedDiscrete, NestedSubsampled, NestedScaled]
-CASES = [("Trace_ELBO", program) for program in REAL + DISCRETE]
-CASES += [("TraceMeanField_ELBO", program) for program in REAL]
-MODES = [{}, {"num_particles": 3}, {"num_particles": 4, "vectorize_particles": True}]
+class Observing(Plain):
+    """The guide observes a site that the model observes, too."""
+
+    def model(self, x):
+        super().model(x)
+        with pyro.plate("more", len(x)):
+            pyro.sample("y", dist.Normal(param("y_p", 0.3), 1.0), obs=x[:, 0])
+
+    def guide(self, x):
+        super().guide(x)
+        with pyro.plate("more", len(x)):
+            pyro.sample("y", dist.Normal(param("y_q", -0.2), 0.9), obs=x[:, 0])
+
+
+class ObservingMore(Plain):
+    """The guide observes a site that the model has not."""
+
+    def guide(self, x):
+        super().guide(x)
+        with pyro.plate("more", len(x)):
+            pyro.sample("seen", dist.Normal(param("seen_q", 0.1), 1.0), obs=x[:, 1])
+
+
+class ObservingDiscrete(NestedDiscrete):
+    def model(self, x):
+        super().model(x)
+        with pyro.plate("more", len(x), dim=-2):
+            pyro.sample("y", dist.Bernoulli(logits=param("y_p", 0.3)), obs=(x[:, :1] > 0).double())
+
+    def guide(self, x):
+        super().guide(x)
+        with pyro.plate("more", len(x), dim=-2):
+            logits = x.sum(-1, True) * param("y_q", 0.4)
+            pyro.sample("y", dist.Bernoulli(logits=logits), obs=(x[:, :1] > 0).double())
+
+
+class Factored(Plain):
+    """A penalty, a factor of each datum and values with names, in and outside the data plate."""
+
+    def model(self, x):
+        pyro.factor("penalty", -param("m", 0.2).square())
+        pyro.deterministic("shift", param("m", 0.2) + 1)
+        super().model(x)
+        with pyro.plate("more", len(x)):
+            pyro.factor("each", x[:, 0] * param("w", 0.9))
+
+
+REAL = [Plain, Subsampled, Masked, Global, Sequential, Factored]
+DISCRETE = [NestedDiscrete, NestedSubsampled, NestedScaled, ObservingDiscrete]
+CASES = [("Trace_ELBO", program) for program in [*REAL, Observing, ObservingMore, *DISCRETE]]
+CASES += [("TraceMeanField_ELBO", program) for program in [*REAL, Observing]]
+# With the nesting given, as Pyro draws from the training's random numbers to find it.
+AT_ONCE = {"num_particles": 4, "vectorize_particles": True, "max_plate_nesting": 2}
+MODES = [{}, {"num_particles": 3}, AT_ONCE]
 
 
 def loss_and_gradients(estimator, program, seed=0):
     pyro.set_rng_seed(seed)
     loss = estimator.loss_and_grads(program.model, program.guide, X)
     params = pyro.get_param_store().named_parameters()
-    gradients = {name: parameter.grad.clone() for name, parameter in params}
+    gradients = {name: p.grad.clone() for name, p in params if p.grad is not None}
     for _, parameter in pyro.get_param_store().named_parameters():
         parameter.grad = None
     return loss, gradients
 
 
+@pytest.mark.filterwarnings("ignore:Found (non-auxiliary vars|plate statements) in guide")
 @pytest.mark.parametrize("options", MODES, ids=["one", "three in turn", "four at once"])
 @pytest.mark.parametrize(("name", "program"), CASES, ids=lambda c: getattr(c, "__name__", c))
 def test_it_is_pyros_estimator_of_the_same_name(name, program, options):
@@ -266,3 +317,61 @@ def test_analytic_kl_is_refused_where_the_guide_is_not_factorized_as_the_model()
     with pytest.raises(ValueError, match=r"the model samples \['z_1', 'z_2'\] and the guide"):
         TraceMeanField_ELBO().loss(Chain().model, Chain().guide, X)
     assert math.isfinite(Trace_ELBO().loss(Chain().model, Chain().guide, X))
+
+
+# What Pyro refuses under validation.
+
+
+def shapes(event_dims, sizes=(2, 2), names=("p", "p")):
+    """A pair whose latent has other event dimensions or another plate in the guide."""
+
+    def part(i, observe):
+        batch = sizes[i : i + 1] if event_dims[i] else ()
+        with pyro.plate(names[i], sizes[i]) if not event_dims[i] else nullcontext():
+            pyro.sample("z", dist.Normal(torch.zeros(batch), 1.0).to_event(event_dims[i]))
+        if observe:
+            pyro.sample("x", dist.Normal(0.0, 1.0), obs=tensor(0.0))
+
+    return lambda: part(0, True), lambda: part(1, False)
+
+
+def subsampled(sizes):
+    def part(size, observe):
+        with pyro.plate("p", 6, subsample_size=size):
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+            if observe:
+                pyro.sample("x", dist.Normal(0.0, 1.0), obs=torch.zeros(size))
+
+    return lambda: part(sizes[0], True), lambda: part(sizes[1], False)
+
+
+def no_plate():
+    def part(observe):
+        z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0))
+        if observe:
+            pyro.sample("x", dist.Normal(z, 1.0), obs=torch.zeros(3))
+
+    return lambda: part(True), lambda: part(False)
+
+
+WRONG = {
+    "event shapes that differ": shapes((0, 1)),
+    "plates of two sizes": shapes((0, 0), sizes=(2, 3), names=("p", "q")),
+    "subsamples of two sizes": subsampled((2, 3)),
+    "a batch without a plate": no_plate(),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Found plate statements in guide")
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("module", [pyro.infer, pyro_vae.inference])
+def test_what_pyro_refuses_under_validation_is_refused(module, wrong):
+    with pyro.validation_enabled(), pytest.raises((ValueError, RuntimeError)):
+        module.Trace_ELBO().loss(*WRONG[wrong])
+
+
+def test_too_small_a_plate_nesting_is_refused_as_by_pyro():
+    for module in (pyro.infer, pyro_vae.inference):
+        elbo = module.Trace_ELBO(max_plate_nesting=1)
+        with pytest.raises(ValueError, match="plate stack overflow"):
+            elbo.loss(NestedDiscrete().model, NestedDiscrete().guide, X)

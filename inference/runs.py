@@ -1,0 +1,161 @@
+"""One run of guide and model: their traces on the same draws, with Pyro's checks."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.infer.util import is_validation_enabled
+from pyro.poutine.guide import GuideMessenger
+from pyro.poutine.messenger import Messenger, unwrap
+from pyro.poutine.util import prune_subsample_sites
+from pyro.util import check_model_guide_match, check_site_shape
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from .layout import samples
+
+__all__ = ["Function", "Run", "leaving_no_trace", "run", "trace_again"]
+
+Function = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The traces of one run, with log densities.
+
+    Args:
+        model: The model's trace.
+        guide: The guide's.
+        held: The guide's draws without their gradient and all subsamples, to replay either on.
+    """
+
+    model: Any
+    guide: Any
+    held: Any
+
+
+def run(
+    model: Function,
+    guide: Function,
+    args: Any,
+    kwargs: Any,
+    *,
+    max_plate_nesting: float = math.inf,
+    hold_draws: bool = False,
+) -> Run:
+    """Traces the guide, and the model replayed on its draws, with their log densities.
+
+    Where Pyro's validation is on, what its own `Trace_ELBO` refuses is refused.
+
+    Args:
+        model: The model.
+        guide: Its guide.
+        args: Positional arguments of both.
+        kwargs: Keyword arguments of both.
+        max_plate_nesting: How many batch dimensions plates may take.
+        hold_draws: Whether no gradient flows through the draws, reparameterized or not.
+
+    Raises:
+        ValueError: If model and guide do not sample the same latents.
+    """
+    with _HoldDraws() if hold_draws else nullcontext():
+        guide_trace = _trace_guide(guide, args, kwargs)
+    model_trace = _trace(poutine.replay(model, _with_values(guide_trace, _alias)), args, kwargs)
+    held = _with_values(guide_trace, torch.detach)
+    pruned_model, pruned_guide = map(prune_subsample_sites, (model_trace, guide_trace))
+    _check_same_latents(pruned_model, pruned_guide)
+    validates = is_validation_enabled()
+    if validates:
+        check_model_guide_match(model_trace, guide_trace, max_plate_nesting)
+    pruned_model.compute_log_prob()
+    pruned_guide.compute_score_parts()
+    if validates:
+        for site in (*samples(pruned_model), *samples(pruned_guide)):
+            check_site_shape(site, max_plate_nesting)
+    return Run(pruned_model, pruned_guide, held)
+
+
+def trace_again(function: Function, args: Any, kwargs: Any, held: Any) -> Any:
+    """The trace of another run of the model or the guide, on the draws of `Run.held`."""
+    trace = prune_subsample_sites(_trace_guide(poutine.replay(function, held), args, kwargs))
+    trace.compute_log_prob()
+    return trace
+
+
+@contextmanager
+def leaving_no_trace() -> Iterator[None]:
+    """Leaves the random generators as they were, and the buffers of all modules that run."""
+    kept: dict[tuple[int, str], tuple[nn.Module, Tensor, int, Tensor]] = {}
+
+    def keep(module: nn.Module, _: Any) -> None:
+        for name, buffer in module.named_buffers(recurse=False):
+            if (id(module), name) not in kept:
+                copy = buffer.detach().clone()
+                kept[id(module), name] = (module, buffer, buffer._version, copy)
+
+    hook = register_module_forward_pre_hook(keep)
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        hook.remove()
+        for (_, name), (module, buffer, version, value) in kept.items():
+            setattr(module, name, buffer)
+            # A gradient may wait for a buffer that has not changed, so it is left alone.
+            if buffer._version != version:
+                with torch.no_grad():
+                    buffer.copy_(value)
+
+
+class _HoldDraws(Messenger):
+    """Stops the gradient at each draw, before anything depends on it."""
+
+    def _pyro_post_sample(self, message: Any) -> None:
+        if not message["is_observed"] and isinstance(message["value"], Tensor):
+            message["value"] = message["value"].detach()
+
+
+def _trace_guide(guide: Function, args: Any, kwargs: Any) -> Any:
+    """The guide's trace; a guide that runs the model by itself traces its own part of it."""
+    messenger = unwrap(guide)
+    if not isinstance(messenger, GuideMessenger):
+        return _trace(guide, args, kwargs)
+    guide(*args, **kwargs)
+    trace = messenger.trace.copy()
+    for site in samples(trace):
+        if site["is_observed"]:
+            trace.remove_node(site["name"])
+    return trace
+
+
+def _trace(function: Function, args: Any, kwargs: Any) -> Any:
+    return poutine.trace(function).get_trace(*args, **kwargs)
+
+
+def _with_values(trace: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A copy of a trace with its draws changed."""
+    copy = trace.copy()
+    for site in samples(trace):
+        if isinstance(site["value"], Tensor):
+            copy.nodes[site["name"]] = {**site, "value": change(site["value"])}
+    return copy
+
+
+def _alias(z: Tensor) -> Tensor:
+    """The draw as the model sees it: what `Terms.gate` holds back must not pass in the guide."""
+    return z.view_as(z) if z.requires_grad else z
+
+
+def _check_same_latents(model_trace: Any, guide_trace: Any) -> None:
+    model = [s["name"] for s in samples(model_trace) if not s["is_observed"]]
+    guide = [s["name"] for s in samples(guide_trace) if not s["is_observed"]]
+    auxiliary = {s["name"] for s in samples(guide_trace) if s["infer"].get("is_auxiliary")}
+    if set(model) != set(guide) - (auxiliary - set(model)):
+        raise ValueError(
+            f"model samples {model} but guide samples {guide}; every latent site of the model "
+            "needs a site of the same name in the guide, and the other way round"
+        )
