@@ -7,8 +7,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from .style import COLORS, MARKERS, WIDTH, Lines
+from .style import COLORS, MARKERS, WIDTH, Lines, add_legend, add_title
 
 __all__ = ["gradient_variance", "snr"]
 
@@ -36,6 +37,7 @@ def snr(
         for ax in axes:
             ax.axhspan(1e-30, floor, color="0.9", lw=0, zorder=0)  # log axes have no 0
         axes[0].set_ylim(min(low, floor / 1.5), high)
+        _mark(axes[0])
     return figure
 
 
@@ -66,8 +68,7 @@ def _against_particles(
     if not any(points for lines in positive.values() for points in lines.values()):
         raise ValueError("there are no positive values to show on log axes")
     styles = {name: _line_style(i, len(names)) for i, name in enumerate(names)}
-    size = (WIDTH, 2.7 + 0.2 * math.ceil(len(names) / 3))
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
     axes = figure.subplots(1, len(positive), sharey=True, squeeze=False)[0]
     for ax, (panel, lines) in zip(axes, positive.items(), strict=True):
         ax.set(xscale="log", yscale="log", title=panel, xlabel="particles $K$")
@@ -80,11 +81,22 @@ def _against_particles(
         for name, line in lines.items():
             ax.plot([k for k, _ in line], [value for _, value in line], **styles[name])
     axes[0].set_ylabel(label)
-    handles = [Line2D([], [], label=name, **style) for name, style in styles.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
-    if title is not None:
-        figure.suptitle(title)
+    add_legend(figure, [Line2D([], [], label=name, **style) for name, style in styles.items()])
+    _mark(axes[0])
+    add_title(figure, title)
     return figure, list(axes)
+
+
+def _mark(ax: Axes) -> None:
+    """Puts at least two numbers beside a log axis, however few decades it spans."""
+    low, high = ax.get_ylim()
+    if math.floor(math.log10(high)) > math.ceil(math.log10(low)):
+        return  # powers of ten do
+    subs = (1, 2, 5) if high / low > 5 else (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
+    locator = LogLocator(subs=subs) if high / low > 2 else MaxNLocator(4)
+    ax.yaxis.set_major_locator(locator)
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.yaxis.set_minor_locator(NullLocator())
 
 
 def _line_style(index: int, count: int) -> dict[str, Any]:

@@ -7,11 +7,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from .style import COLORS, WIDTH, Array, to_numpy
+from .style import COLORS, WIDTH, Array, add_title, to_numpy
 
 __all__ = ["histogram", "scatter"]
+
+_UNLABELLED = "0.75"  # grey
+_BESIDE: dict[str, Any] = {
+    "loc": "center left",
+    "bbox_to_anchor": (1, 0.5),
+    "frameon": False,
+    "title": "label",
+}
 
 
 def scatter(
@@ -26,28 +35,37 @@ def scatter(
     Args:
         z: Latents (N, 2 or more).
         y: (N,) numbers to colour them by: up to ten classes get a legend, others a colour bar.
+            Whole numbers below 0 say that a label is missing.
         labels: What the two coordinates are.
         title: What stands above.
 
     Raises:
-        ValueError: If z is not at least two-dimensional, or y does not fit it.
+        ValueError: If z is not at least two-dimensional and finite, or y does not fit it.
     """
-    if z.dim() != 2 or z.shape[1] < 2 or (y is not None and y.shape != z.shape[:1]):
+    fits = y is None or y.shape == z.shape[:1]
+    if z.dim() != 2 or z.shape[1] < 2 or not len(z) or not fits:
         raise ValueError(
             f"z is {tuple(z.shape)} and y {None if y is None else tuple(y.shape)}; expected "
             "(N, 2 or more) and (N,) or None"
         )
-    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+    if not z[:, :2].isfinite().all():
+        lost = int((~z[:, :2].isfinite()).any(1).sum())
+        raise ValueError(f"{lost} of {len(z)} latents are not finite; expected numbers to place")
+    figure = Figure(figsize=(WIDTH, 4.2), layout="compressed")
     ax = figure.add_subplot(xlabel=labels[0], ylabel=labels[1])
-    ax.set_aspect("equal", adjustable="datalim")
+    ax.set_aspect("equal")
+    ax.locator_params(nbins=6)
     style: dict[str, Any] = {"s": max(4, min(25, 8000 / max(1, len(z)))), "linewidths": 0}
     points = to_numpy(z[:, :2]).T
     if y is None:
         ax.scatter(*points, color=COLORS[0], alpha=0.7, **style)
     else:
         _scatter_by(ax, points, y.cpu(), style)
-    if title is not None:
-        ax.set_title(title)
+    low, high = points.min(1), points.max(1)
+    reach = 0.55 * float((high - low).max()) or 1.0  # in a square, as the axes share one scale
+    middle = (low + high) / 2
+    ax.set(**{f"{axis}lim": (m - reach, m + reach) for axis, m in zip("xy", middle, strict=True)})
+    add_title(figure, title)
     return figure
 
 
@@ -58,7 +76,8 @@ def histogram(
 
     Args:
         z: Latents (N,); whole numbers get a bar each.
-        y: (N,) labels; up to ten classes get a colour each, others are not told apart.
+        y: (N,) labels; up to ten classes get a colour each, others are not told apart. Whole
+            numbers below 0 say that a label is missing.
         label: What the number is.
         title: What stands above.
 
@@ -70,36 +89,54 @@ def histogram(
             f"z is {tuple(z.shape)} and y {None if y is None else tuple(y.shape)}; expected finite "
             "(N,) and (N,) or None"
         )
-    classes = [] if y is None else y.unique().tolist()
-    if y is None or y.is_floating_point() or not 1 < len(classes) <= len(COLORS):
-        parts = [to_numpy(z)]
-    else:
-        parts = [to_numpy(z[(y == c).to(z.device)]) for c in classes]
+    colors = {} if y is None else _class_colors(y)
+    parts = [to_numpy(z)]
+    if y is not None and len(colors) > 1:
+        parts = [to_numpy(z[(y == label).to(z.device)]) for label in colors]
     figure = Figure(figsize=(WIDTH, 3.5), layout="constrained")
     ax = figure.add_subplot(xlabel=label, ylabel="data")
-    ax.hist(parts, _bins(to_numpy(z)), stacked=True, color=COLORS[: len(parts)])
+    ax.hist(
+        parts, _bins(to_numpy(z)), stacked=True, color=[*colors.values(), COLORS[0]][: len(parts)]
+    )
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if len(parts) > 1:
-        handles = [Rectangle((0, 0), 1, 1, color=color) for color in COLORS[: len(parts)]]
-        places: Any = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "frameon": False}
-        ax.legend(handles, map(str, classes), **places)
-    if title is not None:
-        ax.set_title(title)
+        handles = [Rectangle((0, 0), 1, 1, color=color) for color in colors.values()]
+        ax.legend(handles, map(_name, colors), **_BESIDE)
+    add_title(figure, title)
     return figure
 
 
 def _scatter_by(ax: Axes, points: Array, y: Tensor, style: dict[str, Any]) -> None:
-    classes = y.unique().tolist()
-    if y.is_floating_point() or len(classes) > len(COLORS):
-        shown = ax.scatter(points[0], points[1], c=to_numpy(y), cmap="viridis", alpha=0.7, **style)
-        ax.figure.colorbar(shown, ax=ax)
+    colors = _class_colors(y)
+    if colors:  # in the order of the data, so that no class hides the others
+        ax.scatter(*points, color=[colors[label] for label in y.tolist()], alpha=0.7, **style)
+        dots = [
+            Line2D([], [], ls="", marker="o", color=color, label=_name(label))
+            for label, color in colors.items()
+        ]
+        ax.legend(handles=dots, **_BESIDE)
         return
-    colors = [COLORS[classes.index(label)] for label in y.tolist()]  # in the order of the data,
-    ax.scatter(*points, color=colors, alpha=0.7, **style)  # so that no class hides the others
-    handles = [
-        Line2D([], [], ls="", marker="o", color=color, label=str(label))
-        for label, color in zip(classes, COLORS, strict=False)
-    ]
-    ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    known = to_numpy(y.isfinite() if y.is_floating_point() else y >= 0) > 0
+    ax.scatter(*points[:, ~known], color=_UNLABELLED, alpha=0.7, **style)
+    across, up = points[:, known]
+    shown = ax.scatter(across, up, c=to_numpy(y)[known], cmap="viridis", alpha=0.7, **style)
+    whole = None if y.is_floating_point() else MaxNLocator(integer=True)
+    without = "" if known.all() else " (grey: none)"
+    ax.figure.colorbar(shown, ax=ax, label="label" + without, ticks=whole)
+
+
+def _class_colors(y: Tensor) -> dict[int, Any]:
+    """A colour for each class and grey for missing labels; nothing if these are no ten classes."""
+    found = [] if y.is_floating_point() else y.unique().tolist()
+    classes = [label for label in found if label >= 0]
+    if not found or len(classes) > len(COLORS):
+        return {}
+    grey = {label: _UNLABELLED for label in found if label < 0}
+    return {**dict(zip(classes, COLORS, strict=False)), **grey}
+
+
+def _name(label: int) -> str:
+    return "none" if label < 0 else str(label)
 
 
 def _bins(values: Array) -> Any:
