@@ -286,7 +286,8 @@ def arithmetic(
         raise ValueError(f'--weights takes numbers such as "0,1,2", but got {weights!r}') from None
     x = x[part.y.to(x.device) != label][:num]
     has = train.y[: len(examples)].to(x.device) == label
-    figure = figures.arithmetic(program, x, examples, has, weights=numbers)
+    name = f"label {label}"
+    figure = figures.arithmetic(program, x, examples, has, weights=numbers, name=name)
     print(figures.save(figure, out or run / "arithmetic.png"))
 
 

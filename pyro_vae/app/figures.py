@@ -43,7 +43,8 @@ def samples(
     if optional or not takes_labels(program):
         if label is not None:
             raise ValueError("the program is model(x), so it knows no labels")
-        return plots.grid(sample(program, num_samples, x_shape, mean=mean).cpu())
+        x = sample(program, num_samples, x_shape, mean=mean).cpu()
+        return plots.grid(x, levels=_levels(x), title=_what_is_sampled("z", mean))
     if num_classes is None:
         raise ValueError(
             "the program's conditions are no classes; take pyro_vae.inference.sample(..., y=...)"
@@ -53,13 +54,32 @@ def samples(
     labels = range(num_classes) if label is None else [label]
     columns = math.ceil(num_samples / len(labels))
     y = torch.tensor(labels, device=device_of(program)).repeat_interleave(columns)
-    x = sample(program, len(y), x_shape, y=y, mean=mean)
-    return plots.grid(x.cpu(), columns=columns if label is None else None)
+    x = sample(program, len(y), x_shape, y=y, mean=mean).cpu()
+    title = _what_is_sampled("z, y", mean)
+    if label is not None:
+        return plots.grid(x, levels=_levels(x), title=f"{title}, $y = {label}$")
+    rows = [f"$y = {label}$" for label in labels]
+    return plots.grid(x, columns=columns, row_labels=rows, levels=_levels(x), title=title)
+
+
+def _what_is_sampled(given: str, mean: bool) -> str:
+    if mean:
+        return rf"means of $p(x \mid {given})$, $z \sim p(z)$"
+    return rf"draws $x \sim p(x \mid {given})$, $z \sim p(z)$"
 
 
 def reconstructions(program: Program, x: Tensor, y: Tensor | None = None) -> Figure:
     """Data above their reconstructions."""
-    return plots.pairs(x.cpu(), reconstruct(program, x, y).cpu())
+    return plots.pairs(x.cpu(), reconstruct(program, x, y).cpu(), levels=_levels(x))
+
+
+def _levels(x: Tensor) -> tuple[float, float]:
+    """What is black and what white in images: 0 and 1, or the least and the greatest of others."""
+    values = x[x.isfinite()].float()
+    if not values.numel() or -0.5 <= values.min() and values.max() <= 1.5:
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    return (low, high) if low < high else (low - 0.5, high + 0.5)
 
 
 def interpolation(
@@ -88,11 +108,17 @@ def interpolation(
         between = {name: torch.lerp(ends[0][name], ends[1][name], weight) for name in ends[0]}
         rows.append(decode(program, between, len(start), start.shape[1:], y=y[0]).cpu())
     path = torch.stack([start.cpu(), *rows, stop.cpu()], dim=1)
-    return plots.interpolation(path)
+    return plots.interpolation(path, levels=_levels(torch.stack([start, stop])))
 
 
 def arithmetic(
-    program: Program, x: Tensor, examples: Tensor, has: Tensor, *, weights: Sequence[float]
+    program: Program,
+    x: Tensor,
+    examples: Tensor,
+    has: Tensor,
+    *,
+    weights: Sequence[float],
+    name: str = "the attribute",
 ) -> Figure:
     """Data with an attribute added: each at z + weight * (mean z with it - mean z without it).
 
@@ -102,6 +128,7 @@ def arithmetic(
         examples: Data with and without the attribute, (M, *x_shape).
         has: Which of the examples have it, (M,).
         weights: How much of it to add; one column each.
+        name: What the attribute is called.
 
     Raises:
         ValueError: If none or all examples have it, or latents are discrete.
@@ -122,7 +149,13 @@ def arithmetic(
     for weight in weights:
         moved = {name: z[name] + weight * (means[name][0] - means[name][1]) for name in z}
         columns.append(decode(program, moved, len(x), x.shape[1:]))
-    return plots.grid(torch.stack(columns, 1).flatten(0, 1).cpu(), columns=len(columns))
+    return plots.grid(
+        torch.stack(columns, 1).flatten(0, 1).cpu(),
+        columns=len(columns),
+        column_labels=["data", *(f"{weight:+g}" if weight else "0" for weight in weights)],
+        levels=_levels(x),
+        title=f"the data, and so many times {name} added to their latents",
+    )
 
 
 def latent_space(
@@ -152,36 +185,55 @@ def latent_space(
     (name, z), *others = latents.items()
     continuous = not discrete_latents(program, x, y)
     if not others and z.shape[1:] == (2,) and continuous and y is None:
-        return _manifold(program, name, z, x.shape[1:], columns)
+        return _manifold(program, name, z, x, columns)
     return _spread(latents, labels)
 
 
-def _manifold(
-    program: Program, name: str, z: Tensor, x_shape: Sequence[int], columns: int
-) -> Figure:
+def _manifold(program: Program, name: str, z: Tensor, x: Tensor, columns: int) -> Figure:
     reach = min(float(z.abs().quantile(0.99)), 3.0)  # where nearly all of the prior lies
     steps = torch.linspace(-reach, reach, columns)
     points = torch.cartesian_prod(steps, steps).flip(1).to(z)  # z_2 row by row
-    images = decode(program, {name: points}, len(points), x_shape)
-    return plots.manifold(images.cpu(), extent=(-reach, reach))
+    images = decode(program, {name: points}, len(points), x.shape[1:])
+    return plots.manifold(
+        images.cpu(),
+        extent=(-reach, reach),
+        labels=_axes([name]),
+        levels=_levels(x),
+        title=rf"means of $p(x \mid z)$ over the plane of {name}",
+    )
 
 
 def _spread(latents: Mapping[str, Tensor], y: Tensor | None) -> Figure:
     """The latents of data as points on a line or in a plane."""
     rows = {name: z.reshape(len(z), -1).float().cpu() for name, z in latents.items()}
     z, y = torch.cat(list(rows.values()), dim=1), None if y is None else y.cpu()
+    title = f"the guide's {_names(rows)} of {len(z):,} data"
     if z.shape[1] == 1:
-        return plots.histogram(z[:, 0], y, label=next(iter(rows)))
+        return plots.histogram(z[:, 0], y, label=next(iter(rows)), title=title)
     if z.shape[1] == 2:
-        return plots.scatter(z, y, labels=_two(list(rows)))
+        return plots.scatter(z, y, labels=_axes(list(rows)), title=title)
     z = z - z.mean(0)
-    _, _, directions = torch.linalg.svd(z, full_matrices=False)
+    _, sizes, directions = torch.linalg.svd(z, full_matrices=False)
+    shares = sizes.square() / sizes.square().sum().clamp_min(1e-30)
+    title += (
+        f": of {z.shape[1]} dimensions the plane with most of the variance, "
+        f"{shares[0]:.0%} and {shares[1]:.0%}"
+    )
     labels = ("first principal component", "second principal component")
-    return plots.scatter(z @ directions[:2].T, y, labels=labels)
+    return plots.scatter(z @ directions[:2].T, y, labels=labels, title=title)
 
 
-def _two(names: Sequence[str]) -> tuple[str, str]:
-    return (names[0], names[1]) if len(names) == 2 else ("$z_1$", "$z_2$")
+def _names(names: Mapping[str, Tensor]) -> str:
+    first, *others = names
+    return f"{first} to {list(others)[-1]}" if len(names) > 3 else ", ".join(names)
+
+
+def _axes(names: Sequence[str]) -> tuple[str, str]:
+    """The names of two numbers: of two latents, or of one that has two."""
+    if len(names) == 2:
+        return names[0], names[1]
+    name = names[0]
+    return (f"${name}_1$", f"${name}_2$") if name.isalpha() else (f"{name}[0]", f"{name}[1]")
 
 
 def save(figure: Figure, path: Path) -> Path:
