@@ -309,9 +309,9 @@ def test_a_single_array_may_have_any_name(tmp_path, name):
 
 @pytest.mark.parametrize(
     "dtype, scale, largest",
-    [("u1", None, 1), ("u1", 10, 25.5), ("i8", None, 255), (">f8", 255, 1), ("f2", None, 255)],
+    [("u1", None, 1), ("u1", 10, 25.5), ("i8", 1, 255), (">f8", 255, 1), ("f2", 1, 255)],
 )
-def test_only_bytes_are_scaled_unasked(tmp_path, dtype, scale, largest):
+def test_a_scale_that_is_given_rules(tmp_path, dtype, scale, largest):
     np.save(tmp_path / "x.npy", np.full((5, 2), 255, dtype))
     x = datasets.arrays(tmp_path / "x.npy", scale=scale).train.x
     assert x.dtype == torch.float32 and x.max().item() == pytest.approx(largest)
@@ -376,13 +376,18 @@ BAD = {
     "one training item": (dict(train=_floats(1, 3), test=_floats(3, 3)), "1 items, but .* needs 2"),
     "text": (dict(x=np.array([["a", "b"]])), "dtype <U1, but expected real numbers"),
     "complex": (dict(x=np.ones((3, 2), complex)), "dtype complex128"),
-    "NaN": (dict(x=np.diag([1, 1, np.nan, np.inf])), "2 NaN or infinite values, .* in item 2"),
-    "too large": (dict(x=np.full((4, 2), 1e300)), "8 NaN or infinite values, .* in item 0"),
+    "infinite": (dict(x=np.diag([1, 1, np.nan, np.inf])), "1 infinite values, .* in item 3"),
+    "all NaN": (dict(x=np.full((4, 2), np.nan)), "holds nothing but NaN"),
+    "too large": (dict(x=np.full((4, 2), 1e300)), r"from 1e\+300 to 1e\+300 .* standardize=True"),
     "shapes": (dict(train=_floats(4, 3), test=_floats(4, 2)), r"\(3,\), but of test \(2,\)"),
     "few labels": (dict(x=_floats(4, 3), y=np.arange(3)), r"labels of shape \(3,\)"),
     "one label": (dict(x=_floats(4, 3), y=np.array(3)), r"labels of shape \(\)"),
-    "text labels": (dict(x=_floats(3, 3), y=np.array(["a", "b", "c"])), "not integers"),
-    "negative labels": (dict(x=_floats(3, 3), y=np.array([0, 1, -1])), "labels that are negative"),
+    "complex labels": (dict(x=_floats(3, 3), y=np.ones(3, complex)), "labels of dtype complex128"),
+    "negative labels": (dict(x=_floats(3, 3), y=np.array([0, 1, -2])), "labels from -2 on"),
+    "labels of 1 and -1": (dict(x=_floats(3, 3), y=np.array([1, 1, -1])), "only 1 for labels"),
+    "one-hot": (dict(x=_floats(3, 3), y=np.eye(3, dtype=int)), r"y.argmax\(1\)"),
+    "labels alone": (dict(y=np.arange(9)), "holds y; expected one array"),
+    "x twice": (dict(x=_floats(3, 3), images=_floats(3, 3)), "holds x and images, either of which"),
     "no test": (dict(x_train=_floats(3, 3), y_train=np.arange(3)), "holds x_train, y_train; expec"),
     "unknown names": (dict(a=_floats(3, 3), b=_floats(3, 3)), "holds a, b; expected one array"),
     "nothing": ({}, "holds nothing"),
@@ -411,8 +416,8 @@ def test_a_scale_is_positive(scale):
 def test_a_file_that_is_missing_or_of_another_kind_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file .*gone.npz"):
         datasets.arrays(tmp_path / "gone.npz")
-    with pytest.raises(ValueError, match=r"ends in '.csv', but expected .npy, .npz or .pt"):
-        datasets.arrays(tmp_path / "x.csv")
+    with pytest.raises(ValueError, match=r"ends in '.h5', but expected .npy, .npz, .pt.* or .tiff"):
+        datasets.arrays(tmp_path / "x.h5")
     (tmp_path / "folder.npz").mkdir()
     with pytest.raises(ValueError, match="is a folder, but expected a file"):
         datasets.arrays(tmp_path / "folder.npz")
@@ -477,9 +482,10 @@ def test_a_truncated_picture_is_named(tmp_path):
 
 
 def test_deep_pictures_are_not_clipped_to_bytes(tmp_path):
-    _picture(tmp_path / "0.png", color=60000, mode="I;16")
-    with pytest.raises(ValueError, match="0.png has I;16 pixels"):
-        datasets.folder(tmp_path)
+    for i in range(3):
+        _picture(tmp_path / f"{i}.png", color=60000, mode="I;16")
+    x = datasets.folder(tmp_path).train.x
+    assert x.shape == (1, 1, 4, 6) and x.unique().tolist() == [pytest.approx(60000 / 65535)]
 
 
 def test_a_folder_needs_pictures(tmp_path):

@@ -137,6 +137,7 @@ def train(
         if _already_done(folder, config):
             return
         module, dataset = training.prepare(config, training.find_device(device))
+        print(dataset.description)
         run, fitted = training.train(
             module, dataset, config, folder, compile=compile, tensorboard=tensorboard
         )
@@ -326,6 +327,7 @@ def check(
     from .train import find_device, known, preflight
 
     found = read_data(data, data_dir)
+    print(found.description)
     module = read_program(program, known(found)).to(find_device(device))
     report = preflight(module, found, read_loss(loss, known(found)), batch_size)
     _print_rows(report.HEADER, report.rows())

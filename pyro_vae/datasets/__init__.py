@@ -1,12 +1,13 @@
 """Data sets: functions that return real data as tensors, already split for training and testing."""
 
+from .dataset import Dataset
 from .digit_images import digit_columns, digits
 from .files import arrays
 from .fixed_binarization import binarized_mnist
 from .idx import fashion_mnist, mnist
 from .photographs import cifar10, frey_faces, lfw_faces
 from .pictures import folder
-from .split import Dataset, Split
+from .split import Split
 from .tables import adult, letter, spam
 
 __all__ = [

@@ -7,7 +7,7 @@
 - `None`: grey levels stay as they are.
 
 What is drawn once has a fixed seed of its own. Binarized images have a Bernoulli likelihood that
-starts at the mean of the training images.
+starts at the mean of the training images. A missing entry, NaN, stays one.
 """
 
 from collections.abc import Callable
@@ -19,14 +19,17 @@ from torch import Tensor, nn
 
 from pyro_vae.likelihoods import Bernoulli
 
-from .split import PARTS, Dataset, Split
+from .dataset import Dataset
+from .missing import bernoulli, of_what_is_there
+from .split import PARTS, Split
 
 __all__ = ["bernoulli_of", "binarizer"]
 
 
-def bernoulli_of(train: Split) -> Callable[[tuple[int, ...]], nn.Module]:
-    """What builds the likelihood of data that are 0 or 1, starting at their mean."""
-    return partial(Bernoulli, mean=train.x.mean(0))
+def bernoulli_of(train: Split, *others: Split) -> Callable[[tuple[int, ...]], nn.Module]:
+    """What builds the likelihood of data that are 0 or 1, starting at the mean of those there."""
+    mean = train.x.nanmean(0).nan_to_num(0.5)
+    return of_what_is_there(partial(Bernoulli, mean=mean), (train, *others))
 
 
 def binarizer(binarize: str | None) -> Callable[[Dataset], Dataset]:
@@ -47,21 +50,23 @@ def _static(data: Dataset) -> Dataset:
     for seed, part in enumerate(PARTS):
         x = _levels(data, part)
         generator = torch.Generator().manual_seed(seed)
-        drawn[part] = replace(getattr(data, part), x=torch.bernoulli(x, generator=generator))
-    return replace(data, **drawn, likelihood=bernoulli_of(drawn["train"]))
+        drawn[part] = replace(getattr(data, part), x=bernoulli(x, generator=generator))
+    return replace(data, **drawn, likelihood=bernoulli_of(*drawn.values()))
 
 
 def _dynamic(data: Dataset) -> Dataset:
-    train = replace(data.train, draw=torch.bernoulli)
-    return replace(_static(data), train=train, likelihood=bernoulli_of(train))
+    complete = data.train.x.isfinite().all()
+    train = replace(data.train, draw=torch.bernoulli if complete else bernoulli)
+    likelihood = bernoulli_of(train, data.valid, data.test)
+    return replace(_static(data), train=train, likelihood=likelihood)
 
 
 def _threshold(data: Dataset) -> Dataset:
     cut = {}
     for part in PARTS:
         x = _levels(data, part)
-        cut[part] = replace(getattr(data, part), x=(x > 0.5).to(x.dtype))
-    return replace(data, **cut, likelihood=bernoulli_of(cut["train"]))
+        cut[part] = replace(getattr(data, part), x=(x > 0.5).to(x.dtype).where(~x.isnan(), x))
+    return replace(data, **cut, likelihood=bernoulli_of(*cut.values()))
 
 
 def _grey(data: Dataset) -> Dataset:
@@ -70,9 +75,10 @@ def _grey(data: Dataset) -> Dataset:
 
 def _levels(data: Dataset, part: str) -> Tensor:
     x: Tensor = getattr(data, part).x
-    if x.min() < 0 or x.max() > 1:
+    there = x[~x.isnan()]
+    if there.min() < 0 or there.max() > 1:
         raise ValueError(
-            f"{data.name}: {part} lies in [{x.min():g}, {x.max():g}], but only grey levels in "
-            "[0, 1] can be binarized; give the scale that brings them there, or binarize=None"
+            f"{data.name}: {part} lies in [{there.min():g}, {there.max():g}], but only grey levels "
+            "in [0, 1] can be binarized; give the scale that brings them there, or binarize=None"
         )
     return x

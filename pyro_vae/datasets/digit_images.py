@@ -10,8 +10,10 @@ from pyro_vae.likelihoods import Bernoulli, Binomial
 
 from .binarization import binarizer
 from .conversion import cut, to_split
+from .dataset import Dataset
 from .labels import keep_labels
-from .split import PARTS, Dataset, Split
+from .missing import bernoulli
+from .split import PARTS, Split
 
 __all__ = ["digit_columns", "digits"]
 
@@ -80,9 +82,5 @@ def _steps(split: Split, grey: Tensor, ragged: bool) -> Split:
         return replace(split, x=x)
     ink = grey.sum((1, 2))  # (N, 8)
     ended = ink.flip(1).cumsum(1).flip(1) == 0
-    draw = split.draw and _draw_before_the_end
+    draw = split.draw and bernoulli
     return replace(split, x=x.masked_fill(ended[..., None], torch.nan), draw=draw)
-
-
-def _draw_before_the_end(x: Tensor) -> Tensor:
-    return torch.bernoulli(x.nan_to_num()).where(x.isfinite(), x)

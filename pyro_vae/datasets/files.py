@@ -1,80 +1,136 @@
-"""Your own data: arrays in a file."""
+"""Your own data: arrays and tables in a file."""
 
-import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from torch import nn
-
-from pyro_vae.likelihoods import ContinuousBernoulli, Normal
-
-from .binarization import bernoulli_of, binarizer
-from .conversion import hold_out, to_split
-from .reading import read_arrays
-from .split import PARTS, Dataset, Split
+from .archives import ARCHIVES, named, read_arrays
+from .assembly import Raw, Wishes, assembled
+from .columns import data_and_labels, labels_alone
+from .dataset import Dataset
+from .naming import LABELS, Roles
+from .picture_files import read_pictures, stacked
+from .reading import Array
+from .spreadsheets import SPREADSHEETS, read_sheet
 
 __all__ = ["arrays"]
 
-_NAMES = {"x", "images", "y", *PARTS, *(f"{k}_{part}" for k in "xy" for part in PARTS)}
+_PAGES = (".tif", ".tiff")
+_ENDINGS = ARCHIVES + SPREADSHEETS + _PAGES
 
 
 def arrays(
-    path: str | os.PathLike[str], *, binarize: str | None = None, scale: float | None = None
+    path: str | os.PathLike[str],
+    *,
+    x: str | int | Sequence[str | int] | None = None,
+    y: str | int | None = None,
+    scale: float | None = None,
+    standardize: bool = False,
+    x_shape: Sequence[int] | None = None,
+    binarize: str | None = None,
+    labels: int | None = None,
+    missing: float = 0.0,
 ) -> Dataset:
-    """Your own data from an `.npy`, `.npz` or `.pt` file; pickled objects are never read.
+    """Your own data from an .npy, .npz, .pt, .csv, .tsv or .tif file.
 
-    The file has one array (of any name, or named `x` or `images`, with labels `y`), which a fixed
-    permutation splits 80/10/10; or `x_train` and `x_test`, or `train` and `test`, with labels
-    `y_train` and `y_test`. Then `x_valid` or `valid` is the validation part, or a fixed tenth of
-    the training data where there is none.
+    `Dataset.description`, which the command line prints, says what they were taken for. Pickled
+    objects are never read.
 
-    (N, D) stays so; (N, H, W) becomes (N, 1, H, W), and (N, H, W, 1 or 3) becomes
-    (N, 1 or 3, H, W). Numbers become float32: uint8 is divided by 255, others stay as they are.
-    Labels are classes if they are integers, (N,), counted from 0, and conditions if they are
-    floating, where (N,) becomes (N, 1).
+    An archive (.npz, .pt) has one array, which a fixed permutation splits 80/10/10, with labels if
+    there are (x and y, images and labels, data and targets, or a tuple of both without names); or
+    x_train and x_test, or train and test, with y_train and y_test. Then x_valid, or valid, is the
+    validation part, or a fixed tenth of the training data where there is none. A table (.csv, .tsv)
+    has one item a line, and its labels in the column y, label, target or class, if there is one. A
+    .tif file has one picture a page.
 
-    The likelihood is Bernoulli for zeros and ones, ContinuousBernoulli for numbers in [0, 1], and
-    Normal for others.
+    Numbers become float32. Grey levels are divided by that of white: uint8 by 255, uint16 by
+    65,535, and whole numbers of other types that are surely such levels likewise. Others stay as
+    they are, and are refused if a network would fail on them, until you give `standardize` or
+    `scale`. NaN is a missing entry. (N, D) stays so, (N, H, W) becomes (N, 1, H, W), and
+    (N, H, W, C) becomes (N, C, H, W) if only the last size is 1, 3 or 4.
+
+    Labels (N,) are classes if they are whole numbers or texts, numbered from 0 on in their order;
+    -1 is a missing one, and so are NaN and an empty cell. Floating numbers are classes if they are
+    all of 0, 1, ... or of 1, 2, ..., and otherwise conditions, where (N,) becomes (N, 1).
+
+    The likelihood is Bernoulli for zeros and ones, ContinuousBernoulli for numbers in [0, 1],
+    Normal for others, and `Mixed` of these where entries are missing.
 
     Args:
         path: The file.
+        x: The array of an archive that is the data, or the columns of a table, by name or place.
+        y: The array or the column that is the labels; or another file that holds them.
+        scale: Divides the data, in place of the rule above; 1 takes them as they are.
+        standardize: Brings each column of a table, or channel of pictures, to mean 0 and standard
+            deviation 1 by those of the training part.
+        x_shape: The shape of a datum, where the file has it flat, or pictures are sequences: rows
+            of 784 pixels with x_shape=(1, 28, 28), (N, 50, 8) with x_shape=(50, 8).
         binarize: See `pyro_vae.datasets.binarization`; the data must then lie in [0, 1].
-        scale: Divides the data, in place of the rule above.
+        labels: How many training items keep their label; see `pyro_vae.datasets.labels`.
+        missing: The share of all entries to hide, completely at random, by a fixed draw.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file does not hold such arrays, or an argument is wrong.
+        ValueError: If the file does not hold such data, or an argument is wrong.
     """
-    binarized, path = binarizer(binarize), Path(path)
-    if scale is not None and not 0 < scale < math.inf:
-        raise ValueError(f"scale must be a positive number, but is {scale}")
-    found = read_arrays(path, _NAMES)
-    x = {part: found.get(f"x_{part}", found.get(part)) for part in PARTS}
-    whole = next(iter(found.values())) if len(found) == 1 else found.get("x", found.get("images"))
-    if x["train"] is not None and x["test"] is not None:
-        splits = [
-            to_split(f"{path}, {part}", array, found.get(f"y_{part}"), scale=scale)
-            for part, array in x.items()
-            if array is not None
-        ]
-        if len(splits) == 2:
-            splits[:1] = hold_out(str(path), splits[0], 1)
-    elif whole is not None:
-        splits = hold_out(str(path), to_split(str(path), whole, found.get("y"), scale=scale), 2)
-    else:
-        names = ", ".join(list(found)[:10]) or "nothing"
+    wishes = Wishes(scale, standardize, x_shape, binarize, labels, missing)
+    path = Path(path).expanduser()
+    other = _other_file(y)
+    raw, columns, notes = _read(path, x, None if other else y)
+    if other is not None:
+        if "" not in raw:
+            raise ValueError(
+                f"{path} has parts, which the one file of labels {other} cannot tell apart; save "
+                "the labels beside them as y_train and y_test"
+            )
+        raw = {part: Raw(found.x, _labels(other)) for part, found in raw.items()}
+        notes.append(f"labels from {other}")
+    return assembled(path.stem, str(path), raw, wishes, columns=columns, notes=notes)
+
+
+def _read(
+    path: Path, x: str | int | Sequence[str | int] | None, y: str | int | None
+) -> tuple[dict[str, Raw], list[str], list[str]]:
+    """The arrays of a file, what its columns are called, and what to say of it."""
+    ending = path.suffix.lower()
+    if ending in SPREADSHEETS:
+        raw, columns, notes = data_and_labels(str(path), read_sheet(path), x, y)
+        return {"": raw}, columns, notes
+    if ending in ARCHIVES:
+        if not (isinstance(x, str | None) and isinstance(y, str | None)):
+            raise ValueError(
+                f"x={x!r} and y={y!r} choose columns of a table, but {path} is an archive; give "
+                "the name of one array for each"
+            )
+        roles = Roles(str(path), x, y)
+        found, names = read_arrays(path, roles.choose)
+        unused = [name for name in names if name not in found]
+        return roles.parts(found), [], [f"not used: {', '.join(unused)}"] if unused else []
+    if ending in _PAGES:
+        pages, notes = read_pictures(path)
+        raw = Raw(stacked([path] * len(pages), pages))
+        return {"": raw}, [], [f"{len(pages):,} pages of one file", *notes]
+    raise ValueError(
+        f"{path} ends in {path.suffix!r}, but expected {', '.join(_ENDINGS[:-1])} or "
+        f"{_ENDINGS[-1]}; save the data so, as by numpy.save"
+    )
+
+
+def _other_file(y: str | int | None) -> Path | None:
+    """The file of labels, if `y` names one."""
+    if isinstance(y, str) and Path(y).suffix.lower() in ARCHIVES + SPREADSHEETS:
+        return Path(y).expanduser()
+    return None
+
+
+def _labels(path: Path) -> Array:
+    """The labels of a file that holds them alone, or under a name of labels."""
+    if path.suffix.lower() in SPREADSHEETS:
+        return labels_alone(str(path), read_sheet(path))
+    found, _ = read_arrays(path, lambda names: names if len(names) == 1 else named(LABELS)(names))
+    if len(found) != 1:
         raise ValueError(
-            f"{path} holds {names}; expected one array, or x (with y), or x_train and x_test "
-            "(with x_valid, y_train, y_valid, y_test), or train and test (with valid)"
+            f"{path} holds {', '.join(found) or 'no labels'}, but expected one array, or one that "
+            "is called y; save the labels so"
         )
-    train, valid, test = splits
-    return binarized(Dataset(path.stem, train, valid, test, _likelihood(splits)))
-
-
-def _likelihood(splits: Sequence[Split]) -> Callable[[tuple[int, ...]], nn.Module]:
-    if all(((split.x == 0) | (split.x == 1)).all() for split in splits):
-        return bernoulli_of(splits[0])
-    if all(((split.x >= 0) & (split.x <= 1)).all() for split in splits):
-        return ContinuousBernoulli
-    return Normal
+    return next(iter(found.values()))

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from .archives import named, read_arrays
 from .binarization import bernoulli_of
 from .conversion import to_split
-from .reading import Array, read_arrays, reading
-from .split import PARTS, Dataset
+from .dataset import Dataset
+from .reading import Array, reading
+from .split import PARTS
 
 __all__ = ["binarized_mnist"]
 
@@ -51,7 +53,7 @@ def binarized_mnist(data_dir: str | os.PathLike[str] = "data") -> Dataset:
 
 
 def _unpacked(path: Path) -> dict[str, Array]:
-    found = read_arrays(path, PARTS)
+    found, _ = read_arrays(path, named(PARTS))
     for part in PARTS:
         x = found.get(part, np.array(None))
         if x.dtype != np.uint8 or x.shape[1:] != (98,):

@@ -7,9 +7,9 @@ from pyro_vae.likelihoods import ContinuousBernoulli
 
 from .binarization import binarizer
 from .conversion import take, to_split
+from .dataset import Dataset
 from .labels import keep_labels
 from .reading import read_idx
-from .split import Dataset
 
 __all__ = ["fashion_mnist", "mnist"]
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from pyro_vae.likelihoods import Normal
 
+from .archives import named, read_arrays
 from .conversion import cut, hold_out, to_split
-from .reading import Array, read_arrays, reading, required
-from .split import Dataset
+from .dataset import Dataset
+from .reading import Array, reading, required
 
 __all__ = ["FINE_NORMAL", "cifar10", "frey_faces", "lfw_faces"]
 
@@ -107,9 +108,10 @@ def _dataset(name: str, source: Path, x: Array, x_test: Array, y: Array, y_test:
 
 
 def _named(path: Path, *names: str) -> list[Array]:
-    found = read_arrays(required(path, f"an archive of {', '.join(names)}"), names)
+    required(path, f"an archive of {', '.join(names)}")
+    found, held = read_arrays(path, named(names))
     if lacking := [name for name in names if name not in found]:
-        raise ValueError(f"{path} has no {', '.join(lacking)}, but {', '.join(found) or 'nothing'}")
+        raise ValueError(f"{path} has no {', '.join(lacking)}, but {', '.join(held) or 'nothing'}")
     return [found[name] for name in names]
 
 

@@ -1,95 +1,145 @@
 """Your own data: a folder of pictures."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from .binarization import binarizer
-from .conversion import hold_out, to_split
+from .assembly import Raw, Wishes, assembled
+from .dataset import Dataset
 from .photographs import FINE_NORMAL
-from .reading import Array, reading
-from .split import Dataset
+from .picture_files import PICTURES, read_pictures, stacked
+from .split import PARTS
 
 __all__ = ["folder"]
 
-_ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+_PARTS = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "val": "valid",
+    "validation": "valid",
+    "test": "test",
+    "testing": "test",
+}
 
 
 def folder(
     path: str | os.PathLike[str],
     *,
     size: int | None = None,
-    grey: bool = False,
+    grey: bool | None = None,
+    scale: float | None = None,
+    standardize: bool = False,
     binarize: str | None = None,
+    labels: int | None = None,
+    missing: float = 0.0,
 ) -> Dataset:
-    """A folder of pictures: x is (3, H, W), or (1, H, W) if `grey`, from 0 to 1.
+    """A folder of pictures: x is (3, H, W), or (1, H, W) if all are grey, from 0 to 1.
 
     If the pictures lie in subfolders, these are the classes, in alphabetical order. A fixed
-    permutation splits 80/10/10. Transparency is dropped. The likelihood is that of photographs, a
-    Normal with one learned scale.
+    permutation splits 80/10/10. If the subfolders are train and test, and perhaps valid (or val),
+    they are the parts, each with pictures or with the subfolders of classes; without valid a fixed
+    tenth of train is for validation.
+
+    8 bits are divided by 255, and 16 bits of grey by 65,535; of colours of 16 bits the upper 8 are
+    read. Every page of a TIFF file is a picture. Transparency is dropped. The likelihood is that of
+    photographs, a Normal with one learned scale, or Bernoulli for black and white.
+    `Dataset.description` says what was found.
 
     Args:
         path: The folder; hidden files and what is not a picture by its name are passed over.
         size: Every picture is cropped to its central square and resized to (size, size); None takes
             them as they are, and all must have one size.
-        grey: Whether to drop the colours.
+        grey: True drops the colours, and False gives three channels to grey pictures, too.
+        scale: Divides the pixels, in place of the white of their depth.
+        standardize: Brings each channel to mean 0 and standard deviation 1 by the training part.
         binarize: See `pyro_vae.datasets.binarization`.
+        labels: How many training pictures keep their label; see `pyro_vae.datasets.labels`.
+        missing: The share of all pixels to hide, completely at random, by a fixed draw.
 
     Raises:
         FileNotFoundError: If there is no such folder or no picture in it.
-        ValueError: If a picture is damaged, has more than 8 bits a channel or another size than the
-            first, or an argument is wrong.
+        ValueError: If a picture is damaged or has another size than the first, if the folders are
+            neither classes nor parts, or an argument is wrong.
     """
-    binarized, path = binarizer(binarize), Path(path)
     if size is not None and size < 1:
         raise ValueError(f"size must be at least 1, but is {size}")
-    files, labels = _find(path)
-    pixels = [_picture(file, size, "L" if grey else "RGB") for file in files]
-    for file, picture in zip(files, pixels, strict=True):
-        if picture.shape != pixels[0].shape:
-            raise ValueError(
-                f"{file} is {picture.shape[1:]}, but {files[0]} is {pixels[0].shape[1:]} (height, "
-                "width); give size= to bring all pictures to one size"
-            )
-    whole = to_split(str(path), np.stack(pixels), labels, scale=255)
-    train, valid, test = hold_out(str(path), whole, 2)
-    return binarized(Dataset(path.resolve().name, train, valid, test, FINE_NORMAL))
+    wishes = Wishes(scale, standardize, None, binarize, labels, missing)
+    path = Path(path).expanduser()
+    parts = _parts(path, _find(path))
+    raw, notes = {}, dict[str, None]()
+    for part, files in parts.items():
+        raw[part], about = _raw(path, files, int(part != ""), size, grey)
+        notes |= dict.fromkeys(about)
+    return assembled(
+        path.resolve().name, str(path), raw, wishes, notes=list(notes), grey=FINE_NORMAL
+    )
 
 
-def _find(path: Path) -> tuple[list[Path], Array | None]:
+def _find(path: Path) -> list[Path]:
+    """The pictures, by their paths below the folder."""
     found = sorted(
         file.relative_to(path)
         for home, _, names in os.walk(path, followlinks=True)
         for file in (Path(home, name) for name in names)
-        if file.suffix.lower() in _ENDINGS
+        if file.suffix.lower() in PICTURES
     )
     found = [file for file in found if not any(part.startswith(".") for part in file.parts)]
     if not found:
         raise FileNotFoundError(
             f"{path} is no folder with pictures; expected a folder with files "
-            f"{', '.join(sorted(_ENDINGS))}, or with subfolders of them"
+            f"{', '.join(PICTURES)}, or with subfolders of them"
         )
-    files = [path / file for file in found]
-    nested = [len(file.parts) > 1 for file in found]
-    if not any(nested):
-        return files, None
-    if not all(nested):
+    return found
+
+
+def _parts(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+    """The files of each part, or of "", the whole, by their paths below the folder."""
+    tops = sorted({file.parts[0] if len(file.parts) > 1 else "" for file in files})
+    named = {top: _PARTS[top.lower()] for top in tops if top.lower() in _PARTS}
+    if not named:
+        return {"": list(files)}
+    parts = [part for part in PARTS if part in named.values()]
+    if len(named) < len(tops) or len(parts) < len(tops) or not {"train", "test"} <= set(parts):
+        found = ", ".join(repr(top) if top else "pictures of its own" for top in tops)
         raise ValueError(
-            f"{path} has pictures beside its subfolders of pictures; put all into subfolders, one "
-            "a class, or none"
+            f"{path} has {found}, but expected subfolders train and test (with valid) alone, or "
+            "none of these names; rename them, or give one of them to folder()"
         )
-    classes = sorted({file.parts[0] for file in found})
-    return files, np.array([classes.index(file.parts[0]) for file in found])
+    return {part: [f for f in files if named[f.parts[0]] == part] for part in parts}
 
 
-def _picture(file: Path, size: int | None, mode: str) -> Array:
-    from PIL import Image, ImageOps
+def _raw(
+    path: Path, files: Sequence[Path], depth: int, size: int | None, grey: bool | None
+) -> tuple[Raw, list[str]]:
+    """The pictures of a part, the names of their classes if there are, and what to say of them.
 
-    with reading(file), Image.open(file) as opened:
-        depth, picture = opened.mode, ImageOps.exif_transpose(opened).convert(mode)
-    if depth.startswith(("I", "F")):  # conversion would clip them at 255
-        raise ValueError(f"{file} has {depth} pixels; convert it to 8 bits a channel")
-    if size is not None:
-        picture = ImageOps.fit(picture, (size, size))
-    return np.moveaxis(np.atleast_3d(np.asarray(picture)), -1, 0)  # (C, H, W)
+    Args:
+        path: The folder given.
+        files: The files, by their paths below it.
+        depth: The number of folders above the classes.
+        size: See `folder`.
+        grey: See `folder`.
+    """
+    pages, homes, notes = [], [], []
+    for file in files:
+        pictures, about = read_pictures(path / file, size, bool(grey))
+        pages += pictures
+        homes += [file] * len(pictures)
+        notes += about
+        notes += [f"{file} has {len(pictures)} pages"] if len(pictures) > 1 else []
+    x = stacked([path / home for home in homes], pages, grey=grey)
+    nested = {len(file.parts) > depth + 1 for file in files}
+    if len(nested) > 1:
+        raise ValueError(
+            f"{path.joinpath(*files[0].parts[:depth])} has pictures beside its subfolders of "
+            "pictures; put all into subfolders, one a class, or none"
+        )
+    if nested == {False}:
+        return Raw(x), notes
+    y = np.array([home.parts[depth] for home in homes])
+    if len(set(y)) == 1 and not depth:
+        return Raw(x), [*notes, f"the one subfolder {y[0]!r} is no class"]
+    return Raw(x, y), notes

@@ -1,20 +1,44 @@
-"""Files of arrays, read without ever unpickling: idx, npy, npz, pt and tables of numbers."""
+"""Opening files: whatever goes wrong becomes one sentence that names the file."""
 
 import gzip
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-__all__ = ["Array", "read_arrays", "read_idx", "read_table", "reading", "required"]
+__all__ = ["Array", "Refusal", "read_idx", "read_table", "reading", "required"]
 
 Array: TypeAlias = NDArray[Any]
+
+# How files begin, and the endings under which we read them.
+_SIGNATURES = (
+    (b"\x93NUMPY", "an .npy file", (".npy",)),
+    (b"PK\x03\x04", "a zip archive, as .npz and .pt files are", (".npz", ".pt", ".pth")),
+    (b"\x89HDF", "an HDF5 file", ()),
+    (b"\x89PNG", "a PNG picture", (".png",)),
+    (b"\xff\xd8\xff", "a JPEG picture", (".jpg", ".jpeg")),
+    (b"II*\0", "a TIFF picture", (".tif", ".tiff")),
+    (b"MM\0*", "a TIFF picture", (".tif", ".tiff")),
+    (b"GIF8", "a GIF picture", (".gif",)),
+    (b"BM", "a BMP picture", (".bmp",)),
+    (b"\x1f\x8b", "a gzip file", (".gz",)),
+    (b"MATLAB", "a MATLAB file", ()),
+    (b"PAR1", "a Parquet file", ()),
+    (b"%PDF", "a PDF", ()),
+    (b"\xff\xfe", "a text in UTF-16", ()),
+    (b"version https://git-lfs", "a pointer of Git LFS, not the data", ()),
+    (b"<!DOCTYPE", "a web page", ()),
+    (b"<!doctype", "a web page", ()),
+    (b"<html", "a web page", ()),
+)
+
+
+class Refusal(ValueError):
+    """What is wrong with a file, in a whole sentence."""
 
 
 @contextmanager
@@ -32,7 +56,19 @@ def reading(path: Path) -> Iterator[None]:
     if os.path.getsize(path) == 0:
         raise ValueError(f"{path} is empty; write or fetch it again")
     try:
+        refuse_another_kind(path)
         yield
+    except Refusal:
+        raise
+    except PermissionError as error:
+        raise ValueError(
+            f"{path} cannot be read: you have no permission for it; change its permissions"
+        ) from error
+    except MemoryError as error:
+        raise ValueError(
+            f"{path} cannot be read: there is not enough memory for its "
+            f"{os.path.getsize(path):,} bytes; give a part of the data"
+        ) from error
     except Exception as error:  # numpy, zipfile, gzip, torch and Pillow have a dozen types for it
         raise ValueError(
             f"{path} cannot be read ({type(error).__name__}): it is damaged, of another kind than "
@@ -40,22 +76,23 @@ def reading(path: Path) -> Iterator[None]:
         ) from error
 
 
+def refuse_another_kind(path: Path) -> None:
+    """Refuses a file that begins like one of another ending."""
+    with open(path, "rb") as file:
+        start = file.read(32)
+    for signature, kind, endings in _SIGNATURES:
+        if start.startswith(signature) and path.suffix.lower() not in endings:
+            raise Refusal(
+                f"{path} cannot be read: by its content it is {kind}, but its name ends in "
+                f"{path.suffix!r}; rename or convert it"
+            )
+
+
 def required(path: Path, what: str) -> Path:
     """Returns `path` if there is such a file, and else says what to put there."""
     if not os.path.exists(path):
         raise FileNotFoundError(f"there is no file {path}; put there {what}")
     return path
-
-
-def read_arrays(path: Path, names: Collection[str]) -> dict[str, Array]:
-    """The arrays of an .npy, .npz or .pt file: those of these names, or all if none has one.
-
-    A single array without a name is called x.
-    """
-    if path.suffix not in (".npy", ".npz", ".pt"):
-        raise ValueError(f"{path} ends in {path.suffix!r}, but expected .npy, .npz or .pt")
-    with reading(path):
-        return _torch(path, names) if path.suffix == ".pt" else _numpy(path, names)
 
 
 def read_idx(path: Path) -> Array:
@@ -78,25 +115,3 @@ def read_table(path: Path, columns: int, *, header: bool) -> Array:
             "with numbers or nan"
         )
     return found
-
-
-def _numpy(path: Path, names: Collection[str]) -> dict[str, Array]:
-    with open(path, "rb") as file:  # np.load leaves a damaged archive open that it opened itself
-        found = np.load(file, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return {"x": found}
-        return {name: found[name] for name in _wanted(found.files, names)}
-
-
-def _torch(path: Path, names: Collection[str]) -> dict[str, Array]:
-    found = torch.load(path, map_location="cpu", weights_only=True)
-    tensors = {"x": found} if isinstance(found, Tensor) else dict(found)
-    return {name: _array(tensors[name]) for name in _wanted(tensors, names)}
-
-
-def _array(x: Tensor) -> Array:
-    return (x.float() if x.dtype == torch.bfloat16 else x).numpy(force=True)
-
-
-def _wanted(found: Collection[str], names: Collection[str]) -> list[str]:
-    return [name for name in found if name in names] or list(found)

@@ -1,4 +1,4 @@
-"""The parts of a data set and how they are passed over: `Split` and `Dataset`."""
+"""A part of a data set and how it is passed over: `Split`."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -6,11 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pyro_vae.likelihoods import Bernoulli
-
-__all__ = ["PARTS", "Dataset", "Split"]
+__all__ = ["PARTS", "Split"]
 
 PARTS = ("train", "valid", "test")
 
@@ -21,8 +19,8 @@ class Split:
 
     Args:
         x: The data, (N, *x_shape); NaN where an entry is missing or a sequence has ended.
-        y: Labels: classes, int64 (N,), counted from 0, with -1 for a label that is not known; or
-            conditions, floating (N, *y_shape).
+        y: Labels: classes, int64 (N,), counted from 0, with -1 for a label that is missing; or
+            conditions, floating (N, *y_shape), with NaN for what is missing.
         draw: Applied to each batch of x afresh; None leaves the data as they are.
         labelled: The share of a batch that has labels, for semi-supervised training, where 100
             labels among 50,000 would rarely be met; 0 leaves them where they are. See `batches`.
@@ -104,9 +102,11 @@ class Split:
 
     @property
     def _unknown(self) -> Tensor:
-        """Whether the class of each item is not known, (N,)."""
-        if self.y is None or self.y.is_floating_point():
+        """Whether the label of each item, or a part of it, is missing, (N,)."""
+        if self.y is None:
             return torch.zeros(len(self), dtype=torch.bool, device=self.x.device)
+        if self.y.is_floating_point():
+            return self.y.isnan().reshape(len(self), -1).any(1)
         return self.y < 0
 
     @property
@@ -124,74 +124,6 @@ class Split:
     def _batch(self, index: Any, labels: bool) -> tuple[Tensor, ...]:
         x = self.x[index] if self.draw is None else self.draw(self.x[index])
         return (x, self.y[index]) if labels and self.y is not None else (x,)
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """Training, validation and test data of one shape.
-
-    Args:
-        name: What to call the data.
-        train: What to fit.
-        valid: What to choose by.
-        test: What to report.
-        likelihood: The natural p(x | h) of such data: what builds it from `x_shape`.
-
-    Raises:
-        ValueError: If the parts disagree about the shape of a datum or of a label, or labels lack.
-    """
-
-    name: str
-    train: Split
-    valid: Split
-    test: Split
-    likelihood: Callable[[tuple[int, ...]], nn.Module] = Bernoulli
-
-    def __post_init__(self) -> None:
-        for part in PARTS:
-            x, y = getattr(self, part).x, getattr(self, part).y
-            found = tuple(x.shape[1:])
-            if found != self.x_shape:
-                raise ValueError(
-                    f"{self.name}: an item of train has shape {self.x_shape}, but of {part} "
-                    f"{found}; bring them to one shape"
-                )
-            if y is not None and len(y) != len(x):
-                raise ValueError(
-                    f"{self.name}: {part} has {len(x)} items, but {len(y)} labels; give each one"
-                )
-        kinds = {(y.is_floating_point(), tuple(y.shape[1:])) for y in self._labels}
-        if len(kinds) > 1:
-            raise ValueError(
-                f"{self.name}: the parts have labels of different kinds or shapes; number the "
-                "classes from 0 on in all of them, or give all conditions of one shape"
-            )
-
-    @property
-    def x_shape(self) -> tuple[int, ...]:
-        """The shape of one datum."""
-        return tuple(self.train.x.shape[1:])
-
-    @property
-    def y_shape(self) -> tuple[int, ...] | None:
-        """The shape of one label: () of a class; None without labels."""
-        return tuple(self._labels[0].shape[1:]) if self._labels else None
-
-    @property
-    def num_classes(self) -> int | None:
-        """One more than the largest class; None without labels or if they are conditions."""
-        if not self._labels or self._labels[0].is_floating_point():
-            return None
-        return 1 + max(int(y.max()) for y in self._labels)
-
-    def to(self, device: torch.device | str) -> "Dataset":
-        """Returns the same data set on `device`."""
-        moved = {part: getattr(self, part).to(device) for part in PARTS}
-        return replace(self, **moved)
-
-    @property
-    def _labels(self) -> list[Tensor]:
-        return [s.y for s in (self.train, self.valid, self.test) if s.y is not None]
 
 
 def _in_turn(index: Tensor, rows: int, columns: int) -> Tensor:

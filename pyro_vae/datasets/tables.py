@@ -14,13 +14,16 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pyro_vae.likelihoods import LogNormal, Mixed, Nominal, Normal, Ordinal, Poisson
 
 from .conversion import hold_out
+from .dataset import Dataset
+from .missing import check_missing, hide
 from .reading import Array, read_table, required
-from .split import Dataset, Split
+from .split import Split
+from .standardization import mean_and_scale
 
 __all__ = ["adult", "letter", "spam"]
 
@@ -121,23 +124,16 @@ def _real(name: str, data_dir: str | os.PathLike[str], columns: int, missing: fl
 def _dataset(
     name: str, table: Array, columns: Sequence[Column], missing: float, likelihood: Column
 ) -> Dataset:
-    if not 0 <= missing < 1:
-        raise ValueError(f"missing must be a fraction from 0 to below 1, but is {missing}")
+    check_missing(missing)
     positive = torch.tensor([column is LogNormal for column in columns])
     real = positive | torch.tensor([column is Normal for column in columns])
     x = torch.from_numpy(table)
     parts = hold_out(name, Split(torch.where(positive, x.log1p(), x)), 2)
-    mean, scale = _mean_and_scale(parts[0].x)
+    mean, scale = mean_and_scale(parts[0].x)
     splits = []
     for seed, part in enumerate(parts):
         x = torch.where(real, (part.x - mean) / scale, part.x)
         x = torch.where(positive, x.exp(), x).float()
-        hidden = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)) < missing
-        splits.append(Split(x.masked_fill(hidden, torch.nan)))
+        splits.append(hide(Split(x), missing, seed))
     train, valid, test = splits
     return Dataset(name, train, valid, test, likelihood)
-
-
-def _mean_and_scale(x: Tensor) -> tuple[Tensor, Tensor]:
-    mean = x.nanmean(0)
-    return mean, (x - mean).square().nanmean(0).sqrt()
