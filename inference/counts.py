@@ -1,17 +1,22 @@
 """How many data a loss stands for: programs with a data plate larger than the batch scale it up."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-import pyro
 import torch
 from pyro import poutine
+from pyro.poutine.util import prune_subsample_sites
+from torch import Tensor
+from torch.nn.parameter import is_lazy
 
-from pyro_vae.program import Program, evaluating
+from pyro_vae.program import Program, local_params, modules_of
 
+from .batches import num_data
 from .estimator import Estimator, collect
 from .layout import data_plate, samples
+from .observed import Observed, observed_parts
 
 __all__ = ["Counts"]
 
@@ -19,45 +24,91 @@ __all__ = ["Counts"]
 class Counts:
     """How many data the loss of a batch stands for: a data plate larger than it scales it up.
 
-    It runs the program, with Pyro's checks, once for each length of a batch.
+    It runs the program once for each length of a batch, and leaves it as it was.
     """
 
     def __init__(self, program: Program, loss: Any) -> None:
         self.program, self.loss = program, loss
-        self.validate = pyro.settings.get("validate_poutine")  # which the training turns off
         self._plates: dict[int, Any] = {}
+        self.observed: list[Observed] = []
 
     def weight(self, batch: Sequence[Any]) -> float:
         """What makes a loss the sum over as many data as the batch holds."""
-        size, plate = len(batch[0]), self._plate(batch)
+        size, plate = num_data(batch), self._plate(batch)
         full_size = (plate and plate.full_size) or size
         return size / max(size, full_size)
 
     def has_columns(self, batch: Sequence[Any]) -> bool:
         """Whether each datum has a bound of its own."""
         plate = self._plate(batch)
-        return plate is not None and plate.size == len(batch[0])
+        return plate is not None and plate.size == num_data(batch)
 
     def _plate(self, batch: Sequence[Any]) -> Any:
-        size = len(batch[0])
-        if size not in self._plates:
-            _check_arguments(self.program, batch)
-            with (
-                torch.random.fork_rng(),
-                evaluating(self.program),
-                pyro.validation_enabled(self.validate),
-            ):
-                self._plates[size] = self._run(batch)
-        return self._plates[size]
+        if num_data(batch) not in self._plates:
+            self.look(batch)
+        return self._plates[num_data(batch)]
 
-    def _run(self, batch: Sequence[Any]) -> Any:
+    def look(self, batch: Sequence[Any]) -> None:
+        """Runs the program on a batch, and notes its data plate and what it observes.
+
+        Raises:
+            TypeError: If the batch has other parts than the arguments of model and guide.
+            ValueError: If the program cannot take it, or takes one datum for many.
+        """
+        _check_arguments(self.program, batch)
+        with _unchanged(self.program):
+            sites, plate = self._run(batch)
+        for site in sites:
+            _check_not_repeated(site, plate)
+        self._plates[num_data(batch)] = plate
+        self.observed = observed_parts(batch, sites)
+
+    def _run(self, batch: Sequence[Any]) -> tuple[list[Any], Any]:
         model, guide = self.program.model, self.program.guide
-        if isinstance(self.loss, Estimator):
-            return collect(model, guide, batch, {}).layout.data
         # Other losses may sum latents out, which `collect` refuses.
+        if isinstance(self.loss, Estimator):
+            terms = collect(model, guide, batch, {})
+            return samples(terms.traces[0]), terms.layout.data
         drawn = poutine.trace(guide).get_trace(*batch)
-        model_trace = poutine.trace(poutine.replay(model, drawn)).get_trace(*batch)
-        return data_plate(samples(model_trace), len(batch[0]))
+        trace = poutine.trace(poutine.replay(model, drawn)).get_trace(*batch)
+        sites = samples(prune_subsample_sites(trace))
+        return sites, data_plate(sites, num_data(batch))
+
+
+@contextmanager
+def _unchanged(program: Program) -> Iterator[None]:
+    """Runs a program as a step does, and leaves its buffers and the random generators alone.
+
+    In the mode of the step: in evaluation mode a batch normalization that has seen no data yet may
+    make nonsense of them.
+    """
+    modules = modules_of(program.model, program.guide).values()
+    buffers = [b for module in modules for b in module.buffers() if not is_lazy(b)]
+    values = [buffer.clone() for buffer in buffers]
+    try:
+        with (
+            torch.no_grad(),
+            torch.random.fork_rng(),
+            local_params(program.model, program.guide),
+        ):
+            yield
+    finally:
+        for buffer, value in zip(buffers, values, strict=True):
+            buffer.copy_(value)
+
+
+def _check_not_repeated(site: Any, plate: Any) -> None:
+    """Refuses one datum in the place of many: its numbers would be taken for the data."""
+    if not site["is_observed"] or plate is None or plate.size < 2:
+        return
+    value, events = site["value"], site["fn"].event_shape
+    lacks_plate = isinstance(value, Tensor) and value.dim() - len(events) < -plate.dim
+    if lacks_plate and tuple(events[:1]) == (plate.size,):
+        raise ValueError(
+            f"site {site['name']!r} observes a value of shape {tuple(value.shape)}, one datum, in "
+            f"the plate {plate.name!r} of {plate.size}, and would count it {plate.size} times; "
+            "give data (N, *x_shape), such as x[None] for one datum"
+        )
 
 
 def _check_arguments(program: Program, batch: Sequence[Any]) -> None:

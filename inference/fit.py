@@ -4,6 +4,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any
 
@@ -11,29 +12,27 @@ import pyro
 import torch
 from pyro.infer import ELBO
 from pyro.optim import PyroOptim
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
-from pyro_vae.arguments import order_of_arguments
 from pyro_vae.datasets import Split
-from pyro_vae.program import Program, device_of, modules_of
+from pyro_vae.program import Program, modules_of
 
+from .batches import Batches, num_data
 from .capture import Compile
+from .checks import Checks
 from .counts import Counts
+from .elbo import Trace_ELBO
 from .estimator import Estimator
+from .explained import explained
+from .generators import generators_state, set_generators_state
 from .interrupts import interrupts
+from .losses import check_has_value, check_loss, has_value, total_of
 from .progress import Fit, Progress
 from .svi import SVI
-from .training_data import (
-    batches,
-    check_counts,
-    has_labels,
-    steps_in_an_epoch,
-    training_data,
-    validation_data,
-)
-from .validation import validate
+from .training_data import check_counts, check_program, training_data, validation_data
+from .validation import Validation
 
 __all__ = ["fit"]
 
@@ -65,12 +64,15 @@ def fit(
         program: What to train.
         data: A tensor (N, *x_shape), a `Split`, or batches to go through again and again, such as
             a torch `DataLoader`: tensors, or tuples of arguments for model and guide. A program
-            `model(x, y)` gets the labels of a `Split`.
+            `model(x, y)` gets the labels of a `Split`. Floating data become of the type of the
+            program's parameters, and go to their device a batch at a time.
         loss: The estimator, by default `Trace_ELBO()`.
         optim: A Pyro or torch optimizer, by default Adam with learning rate 1e-3.
         epochs: Passes over the data; 20 if neither these nor steps are given.
         steps: Gradient steps, instead of epochs.
-        batch_size: Data in a step, where `data` is not in batches already.
+        batch_size: Data in a step, where `data` is not in batches already. The last batch of an
+            epoch may be smaller; but a single datum that is left over joins the batch before it if
+            the program holds a batch normalization, which cannot train on one.
         valid: Data to validate on after each epoch; the parameters of the best epoch are then put
             into the program at the end.
         clip_norm: The largest norm of the gradient of all parameters together.
@@ -81,6 +83,11 @@ def fit(
         progress: Shows a bar with the time left, on a terminal or in a notebook.
         on_epoch: Called after each epoch with the training and whether it is the best so far.
         resume: The `state_dict` of a training to go on with, whose parameters the program has.
+            `epochs` and `steps` count from its beginning. With the same data, batches and loss it
+            goes on bit for bit as if it had not been interrupted, unless the step is compiled.
+
+    Pyro's checks run, as they are set, at the first step of each kind of batch and at the first
+    validation; further batches of the first epoch are checked to lie in their likelihood's support.
 
     Returns:
         The training. Ctrl-C ends it after the step under way; a second Ctrl-C at once.
@@ -88,7 +95,8 @@ def fit(
     Raises:
         FloatingPointError: If the loss is not finite; says at which step, and which site.
         TypeError: If data, their batches or valid are of another kind than these.
-        ValueError: If there are no data, or they end and cannot be gone through again.
+        ValueError: If there are no data, they end and cannot be gone through again, the program
+            cannot take them, or `resume` is of a training on other data or batches.
 
     Example:
         >>> vae = VAE((1, 8, 8), latent_dim=2)
@@ -96,91 +104,142 @@ def fit(
         2
     """
     check_counts(epochs=epochs, steps=steps, batch_size=batch_size)
+    check_program(program)
+    loss = Trace_ELBO() if loss is None else loss
+    check_loss(loss)
     optim = pyro.optim.Adam({"lr": 1e-3}) if optim is None else optim
-    data, valid = training_data(data), validation_data(valid)
-    labels = has_labels(program, data)
-    if valid is not None:  # before any step
-        order_of_arguments(program, labels=has_labels(program, valid))
-    total = steps or (epochs or 20) * steps_in_an_epoch(data, batch_size, labels=labels)
+    train = Batches.of(program, training_data(data), batch_size, training=True)
+    valid, total = validation_data(valid), steps or (epochs or 20) * train.steps()
     if compile is None:
-        capturable = loss is None or (isinstance(loss, Estimator) and not loss.in_chunks)
+        capturable = isinstance(loss, Estimator) and not loss.in_chunks
         compile = Compile(fuse=total >= _WORTH_FUSING) if capturable else False
     options: dict[str, Any] = {"clip_norm": clip_norm, "lr_schedule": lr_schedule}
     options |= {"compile": compile, "bfloat16": bfloat16}
-    run = Fit(
-        SVI(program.model, program.guide, optim, loss, **options),
-        Progress(seed=int(torch.randint(2**31, ()))),
-    )
+    svi = SVI(program.model, program.guide, optim, loss, **options)
+    run = Fit(svi, Progress.at_first(train), loss)
     if resume is not None:
-        run.progress = Progress(**resume["progress"])
-        run.svi.load_state_dict(resume["svi"])
-    _warn_of_late_schedules(run.svi.loss, total)
-    modules = modules_of(program.model, program.guide)
-    device = device_of(program)
-    best: list[Tensor] = []
-
-    counts = Counts(program, run.svi.loss)
-    rng = None if resume is None else resume["rng"]
+        run.load_state_dict(resume)
+    _warn_of_late_schedules(loss, total)
+    counts = Counts(program, loss)
+    validation = None
+    if valid is not None:
+        check_has_value(loss)
+        judged = Batches.of(program, valid, 500, training=False)
+        validation = Validation(program, loss, judged, counts, total)
     began = time.perf_counter() - run.progress.seconds
-    bar = tqdm(total=total, initial=run.svi.steps, unit="step", disable=None if progress else True)
-    with bar, interrupts() as stop, pyro.validation_enabled(False):
-        while run.svi.steps < total and not stop.is_set():
-            seed = run.progress.seed + run.progress.epoch
-            left = batches(program, data, batch_size, seed)
-            done = run.progress.steps_in_epoch  # before the interruption
-            next(islice(left, done, done), None)
-            if rng is not None:
-                _set_rng_state(rng)
-                rng = None
-            ended = _epoch(run, left, counts, device, total, stop, bar)
-            run.progress.seconds = time.perf_counter() - began
-            if not ended:
-                break
-            is_best = _record(run, program, valid, total, counts)
-            if is_best and valid is not None:
-                best = [tensor.clone() for tensor in _tensors(run.svi, modules)]
-            bar.set_description(run.svi.mode)
-            bar.set_postfix(_shown(run.records[-1]))
-            if on_epoch is not None:
-                on_epoch(run, is_best)
-        run.interrupted = run.svi.steps < total
-    if best and not run.interrupted:
-        for tensor, value in zip(_tensors(run.svi, modules), best, strict=True):
-            tensor.copy_(value)
+    bar = tqdm(total=total, initial=svi.steps, unit="step", disable=None if progress else True)
+    with bar, interrupts() as stop:
+        loop = _Loop(run, train, validation, counts, total, stop, bar)
+        with loop.checks.off():
+            while svi.steps < total and not stop.is_set():
+                ended = loop.epoch(resume)
+                resume = None
+                run.progress.seconds = time.perf_counter() - began
+                if not ended:
+                    break
+                is_best = loop.record()
+                if is_best and validation is not None:
+                    run.best = {n: t.clone() for n, t in _tensors(svi, program).items()}
+                bar.set_description(svi.mode)
+                bar.set_postfix(_shown(run.records[-1]))
+                if on_epoch is not None:
+                    on_epoch(run, is_best)
+    run.interrupted = svi.steps < total
+    if not run.interrupted:
+        for name, tensor in _tensors(svi, program).items():
+            if name in run.best:
+                tensor.copy_(run.best[name])
     return run
 
 
-def _epoch(
-    run: Fit,
-    batches: Iterator[Sequence[Any]],
-    counts: Counts,
-    device: torch.device,
-    total: int,
-    stop: threading.Event,
-    bar: Any,
-) -> bool:
-    """Steps through what is left of an epoch; says whether it came to its end."""
-    at = run.progress
-    losses: list[Tensor] = []
-    for batch in batches:
-        args = [part.to(device) if isinstance(part, Tensor) else part for part in batch]
-        weight = counts.weight(args)
-        losses.append(weight * run.svi.step(*args))
-        at.data_in_epoch += len(args[0])
-        at.steps_in_epoch += 1
-        bar.update()
-        if run.svi.steps >= total or stop.is_set():
-            break
-    if not at.steps_in_epoch:
-        raise ValueError(
-            "the data are empty"
-            if not run.svi.steps
-            else f"the data ended after {run.svi.steps} steps; give data that can be gone through "
-            "again, such as a list of batches or a DataLoader, or take fewer steps"
-        )
-    _check_finite(losses, run.svi.steps)
-    at.loss_in_epoch += float(sum(losses))
-    return not stop.is_set() or run.svi.steps >= total
+class _Loop:
+    """What the epochs of a training share."""
+
+    def __init__(
+        self,
+        run: Fit,
+        train: Batches,
+        validation: Validation | None,
+        counts: Counts,
+        total: int,
+        stop: threading.Event,
+        bar: Any,
+    ) -> None:
+        self.run, self.train, self.validation, self.counts = run, train, validation, counts
+        self.total, self.stop, self.bar, self.checks = total, stop, bar, Checks()
+
+    def epoch(self, resumed: Mapping[str, Any] | None) -> bool:
+        """Steps through an epoch, or what is left of it; says whether it came to its end."""
+        run, at = self.run, self.run.progress
+        batches = self._batches(resumed)
+        losses: list[Tensor] = []
+        for batch in batches:
+            losses.append(self._step(batch))
+            at.data_in_epoch += num_data(batch)
+            at.steps_in_epoch += 1
+            self.bar.update()
+            if run.svi.steps >= self.total or self.stop.is_set():
+                break
+        if not at.steps_in_epoch:
+            raise ValueError(
+                "the data are empty"
+                if not run.svi.steps
+                else f"the data ended after {run.svi.steps} steps; give data that can be gone "
+                "through again, such as a list of batches or a DataLoader, or take fewer steps"
+            )
+        if has_value(run.loss):
+            _check_finite(losses, run.svi.steps)
+        at.loss_in_epoch += float(sum(losses))
+        return not self.stop.is_set() or run.svi.steps >= self.total
+
+    def record(self) -> bool:
+        """Closes an epoch with its record; says whether it is the best so far."""
+        run, at = self.run, self.run.progress
+        record: dict[str, float] = {"epoch": at.epoch + 1, "step": run.svi.steps}
+        if has_value(run.loss):
+            record["train_loss"] = at.loss_in_epoch / at.data_in_epoch
+        if self.validation is not None:
+            first = at.epoch == 0
+            with self.checks.on() if first else nullcontext():
+                record |= self.validation.record(run.svi.steps)
+        if isinstance(run.loss, Estimator):
+            schedules = run.loss.schedules().items()
+            record |= {name: value(run.svi.steps) for name, value in schedules}
+        at.records.append({**record, "seconds": at.seconds})
+        loss = record.get("valid_loss", record.get("train_loss", at.best))
+        is_best, at.best = loss < at.best or not has_value(run.loss), min(loss, at.best)
+        at.epoch, at.steps_in_epoch, at.loss_in_epoch, at.data_in_epoch = at.epoch + 1, 0, 0.0, 0
+        return is_best
+
+    def _batches(self, resumed: Mapping[str, Any] | None) -> Iterator[Sequence[Any]]:
+        """The batches of this epoch that are left."""
+        at = self.run.progress
+        if resumed is not None and at.steps_in_epoch:
+            set_generators_state(resumed.get("rng_of_epoch", resumed["rng"]))
+        elif resumed is not None:
+            set_generators_state(resumed["rng"])
+        self.run.rng_of_epoch = generators_state()
+        batches = self.train.once(at.seed + at.epoch)
+        next(islice(batches, at.steps_in_epoch, at.steps_in_epoch), None)
+        if resumed is not None and at.steps_in_epoch:
+            set_generators_state(resumed["rng"])
+        return batches
+
+    def _step(self, batch: Sequence[Any]) -> Tensor:
+        """Takes a step; returns the loss of as many data as the batch holds."""
+        first = self.checks.is_new(batch)
+        with (
+            self.checks.on() if first else nullcontext(),
+            explained(batch) if first else nullcontext(),
+        ):
+            weight = self.counts.weight(batch)
+            if self.validation is not None and not self.run.svi.steps:
+                self.validation.look()
+            if not first and not self.run.progress.epoch:
+                for observed in self.counts.observed:
+                    observed.check(batch)
+            loss = self.run.svi.step(*batch)
+        return weight * total_of(loss).detach()
 
 
 def _check_finite(losses: list[Tensor], steps: int) -> None:
@@ -195,35 +254,13 @@ def _check_finite(losses: list[Tensor], steps: int) -> None:
     )
 
 
-def _record(run: Fit, program: Program, valid: Split | None, total: int, counts: Counts) -> bool:
-    """Closes an epoch with its record; says whether it is the best so far."""
-    at = run.progress
-    record = {
-        "epoch": at.epoch + 1,
-        "step": run.svi.steps,
-        "train_loss": at.loss_in_epoch / at.data_in_epoch,
-    }
-    if valid is not None:
-        record |= validate(run.svi, program, valid, total, counts)
-    if isinstance(run.svi.loss, Estimator):
-        record |= {name: value(run.svi.steps) for name, value in run.svi.loss.schedules().items()}
-    at.records.append({**record, "seconds": at.seconds})
-    loss = record.get("valid_loss", record["train_loss"])
-    is_best, at.best = loss < at.best, min(loss, at.best)
-    at.epoch, at.steps_in_epoch, at.loss_in_epoch, at.data_in_epoch = at.epoch + 1, 0, 0.0, 0
-    return is_best
-
-
-def _set_rng_state(rng: Mapping[str, Tensor]) -> None:
-    torch.set_rng_state(rng["cpu"])
-    if "cuda" in rng and torch.cuda.is_available():
-        torch.cuda.set_rng_state(rng["cuda"])
-
-
-def _tensors(svi: SVI, modules: Mapping[str, nn.Module]) -> list[Tensor]:
+def _tensors(svi: SVI, program: Program) -> dict[str, Tensor]:
     """What a training changes: the parameters, and buffers such as BatchNorm's."""
-    buffers = [buffer for module in modules.values() for buffer in module.buffers()]
-    return [parameter.data for parameter in svi.parameters.values()] + buffers
+    tensors = {name: parameter.data for name, parameter in svi.parameters.items()}
+    for module_name, module in modules_of(program.model, program.guide).items():
+        for name, buffer in module.named_buffers():
+            tensors[f"buffer {module_name} {name}"] = buffer
+    return tensors
 
 
 def _shown(record: Mapping[str, float]) -> dict[str, str]:

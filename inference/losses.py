@@ -1,0 +1,50 @@
+"""What `fit` takes for a loss, and what its value is."""
+
+from typing import Any
+
+import torch
+from pyro.infer import ELBO, TraceTailAdaptive_ELBO
+from torch import Tensor
+
+__all__ = ["check_has_value", "check_loss", "has_value", "total_of"]
+
+
+def check_loss(loss: Any) -> None:
+    """Refuses what is neither an estimator nor a function.
+
+    Raises:
+        ValueError: If it is a text or another value.
+    """
+    if isinstance(loss, str):
+        name = loss.partition("(")[0]
+        call = loss if "(" in loss else f"{loss}()"
+        raise ValueError(
+            f"the loss is the text {loss!r}; give the estimator itself, such as loss={call} after "
+            f"`from pyro_vae.inference import {name}`"
+        )
+    if not isinstance(loss, ELBO) and not callable(loss):
+        raise ValueError(
+            f"the loss is {loss!r:.80}, but must be an estimator, such as Trace_ELBO(), or a "
+            "function of (model, guide, *args)"
+        )
+
+
+def has_value(loss: Any) -> bool:
+    """Whether a loss is more than its gradient: TraceTailAdaptive_ELBO reports infinity."""
+    return not isinstance(loss, TraceTailAdaptive_ELBO)
+
+
+def check_has_value(loss: Any) -> None:
+    """Refuses to choose the best epoch by a loss that has a gradient alone."""
+    if not has_value(loss):
+        raise ValueError(
+            f"{type(loss).__name__} has a gradient but no value, so it cannot judge validation "
+            "data; leave valid out, or train with RenyiELBO, whose value it can"
+        )
+
+
+def total_of(value: Any) -> Tensor:
+    """A loss as one number: what is descended of several, as of Pyro's ReweightedWakeSleep."""
+    if isinstance(value, tuple | list):
+        value = torch.stack([torch.as_tensor(part) for part in value])
+    return torch.as_tensor(value).sum()
