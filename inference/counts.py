@@ -1,22 +1,21 @@
 """How many data a loss stands for: programs with a data plate larger than the batch scale it up."""
 
 import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from pyro import poutine
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
-from torch.nn.parameter import is_lazy
 
-from pyro_vae.program import Program, local_params, modules_of
+from pyro_vae.program import Program, local_params
 
 from .batches import num_data
 from .estimator import Estimator, collect
 from .layout import data_plate, samples
 from .observed import Observed, observed_parts
+from .runs import leaving_no_trace
 
 __all__ = ["Counts"]
 
@@ -51,12 +50,16 @@ class Counts:
     def look(self, batch: Sequence[Any]) -> None:
         """Runs the program on a batch, and notes its data plate and what it observes.
 
+        In the mode of the step: in evaluation mode a batch normalization that has seen no data yet
+        may make nonsense of them.
+
         Raises:
             TypeError: If the batch has other parts than the arguments of model and guide.
             ValueError: If the program cannot take it, or takes one datum for many.
         """
         _check_arguments(self.program, batch)
-        with _unchanged(self.program):
+        model, guide = self.program.model, self.program.guide
+        with torch.no_grad(), leaving_no_trace(), local_params(model, guide):
             sites, plate = self._run(batch)
         for site in sites:
             _check_not_repeated(site, plate)
@@ -73,28 +76,6 @@ class Counts:
         trace = poutine.trace(poutine.replay(model, drawn)).get_trace(*batch)
         sites = samples(prune_subsample_sites(trace))
         return sites, data_plate(sites, num_data(batch))
-
-
-@contextmanager
-def _unchanged(program: Program) -> Iterator[None]:
-    """Runs a program as a step does, and leaves its buffers and the random generators alone.
-
-    In the mode of the step: in evaluation mode a batch normalization that has seen no data yet may
-    make nonsense of them.
-    """
-    modules = modules_of(program.model, program.guide).values()
-    buffers = [b for module in modules for b in module.buffers() if not is_lazy(b)]
-    values = [buffer.clone() for buffer in buffers]
-    try:
-        with (
-            torch.no_grad(),
-            torch.random.fork_rng(),
-            local_params(program.model, program.guide),
-        ):
-            yield
-    finally:
-        for buffer, value in zip(buffers, values, strict=True):
-            buffer.copy_(value)
 
 
 def _check_not_repeated(site: Any, plate: Any) -> None:
