@@ -4,7 +4,7 @@ from .layout import samples
 from .plates import is_deterministic
 from .terms import Terms
 
-__all__ = ["check_own_bounds"]
+__all__ = ["check_one_bound_each", "check_own_bounds"]
 
 
 def check_own_bounds(t: Terms, user: str) -> None:
@@ -20,6 +20,22 @@ def check_own_bounds(t: Terms, user: str) -> None:
         ValueError: If a site is scaled otherwise than the data plate scales it, if the guide
             observes data, or if several plates may be that of the data.
     """
+    check_one_bound_each(t, user)
+    for trace in t.traces:
+        for site in samples(trace):
+            _check_scale(t, site, user)
+
+
+def check_one_bound_each(t: Terms, user: str) -> None:
+    """Refuses terms of which one cannot tell the bound of each datum, whatever their scale.
+
+    Args:
+        t: The terms of a run.
+        user: Who needs the bounds, for the sentence.
+
+    Raises:
+        ValueError: If the guide observes data, or if several plates may be that of the data.
+    """
     if t.rivals:
         names = [f"{f.name!r} ({f.size})" for f in (t.layout.data, *t.rivals) if f is not None]
         raise ValueError(
@@ -33,9 +49,6 @@ def check_own_bounds(t: Terms, user: str) -> None:
             f"{', '.join(map(repr, t.observed_by_guide))}: less its log density there, the value "
             "is no bound; take the site out of the guide, which is given its value anyway"
         )
-    for trace in t.traces:
-        for site in samples(trace):
-            _check_scale(t, site, user)
 
 
 def _check_scale(t: Terms, site: dict[str, object], user: str) -> None:

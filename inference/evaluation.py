@@ -18,6 +18,7 @@ from pyro_vae.program import Program, evaluating
 
 from .capture import Compile, Function, Graphs
 from .estimator import Terms, collect, plate_nesting, samples
+from .true_bounds import check_true_bounds, check_true_weights, warn_if_impossible
 
 __all__ = ["Evaluation", "evaluate", "log_likelihood", "mean_and_error", "vectorizes"]
 
@@ -63,9 +64,15 @@ def evaluate(
         num_particles: Draws of the latents for each datum, averaged over.
         batch_size: Data in one run.
 
+    What the model observes outside the plate of the data, such as a penalty that it writes as a
+    factor, is left out. Data that are masked count for nothing. Of a guide that is a point, such as
+    that of an autoencoder, the value is no bound.
+
     Raises:
-        ValueError: If the data stand in no plate, so that no datum has a bound of its own, or if a
-            latent is enumerated in the model.
+        ValueError: If the data stand in no plate, so that no datum has a bound of its own, if a
+            latent is enumerated in the model, or if the value would be no bound on log p(x): where
+            sites are scaled, factors are added to the density of the data, latents are masked on
+            which the data depend, or the guide observes data.
     """
 
     def rate_and_distortion(args: Any, kwargs: Any, weights: Any) -> Tensor:
@@ -74,12 +81,18 @@ def evaluate(
 
     found = []
     with evaluating(program):
+        first = next(_batches(program, x, y, batch_size))
+        with torch.random.fork_rng():
+            t = _terms(program, first)
+            check_true_bounds(t, "evaluate")
         runs_in_all = num_particles * math.ceil(len(x) / batch_size)
         run = _captured(program, rate_and_distortion, "evaluate", runs_in_all)
         for batch in _batches(program, x, y, batch_size):
             runs = [run(batch, {}) for _ in range(num_particles)]
             found.append(torch.stack(runs).mean(0))
-    return Evaluation(*torch.cat(found, -1))
+    result = Evaluation(*torch.cat(found, -1))
+    warn_if_impossible(result.bound, t, "evaluate")
+    return result
 
 
 def log_likelihood(
@@ -110,8 +123,8 @@ def log_likelihood(
         log p(x) of each datum in nats, (N,).
 
     Raises:
-        ValueError: If the data stand in no plate, or a latent outside it, so that no datum has a
-            likelihood of its own, or if a latent is enumerated in the model.
+        ValueError: As `evaluate`, and if a latent stands outside the plate of the data, so that no
+            datum has a likelihood of its own, or the guide is a point.
 
     Reference:
         Burda et al., 2016, https://arxiv.org/abs/1509.00519, eq. 8
@@ -130,7 +143,11 @@ def log_likelihood(
             disable=None if progress else True,
         ) as bar,
     ):
-        nesting = vectorizes(program, *next(_batches(program, x, y, 2)))
+        first = next(_batches(program, x, y, batch_size))
+        with torch.random.fork_rng():
+            t = _terms(program, first)
+            check_true_weights(t, "log_likelihood")
+        nesting = vectorizes(program, *(part[:2] for part in first))
 
         def log_sum_w(args: Any, kwargs: Any, weights: Any) -> Tensor:
             return _log_w(program, args, nesting=nesting, **kwargs).logsumexp(0)
@@ -143,7 +160,9 @@ def log_likelihood(
                 log_sums.append(run(batch, {"num_particles": size}))
                 bar.update(size * len(batch[0]))
             found.append(torch.stack(log_sums).logsumexp(0) - math.log(num_particles))
-        return torch.cat(found)
+    result = torch.cat(found)
+    warn_if_impossible(result, t, "log_likelihood")
+    return result
 
 
 def mean_and_error(values: Tensor) -> tuple[float, float]:
@@ -240,9 +259,4 @@ def _log_w(
     else:
         args = [part.repeat(num_particles, *[1] * (part.dim() - 1)) for part in args]
     t = _terms(program, args, **options)
-    if t.global_latents:
-        raise ValueError(
-            f"latents {list(t.global_latents)} stand outside the data plate, so no datum has a "
-            "likelihood of its own; evaluate the bound"
-        )
     return t.log_w.reshape(num_particles, -1)
