@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
 from pyro_vae.datasets import Split
-from pyro_vae.program import Program, modules_of
+from pyro_vae.program import Program
 
 from .batches import Batches, num_data
 from .capture import Compile
@@ -30,6 +30,7 @@ from .generators import generators_state, set_generators_state
 from .interrupts import interrupts
 from .losses import check_has_value, check_loss, has_value, total_of
 from .progress import Fit, Progress
+from .snapshot import put_back, snapshot
 from .svi import SVI
 from .training_data import check_counts, check_program, training_data, validation_data
 from .validation import Validation
@@ -82,7 +83,8 @@ def fit(
         bfloat16: Whether layers multiply in bfloat16, as in `SVI`.
         progress: Shows a bar with the time left, on a terminal or in a notebook.
         on_epoch: Called after each epoch with the training and whether it is the best so far.
-        resume: The `state_dict` of a training to go on with, whose parameters the program has.
+        resume: The `state_dict` of a training to go on with, whose parameters the program has (or
+            gets: those before the best were put back).
             `epochs` and `steps` count from its beginning. With the same data, batches and loss it
             goes on bit for bit as if it had not been interrupted, unless the step is compiled.
 
@@ -119,6 +121,8 @@ def fit(
     run = Fit(svi, Progress.at_first(train), loss)
     if resume is not None:
         run.load_state_dict(resume)
+        put_back(program, run.last)
+        run.last = {}
     _warn_of_late_schedules(loss, total)
     counts = Counts(program, loss)
     validation = None
@@ -139,16 +143,15 @@ def fit(
                     break
                 is_best = loop.record()
                 if is_best and validation is not None:
-                    run.best = {n: t.clone() for n, t in _tensors(svi, program).items()}
+                    run.best = snapshot(program, svi)
                 bar.set_description(svi.mode)
                 bar.set_postfix(_shown(run.records[-1]))
                 if on_epoch is not None:
                     on_epoch(run, is_best)
     run.interrupted = svi.steps < total
-    if not run.interrupted:
-        for name, tensor in _tensors(svi, program).items():
-            if name in run.best:
-                tensor.copy_(run.best[name])
+    if run.best and not run.interrupted:
+        run.last = snapshot(program, svi)
+        put_back(program, run.best)
     return run
 
 
@@ -252,15 +255,6 @@ def _check_finite(losses: list[Tensor], steps: int) -> None:
         f"the loss is {losses[finite.index(False)].item()} at step {step}, and the parameters may "
         "be spoilt since; a lower learning rate or clip_norm helps"
     )
-
-
-def _tensors(svi: SVI, program: Program) -> dict[str, Tensor]:
-    """What a training changes: the parameters, and buffers such as BatchNorm's."""
-    tensors = {name: parameter.data for name, parameter in svi.parameters.items()}
-    for module_name, module in modules_of(program.model, program.guide).items():
-        for name, buffer in module.named_buffers():
-            tensors[f"buffer {module_name} {name}"] = buffer
-    return tensors
 
 
 def _shown(record: Mapping[str, float]) -> dict[str, str]:

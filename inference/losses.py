@@ -47,4 +47,4 @@ def total_of(value: Any) -> Tensor:
     """A loss as one number: what is descended of several, as of Pyro's ReweightedWakeSleep."""
     if isinstance(value, tuple | list):
         value = torch.stack([torch.as_tensor(part) for part in value])
-    return torch.as_tensor(value).sum()
+    return torch.as_tensor(value).as_subclass(Tensor).sum()

@@ -68,6 +68,7 @@ class Fit:
     def __init__(self, svi: SVI, progress: Progress, loss: Any) -> None:
         self.svi, self.progress, self.loss, self.interrupted = svi, progress, loss, False
         self.best: dict[str, Tensor] = {}  # the tensors of the best epoch
+        self.last: dict[str, Tensor] = {}  # those that were left when these were put back
         self.rng_of_epoch = generators_state()  # where it began, from which its data are drawn
 
     @property
@@ -83,6 +84,7 @@ class Fit:
             "svi": self.svi.state_dict(),
             "estimator": {name: tensor.clone() for name, tensor in estimator.items()},
             "best": dict(self.best),
+            "last": dict(self.last),
             "rng": generators_state(),
             "rng_of_epoch": self.rng_of_epoch,
         }
@@ -103,4 +105,4 @@ class Fit:
         self.svi.load_state_dict(state["svi"])
         if isinstance(self.loss, Estimator) and state.get("estimator"):
             self.loss.load_state_dict(state["estimator"])
-        self.best = dict(state.get("best", {}))
+        self.best, self.last = dict(state.get("best", {})), dict(state.get("last", {}))

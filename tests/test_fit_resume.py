@@ -108,6 +108,43 @@ def test_a_resumed_training_ends_with_the_best_epoch_though_it_lies_before_the_i
     assert torch.equal(straight, torch.cat([p.flatten() for p in program.parameters()]))
 
 
+class Functions:
+    """A program whose parameters are Pyro's own."""
+
+    def model(self, x):
+        loc = pyro.param("snapshot loc", lambda: torch.zeros(16))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", pyro.distributions.Normal(0.0, 1.0))
+            logits = loc + z[..., None]
+            pyro.sample("x", pyro.distributions.Bernoulli(logits=logits).to_event(1), obs=x)
+
+    def guide(self, x):
+        scale = pyro.param(
+            "snapshot scale", torch.tensor(0.5), constraint=pyro.distributions.constraints.positive
+        )
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", pyro.distributions.Normal(x.mean(-1), scale))
+
+
+@pytest.mark.parametrize("functions", [False, True])
+def test_a_training_that_ended_with_its_best_epoch_goes_on_from_its_last(functions):
+    def losses(parts):
+        pyro.clear_param_store()
+        pyro.set_rng_seed(0)
+        program = Functions() if functions else VAE((1, 4, 4), latent_dim=2, hidden=(8,))
+        x, state = X.flatten(1) if functions else X, None
+        torch.manual_seed(1)
+        for epochs in parts:
+            optim = pyro.optim.Adam({"lr": 0.1})
+            options = {"valid": x[8:], "progress": False, "epochs": epochs, "optim": optim}
+            run = fit(program, x[:8], resume=state, **options)
+            state = copy.deepcopy(run.state_dict())
+        return [record["train_loss"] for record in run.records]
+
+    straight = losses([60])
+    assert straight == losses([40, 60])
+
+
 def test_a_state_is_refused_on_other_data_or_batches():
     _, run = trained([1], lambda: X)
     state = run.state_dict()
