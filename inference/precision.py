@@ -47,15 +47,19 @@ class _LayersInBfloat16(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func not in _LAYERS or args[0].dtype is not torch.float32 or _is_small(func, *args):
+        if func not in _LAYERS:
+            return func(*args, **kwargs)
+        tensors = [part for part in (*args, *kwargs.values()) if isinstance(part, Tensor)]
+        plain = all(tensor.dtype is torch.float32 for tensor in tensors)
+        if not plain or (func is F.linear and _is_small(*args, **kwargs)):
             return func(*args, **kwargs)
         half = [_halved(arg) for arg in args]
         return func(*half, **{name: _halved(arg) for name, arg in kwargs.items()}).float()
 
 
-def _is_small(func: Callable[..., Any], x: Tensor, weight: Tensor, *_: Any) -> bool:
-    """Whether rounding would cost more than the product."""
-    return func is F.linear and x.numel() * weight.shape[0] < _MANY
+def _is_small(input: Tensor, weight: Tensor, *_: Any, **__: Any) -> bool:
+    """Whether rounding would cost more than the product; the names are those of `F.linear`."""
+    return input.numel() * weight.shape[0] < _MANY
 
 
 def _halved(value: Any) -> Any:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from pyro_vae import load
 from pyro_vae.datasets import Split
 from pyro_vae.inference import MovingAverage, ScoreFunction, Trace_ELBO, fit
 from pyro_vae.models import VAE
@@ -182,3 +183,13 @@ def test_drawn_data_are_drawn_anew_in_the_epochs_that_are_left():
     straight, _ = trained([3], grey)
     resumed, _ = trained([1, 3], grey)
     assert torch.equal(straight, resumed)
+
+
+def test_a_run_folder_keeps_what_an_estimator_remembers(run):
+    loss = "ScoreFunction(num_particles=1, baseline=MovingAverage())"
+    words = ["train", "VAE(latent_dim=2, hidden=(8,))", "--loss", loss]
+    assert run(*words, "--epochs", 2, "--out", "whole")[0] == 0
+    assert run(*words, "--epochs", 1, "--out", "half")[0] == 0
+    assert run("train", "--resume", "half", "--epochs", 2)[0] == 0
+    whole, half = (load(folder).state_dict() for folder in ("whole", "half"))
+    assert all(torch.equal(value, half[name]) for name, value in whole.items())
