@@ -48,4 +48,4 @@ class DReG(IWAE):
 
     def terms(self, model: Function, guide: Function, *args: Any, **kwargs: Any) -> Terms:
         """The terms of the bound, without the score."""
-        return super().terms(model, guide, *args, **kwargs).without_score()
+        return super().terms(model, guide, *args, **kwargs).without_score("DReG")

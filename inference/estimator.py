@@ -14,6 +14,7 @@ from .columns import check_own_bounds
 from .diagnostics import explain_nonfinite
 from .layout import samples
 from .runs import Function, run
+from .support import check_support
 from .terms import Latent, Terms, collect, plate_nesting
 
 __all__ = [
@@ -136,6 +137,8 @@ class Estimator(ELBO):
             )
         if not self.holds_draws:
             self.check_reparameterized(t)
+        elif torch.is_grad_enabled():
+            check_support({name: z.q for name, z in t.latents.items()}, type(self).__name__)
 
     def check_reparameterized(self, t: Terms) -> None:
         """Refuses latents without reparameterized draws where a gradient is asked for."""

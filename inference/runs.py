@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from .layout import samples
+from .support import invertible
 
 __all__ = ["Function", "Run", "leaving_no_trace", "run", "trace_again"]
 
@@ -72,7 +73,8 @@ def run(
     if validates:
         check_model_guide_match(model_trace, guide_trace, max_plate_nesting)
     pruned_model.compute_log_prob()
-    pruned_guide.compute_score_parts()
+    with invertible(samples(pruned_guide)):
+        pruned_guide.compute_score_parts()
     if validates:
         for site in (*samples(pruned_model), *samples(pruned_guide)):
             check_site_shape(site, max_plate_nesting)
@@ -82,7 +84,8 @@ def run(
 def trace_again(function: Function, args: Any, kwargs: Any, held: Any) -> Any:
     """The trace of another run of the model or the guide, on the draws of `Run.held`."""
     trace = prune_subsample_sites(_trace_guide(poutine.replay(function, held), args, kwargs))
-    trace.compute_log_prob()
+    with invertible(samples(trace)):
+        trace.compute_log_prob()
     return trace
 
 

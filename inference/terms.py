@@ -11,11 +11,12 @@ from pyro.distributions import TorchDistribution
 from pyro.distributions.util import is_identically_zero, scale_and_mask
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
-from torch.distributions import kl_divergence
 
+from .divergence import closed_kl
 from .layout import Layout, in_particles, samples
 from .plates import find_data_plate, is_deterministic, is_factor, rows_of
 from .runs import Function, Run, leaving_no_trace, run, trace_again
+from .support import check_support, invertible, is_point
 
 __all__ = ["Function", "Latent", "Terms", "collect", "joined", "plate_nesting"]
 
@@ -29,7 +30,7 @@ class Latent:
     """
 
     z: Any
-    p: TorchDistribution
+    p: TorchDistribution | None  # None for auxiliary sites, which the guide alone samples
     q: TorchDistribution
     log_p: Tensor
     log_q: Tensor
@@ -38,10 +39,10 @@ class Latent:
 
     def kl(self) -> Tensor:
         """KL(q || p) in closed form where one is known, else the drawn log q - log p: (K, N)."""
-        try:
-            return self.reduce(kl_divergence(self.q, self.p))
-        except NotImplementedError:
+        kl = None if self.p is None else closed_kl(self.q, self.p)
+        if kl is None:
             return self.log_q - self.log_p
+        return self.reduce(kl) if isinstance(kl, Tensor) else torch.zeros_like(self.log_q)
 
 
 @dataclass(frozen=True)
@@ -112,24 +113,35 @@ class Terms:
         sites = samples(self._again(self.functions[0]))
         return _sum(self.layout, [site for site in sites if self.layout.holds(site)])
 
-    def without_score(self) -> Self:
+    def without_score(self, user: str, *, points: bool = False) -> Self:
         """The same with the score taken out of log q's gradient: what flows through z stays.
 
         With several latents the guide runs once more, on draws that carry no gradient, because a
         later latent's distribution may depend on an earlier one's draw.
+
+        Args:
+            user: The estimator that asks, for the sentence that refuses a guide.
+            points: Whether parameters may move points. These have no score to take out.
         """
         latents = {**self.latents, **self.global_latents}
-        if not torch.is_grad_enabled() or not latents:
+        scored = {n: z for n, z in latents.items() if not (points and is_point(z.q))}
+        if not torch.is_grad_enabled() or not scored:
             return self
-        if len(latents) == 1:
-            held = {n: z.reduce(z.q.log_prob(z.z.detach())) for n, z in latents.items()}
+        if len(scored) == 1:
+            sites = [{"name": name, "fn": latent.q} for name, latent in scored.items()]
+            with invertible(sites):
+                held = {n: z.reduce(z.q.log_prob(z.z.detach())) for n, z in scored.items()}
         else:
-            trace = self._again(self.functions[1])
-            held = {s["name"]: self.layout.sum(s, s["log_prob"]) for s in samples(trace)}
+            sites = [s for s in samples(self._again(self.functions[1])) if s["name"] in scored]
+            held = {s["name"]: self.layout.sum(s, s["log_prob"]) for s in sites}
+        check_support({site["name"]: site["fn"] for site in sites}, user)
+        scores = {name: log_q - log_q.detach() for name, log_q in held.items()}
 
         def path_only(group: Mapping[str, Latent]) -> dict[str, Latent]:
             return {
-                name: replace(latent, log_q=latent.log_q - (held[name] - held[name].detach()))
+                name: replace(latent, log_q=latent.log_q - scores[name])
+                if name in scores
+                else latent
                 for name, latent in group.items()
             }
 
@@ -277,9 +289,9 @@ def _latent(site: Mapping[str, Any], twin: Mapping[str, Any] | None, layout: Lay
     log_q = layout.sum(site, site["log_prob"])
     return Latent(
         z=site["value"],
-        p=twin["fn"] if twin else site["fn"],
+        p=twin["fn"] if twin else None,
         q=site["fn"],
-        log_p=layout.sum(twin, twin["log_prob"]) if twin else 0 * log_q,
+        log_p=layout.sum(twin, twin["log_prob"]) if twin else torch.zeros_like(log_q),
         log_q=log_q,
         reparameterized=is_identically_zero(site["score_parts"].score_function),
         reduce=lambda t: layout.sum(site, scale_and_mask(t, site["scale"], site["mask"])),
