@@ -22,7 +22,7 @@ def closed_kl(q: Any, p: Any) -> Tensor | float | None:
         kl = kl_divergence(q, p)
     except NotImplementedError:
         return None
-    return kl + _log_density_of_point(q)  # type: ignore[no-any-return]
+    return kl + _log_density_of_point(q)
 
 
 def _log_density_of_point(q: Any) -> Tensor | float:

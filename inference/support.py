@@ -122,7 +122,7 @@ def _image(transform: Any, bound: float) -> Tensor:
         held += transform.parameters() if isinstance(transform, nn.Module) else []
         moves = any(isinstance(part, Tensor) and part.requires_grad for part in held)
         return value.new_tensor(math.nan, requires_grad=moves)
-    return transform(value)  # type: ignore[no-any-return]
+    return transform(value)
 
 
 def _bounds(constraint: Any) -> list[float]:
