@@ -88,6 +88,8 @@ def assembled(
     )
     counts = [len(found.x) for found in raw.values()]
     ys, about_y = labels_of(list(sources.values()), [found.y for found in raw.values()], counts)
+    lacking = [part for part, y in zip(raw, ys, strict=True) if y is None]
+    about_y += f" (none in {', '.join(lacking)})" if 0 < len(lacking) < len(raw) else ""
     parts, words = {}, [meaning.words]
     for (part, found), y in zip(raw.items(), ys, strict=True):
         dtype = np.float64 if wishes.standardize else np.float32

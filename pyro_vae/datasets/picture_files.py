@@ -8,9 +8,8 @@ from PIL import Image, ImageOps
 
 from .reading import Array, Refusal, reading
 
-__all__ = ["PICTURES", "read_pictures", "stacked"]
+__all__ = ["read_pictures", "stacked"]
 
-PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _GREY = ("1", "L", "LA", "La")
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from .assembly import Raw, Wishes, assembled
 from .dataset import Dataset
 from .photographs import FINE_NORMAL
-from .picture_files import PICTURES, read_pictures, stacked
+from .picture_files import read_pictures, stacked
+from .signatures import PICTURES
 from .split import PARTS
 
 __all__ = ["folder"]
@@ -139,7 +140,7 @@ def _raw(
         )
     if nested == {False}:
         return Raw(x), notes
-    y = np.array([home.parts[depth] for home in homes])
-    if len(set(y)) == 1 and not depth:
-        return Raw(x), [*notes, f"the one subfolder {y[0]!r} is no class"]
-    return Raw(x, y), notes
+    classes = [home.parts[depth] for home in homes]
+    if len(set(classes)) == 1 and not depth:
+        return Raw(x), [*notes, f"the one subfolder {classes[0]!r} is no class"]
+    return Raw(x, np.array(classes)), notes

@@ -10,31 +10,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .signatures import another_kind
+
 __all__ = ["Array", "Refusal", "read_idx", "read_table", "reading", "required"]
 
 Array: TypeAlias = NDArray[Any]
-
-# How files begin, and the endings under which we read them.
-_SIGNATURES = (
-    (b"\x93NUMPY", "an .npy file", (".npy",)),
-    (b"PK\x03\x04", "a zip archive, as .npz and .pt files are", (".npz", ".pt", ".pth")),
-    (b"\x89HDF", "an HDF5 file", ()),
-    (b"\x89PNG", "a PNG picture", (".png",)),
-    (b"\xff\xd8\xff", "a JPEG picture", (".jpg", ".jpeg")),
-    (b"II*\0", "a TIFF picture", (".tif", ".tiff")),
-    (b"MM\0*", "a TIFF picture", (".tif", ".tiff")),
-    (b"GIF8", "a GIF picture", (".gif",)),
-    (b"BM", "a BMP picture", (".bmp",)),
-    (b"\x1f\x8b", "a gzip file", (".gz",)),
-    (b"MATLAB", "a MATLAB file", ()),
-    (b"PAR1", "a Parquet file", ()),
-    (b"%PDF", "a PDF", ()),
-    (b"\xff\xfe", "a text in UTF-16", ()),
-    (b"version https://git-lfs", "a pointer of Git LFS, not the data", ()),
-    (b"<!DOCTYPE", "a web page", ()),
-    (b"<!doctype", "a web page", ()),
-    (b"<html", "a web page", ()),
-)
 
 
 class Refusal(ValueError):
@@ -56,7 +36,11 @@ def reading(path: Path) -> Iterator[None]:
     if os.path.getsize(path) == 0:
         raise ValueError(f"{path} is empty; write or fetch it again")
     try:
-        refuse_another_kind(path)
+        if kind := another_kind(path):
+            raise Refusal(
+                f"{path} cannot be read: by its content it is {kind}, but its name ends in "
+                f"{path.suffix!r}; rename or convert it"
+            )
         yield
     except Refusal:
         raise
@@ -74,18 +58,6 @@ def reading(path: Path) -> Iterator[None]:
             f"{path} cannot be read ({type(error).__name__}): it is damaged, of another kind than "
             "its name says, or holds pickled objects, which are never read; write or fetch it again"
         ) from error
-
-
-def refuse_another_kind(path: Path) -> None:
-    """Refuses a file that begins like one of another ending."""
-    with open(path, "rb") as file:
-        start = file.read(32)
-    for signature, kind, endings in _SIGNATURES:
-        if start.startswith(signature) and path.suffix.lower() not in endings:
-            raise Refusal(
-                f"{path} cannot be read: by its content it is {kind}, but its name ends in "
-                f"{path.suffix!r}; rename or convert it"
-            )
 
 
 def required(path: Path, what: str) -> Path:
