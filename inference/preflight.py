@@ -15,7 +15,6 @@ from torch import Tensor
 from pyro_vae.arguments import arguments
 from pyro_vae.program import (
     Program,
-    evaluating,
     evaluation_mode,
     leaves,
     local_params,
@@ -59,8 +58,19 @@ def check(
     if isinstance(loss, type):
         raise TypeError(f"the loss is the class {loss.__name__}; write {loss.__name__}()")
     args = arguments(program, x, y)
-    if not x.isfinite().all() and not _takes_missing(program, x, y):
-        raise ValueError(f"the data hold {int((~x.isfinite()).sum())} NaN or infinite values")
+    try:
+        return _report(program, args, len(x), loss)
+    except ValueError as error:
+        if x.isfinite().all():
+            raise
+        raise ValueError(
+            f"the data hold {int((~x.isfinite()).sum())} NaN or infinite values, which the program "
+            f"does not leave out: {str(error).partition(';')[0]}; take encoder=ZeroImputed and "
+            "likelihood=Mixed(), or fill them with numbers and mask their densities"
+        ) from error
+
+
+def _report(program: Program, args: Sequence[Tensor], num_data: int, loss: ELBO | None) -> Report:
     model, guide = program.model, program.guide
     with (
         torch.random.fork_rng(),
@@ -75,9 +85,9 @@ def check(
             for site in samples(trace):
                 if not is_deterministic(site):
                     _check_site(role, site)
-        plate = data_plate(samples(model_trace), len(x))
+        plate = data_plate(samples(model_trace), num_data)
         if isinstance(loss, Estimator):
-            _check_plate(plate, len(x))
+            _check_plate(plate, num_data)
         value, reached = _run_loss(loss or _default_loss(guide_trace), model, guide, args)
     parameters = named_parameters(model, guide)
     for name, parameter in parameters.items():
@@ -92,25 +102,13 @@ def check(
     ids = _declared(guide_trace) | _declared(model_trace)
     ids |= {id(parameter): name for name, parameter in parameters.items()}
     trained = {ids.get(id(leaf), f"parameter_{i}"): leaf for i, leaf in enumerate(reached)}
-    num_data = max(len(x), (plate and plate.full_size) or 0)
+    num_data = max(num_data, (plate and plate.full_size) or 0)
     return Report(sites, value / num_data, trained)
 
 
 def _default_loss(guide_trace: Any) -> ELBO:
     enumerates = any(site["infer"].get("enumerate") for site in samples(guide_trace))
     return pyro.infer.TraceEnum_ELBO() if enumerates else pyro.infer.Trace_ELBO()
-
-
-def _takes_missing(program: Program, x: Tensor, y: Tensor | None) -> bool:
-    """Whether the model observes data in which NaN stands for what is missing."""
-    zeros = arguments(program, torch.zeros_like(x), y)
-    with torch.random.fork_rng(), evaluating(program), pyro.validation_enabled(False):
-        guide_trace = _run("guide", program.guide, zeros)
-        model = poutine.replay(program.model, trace=guide_trace)
-        found = samples(_run("model", model, zeros))
-    data = [_base(site["fn"]).support for site in found if site["is_observed"]]
-    nan = torch.full_like(x, math.nan)
-    return not x.isinf().any() and any(bool(support.check(nan).all()) for support in data)
 
 
 def _base(fn: Any) -> Any:
@@ -279,7 +277,17 @@ def _run_loss(
         raise ValueError(
             f"{type(loss).__name__} does not fit this program: {_sentence(error)}"
         ) from error
-    return value.item(), leaves(value)
+    reached = leaves(value)
+    if any(not arg.isfinite().all() for arg in args):
+        _check_gradient(value, reached)
+    return value.item(), reached
+
+
+def _check_gradient(value: Tensor, reached: Sequence[Tensor]) -> None:
+    """Refuses NaN that is masked behind a density, whose derivative it makes NaN all the same."""
+    found = torch.autograd.grad(value, reached, retain_graph=True) if reached else ()
+    if not all(part.isfinite().all() for part in (value, *found)):
+        raise ValueError("the loss or its gradient is not finite")
 
 
 def _site(site: Any, twin: Any) -> Site:

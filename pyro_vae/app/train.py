@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,9 @@ def preflight(program: ProgramModule, data: Dataset, loss: ELBO, batch_size: int
     """Checks a program on one batch of its data, and that all it trains can be saved."""
     x, y = labelled(program, data.train, batch_size)
     report = check(program, x, loss, y=y)
+    if x.isfinite().all() and (lacking := _with_missing_entries(data, batch_size)):
+        x, y = labelled(program, lacking)
+        check(program, x, loss, y=y)
     own = {id(parameter) for parameter in program.parameters()}
     for name, parameter in report.parameters.items():
         if id(parameter) not in own:
@@ -124,6 +128,15 @@ def preflight(program: ProgramModule, data: Dataset, loss: ELBO, batch_size: int
                 "of the file of functions, and lists of modules nn.ModuleList"
             )
     return report
+
+
+def _with_missing_entries(data: Dataset, num_data: int) -> Split | None:
+    """Some data that hold NaN, if there are any, which the first batch may not."""
+    for part in (data.train, data.valid, data.test):
+        where = part.x.isnan().flatten(1).any(1).nonzero()[:num_data, 0]
+        if len(where):
+            return replace(part, x=part.x[where], y=None if part.y is None else part.y[where])
+    return None
 
 
 def labelled(
