@@ -9,6 +9,7 @@ from pyro.poutine.uncondition_messenger import UnconditionMessenger
 from torch import Tensor
 
 from .plates import Site, data_plate, is_factor
+from .wrappers import inner
 
 __all__ = ["Observations", "Part", "Unobserving", "data_parts", "density", "differing", "is_data"]
 
@@ -123,7 +124,7 @@ def data_parts(
 
 def density(fn: Any, value: Tensor) -> Tensor:
     """The log density of each number of a value, or of the event that it belongs to."""
-    fn = _inner(fn)
+    fn = inner(fn)
     log_prob = fn.log_prob(value)
     for _ in range(fn.event_dim):
         log_prob = log_prob.unsqueeze(-1)
@@ -134,13 +135,6 @@ def differing(p: Any, q: Any, value: Tensor) -> Tensor:
     """Which numbers of a value have another density under q than under p."""
     pair = density(p, value), density(q, value)
     return ~torch.isclose(*pair, rtol=1e-5, atol=1e-6, equal_nan=True)
-
-
-def _inner(fn: Any) -> Any:
-    """A distribution over numbers as independent as they can be had."""
-    while type(fn).__name__ in ("Independent", "ExpandedDistribution", "MaskedDistribution"):
-        fn = fn.base_dist
-    return fn
 
 
 def _in(value: Tensor, x: Tensor) -> bool:

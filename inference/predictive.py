@@ -13,7 +13,7 @@ from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
 from pyro_vae.arguments import arguments
-from pyro_vae.blame import user_line
+from pyro_vae.blame import sentence_of
 from pyro_vae.program import Program, device_of, evaluating, modules_of
 
 from .ancestral import another, draw, refuse_copies
@@ -154,13 +154,12 @@ class _Run:
                 return x, *self.drawing(x)
             except Exception as error:  # a user's code may raise anything
                 errors.append(error)
-        said, line = str(errors[0]).split("\n")[0], user_line(errors[0])
         if isinstance(errors[0], NotImplementedError):  # an improper prior cannot be drawn from
-            raise ValueError(said) from errors[0]
+            raise ValueError(str(errors[0])) from errors[0]
         raise ValueError(
-            f"the model fails on {num_data} data of shape {tuple(x_shape)} and dtype "
-            f"{dtypes[0]}{f' ({line})' if line else ''}: {said}; shape, dtype, labels and "
-            "latents must be those that it was made for"
+            f"the model fails on {num_data} data of shape {tuple(x_shape)} and dtype {dtypes[0]}: "
+            f"{sentence_of(errors[0])}; shape, dtype, labels and latents must be those that it was "
+            "made for"
         ) from errors[0]
 
     def replaying(self, trace: Any, x: Tensor) -> tuple[Any, Observations]:

@@ -34,11 +34,19 @@ class Site:
 
 @dataclass(frozen=True)
 class Report:
-    """What a pre-flight found: the sites, the loss per datum, the parameters that it trains."""
+    """What a pre-flight found.
+
+    Args:
+        sites: The sites that model and guide sample or observe, in the model's order.
+        loss: Per datum.
+        parameters: What it trains, by name.
+        factors: The names of the factors that the model adds to its density.
+    """
 
     sites: list[Site]
     loss: float
     parameters: dict[str, Tensor]
+    factors: tuple[str, ...] = ()
 
     HEADER = ("site", "role", "model", "guide", "batch", "event", "plates", "rsample")
 
@@ -65,6 +73,7 @@ class Report:
         return "\n".join(line.rstrip() for line in [*lines, self.summary()])
 
     def summary(self) -> str:
-        """The loss and the number of parameters."""
+        """The loss, the number of parameters, and the factors, if there are some."""
         count = sum(parameter.numel() for parameter in self.parameters.values())
-        return f"loss {self.loss:.2f} nats per datum, {count:,} parameters"
+        factors = f", factors {', '.join(map(repr, self.factors))}" if self.factors else ""
+        return f"loss {self.loss:.2f} nats per datum, {count:,} parameters{factors}"

@@ -108,8 +108,9 @@ def leaving_no_trace() -> Iterator[None]:
         hook.remove()
         for (_, name), (module, buffer, version, value) in kept.items():
             setattr(module, name, buffer)
-            # A gradient may wait for a buffer that has not changed, so it is left alone.
-            if buffer._version != version:
+            # A gradient may wait for a buffer that has not changed, so it is left alone. A layer
+            # that changes one, such as BatchNorm, need not count that in the buffer's version.
+            if buffer._version != version or not torch.equal(buffer, value):
                 with torch.no_grad():
                     buffer.copy_(value)
 

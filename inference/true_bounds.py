@@ -16,10 +16,9 @@ from .columns import check_one_bound_each
 from .layout import samples, support_of
 from .plates import is_deterministic, is_factor
 from .terms import Terms
+from .wrappers import counted, inner
 
 __all__ = ["check_true_bounds", "check_true_weights", "warn_if_impossible"]
-
-_WRAPPERS = ("ExpandedDistribution", "Independent", "MaskedDistribution")
 
 
 def check_true_bounds(t: Terms, user: str) -> None:
@@ -63,7 +62,7 @@ def check_true_weights(t: Terms, user: str) -> None:
     if any(site["infer"].get("is_auxiliary") for site in samples(guide)):
         return  # an automatic guide, whose points are functions of what it draws beside
     for name, latent in t.latents.items():
-        p, q = (type(_inner(fn)).__name__ for fn in (latent.p, latent.q))
+        p, q = (type(inner(fn)).__name__ for fn in (latent.p, latent.q))
         if q == "Delta" and p != "Delta" and not support_of(latent.p).is_discrete:
             raise ValueError(
                 f"{user} weighs draws by the guide's density, but the guide puts latent {name!r} "
@@ -119,14 +118,14 @@ def _check_masks(t: Terms, user: str) -> None:
     masked: dict[str, Tensor] = {}
     for name in {**t.latents, **t.global_latents}:
         pair = [trace.nodes[name] for trace in (guide, model) if name in trace.nodes]
-        counted = [_counted(site) for site in pair if not site["is_observed"]]
-        if not all(torch.equal(counts, counted[0]) for counts in counted):
+        masks = [counted(site) for site in pair if not site["is_observed"]]
+        if not all(torch.equal(mask, masks[0]) for mask in masks):
             raise ValueError(
                 f"{user} needs log p and log q of the same draws, but latent {name!r} is masked "
                 "otherwise in the model than in the guide; give it one mask"
             )
-        if not counted[0].all():
-            masked[name] = ~counted[0]
+        if not masks[0].all():
+            masked[name] = ~masks[0]
     if masked:
         _check_masked_out(t, masked, user)
 
@@ -155,31 +154,9 @@ def _check_masked_out(t: Terms, masked: Mapping[str, Tensor], user: str) -> None
             )
 
 
-def _counted(site: Mapping[str, Any]) -> Tensor:
-    """Which numbers of a site's value count in its density, of the value's shape."""
-    fn, value = site["fn"], site["value"]
-    masks = [(site["mask"], fn.event_dim)]
-    while type(fn).__name__ in _WRAPPERS:
-        if type(fn).__name__ == "MaskedDistribution":
-            masks.append((fn._mask, fn.event_dim))
-        fn = fn.base_dist
-    found = torch.ones(value.shape, dtype=torch.bool, device=value.device)
-    for mask, event_dim in masks:
-        if mask is not None:
-            mask = torch.as_tensor(mask, device=value.device)
-            found = found & mask[(..., *[None] * event_dim)]
-    return found
-
-
 def _is_data(site: Mapping[str, Any]) -> bool:
     return site["is_observed"] and not is_deterministic(site) and not is_factor(site)
 
 
-def _inner(fn: Any) -> Any:
-    while type(fn).__name__ in _WRAPPERS:
-        fn = fn.base_dist
-    return fn
-
-
 def _name(site: Mapping[str, Any]) -> str:
-    return type(_inner(site["fn"])).__name__
+    return type(inner(site["fn"])).__name__

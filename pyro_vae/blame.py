@@ -1,13 +1,24 @@
-"""Which line of a user's own code an error comes from."""
+"""What an error says in one line, and which line of a user's own code it comes from."""
 
 import sysconfig
 from pathlib import Path
 from types import FrameType
 
-__all__ = ["user_line"]
+__all__ = ["sentence_of", "user_line"]
 
 _LIBRARIES = {"pyro", "pyro_vae", "torch"}  # also where they run from a checkout
 _STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"]
+
+
+def sentence_of(error: BaseException) -> str:
+    """What an error says, without its tables and tensors, and the user's line, if there is one."""
+    lines = str(error).strip().split("\n")
+    said = lines[0].rstrip(".:")
+    if lines[0].startswith("Error while computing") and len(lines) > 1:  # Pyro tells the cause next
+        said += f": {lines[1].rstrip('.:')}"
+    told = isinstance(error, ValueError | RuntimeError) and said
+    line = user_line(error)
+    return (said if told else repr(error)) + (f" ({line})" if line else "")
 
 
 def user_line(error: BaseException) -> str | None:

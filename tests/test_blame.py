@@ -10,7 +10,7 @@ import pytest
 import torch
 from pyro import poutine
 
-from pyro_vae.blame import user_line
+from pyro_vae.blame import sentence_of, user_line
 from pyro_vae.models import VAE
 
 THIS = Path(__file__).name
@@ -87,3 +87,19 @@ def test_a_syntax_error_has_its_own_line():
 
 def test_an_error_that_was_never_raised_has_no_line():
     assert user_line(ValueError("made by hand")) is None
+
+
+def test_the_sentence_of_an_error_has_no_tables_and_the_users_line():
+    def model():
+        raise ValueError("too many latents.\nTrace Shapes:\n z 3")  # sentence
+
+    assert sentence_of(caught(model)) == f"too many latents ({THIS}:{line_of('# sentence')})"
+
+
+def test_an_error_without_words_is_named_by_its_class():
+    assert sentence_of(KeyError("z")) == "KeyError('z')"
+
+
+def test_the_cause_that_pyro_tells_in_its_second_line_is_kept():
+    error = ValueError("Error while computing log_prob at site 'x':\nExpected value:\ntensor()")
+    assert sentence_of(error) == "Error while computing log_prob at site 'x': Expected value"
