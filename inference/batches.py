@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pyro_vae.arguments import order_of_arguments
@@ -39,9 +39,23 @@ class Batches:
 
     @classmethod
     def of(
-        cls, program: Program, data: Split | Iterable[Any], batch_size: int, *, training: bool
+        cls,
+        program: Program,
+        data: Split | Iterable[Any],
+        batch_size: int,
+        *,
+        training: bool,
+        compares: bool = False,
     ) -> "Batches":
-        """Data for a program; in training, batch normalization needs two data in each batch."""
+        """Data for a program.
+
+        Args:
+            program: The program that takes them.
+            data: A `Split`, or batches.
+            batch_size: Data in a batch of a `Split`.
+            training: Whether they are trained on, when batch normalization needs two at a time.
+            compares: Whether the loss compares the data of a batch, and needs two, too.
+        """
         tops = modules_of(program.model, program.guide).values()
         modules = [module for top in tops for module in top.modules()]
         tensors = [t for top in tops for t in (*top.parameters(), *top.buffers())]
@@ -53,7 +67,7 @@ class Batches:
             data,
             batch_size,
             order=order,
-            join_last=training and any(isinstance(m, _BatchNorm) and m.training for m in modules),
+            join_last=compares or (training and any(map(_normalizes, modules))),
             device=tensors[0].device if tensors else None,
             dtype=dtypes.pop() if len(dtypes) == 1 else None,
         )
@@ -104,6 +118,11 @@ class Batches:
         dtype = self.dtype if part.is_floating_point() else None
         # Detached: data that ask for a gradient would be trained as parameters are.
         return part.detach().to(device=self.device, dtype=dtype)
+
+
+def _normalizes(module: nn.Module) -> bool:
+    """Whether a module takes mean and variance over the batch."""
+    return isinstance(module, _BatchNorm) and module.training
 
 
 def num_data(batch: Sequence[Any]) -> int:

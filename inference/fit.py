@@ -29,6 +29,7 @@ from .explained import explained
 from .generators import generators_state, set_generators_state
 from .interrupts import interrupts
 from .losses import check_has_value, check_loss, has_value, total_of
+from .mmd import MMD
 from .progress import Fit, Progress
 from .snapshot import put_back, snapshot
 from .svi import SVI
@@ -73,7 +74,7 @@ def fit(
         steps: Gradient steps, instead of epochs.
         batch_size: Data in a step, where `data` is not in batches already. The last batch of an
             epoch may be smaller; but a single datum that is left over joins the batch before it if
-            the program holds a batch normalization, which cannot train on one.
+            the program holds a batch normalization or the loss is `MMD`, which need two data.
         valid: Data to validate on after each epoch; the parameters of the best epoch are then put
             into the program at the end.
         clip_norm: The largest norm of the gradient of all parameters together.
@@ -110,8 +111,10 @@ def fit(
     loss = Trace_ELBO() if loss is None else loss
     check_loss(loss)
     optim = pyro.optim.Adam({"lr": 1e-3}) if optim is None else optim
-    train = Batches.of(program, training_data(data), batch_size, training=True)
-    valid, total = validation_data(valid), steps or (epochs or 20) * train.steps()
+    compares = isinstance(loss, MMD)
+    data, valid = training_data(data), validation_data(valid)
+    train = Batches.of(program, data, batch_size, training=True, compares=compares)
+    total = steps or (epochs or 20) * train.steps()
     if compile is None:
         capturable = isinstance(loss, Estimator) and not loss.in_chunks
         compile = Compile(fuse=total >= _WORTH_FUSING) if capturable else False
@@ -128,7 +131,7 @@ def fit(
     validation = None
     if valid is not None:
         check_has_value(loss)
-        judged = Batches.of(program, valid, 500, training=False)
+        judged = Batches.of(program, valid, 500, training=False, compares=compares)
         validation = Validation(program, loss, judged, counts, total)
     began = time.perf_counter() - run.progress.seconds
     bar = tqdm(total=total, initial=svi.steps, unit="step", disable=None if progress else True)
@@ -147,7 +150,8 @@ def fit(
                 bar.set_description(svi.mode)
                 bar.set_postfix(_shown(run.records[-1]))
                 if on_epoch is not None:
-                    on_epoch(run, is_best)
+                    with loop.checks.on():
+                        on_epoch(run, is_best)
     run.interrupted = svi.steps < total
     if run.best and not run.interrupted:
         run.last = snapshot(program, svi)

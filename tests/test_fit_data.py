@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pyro_vae.datasets import Split
-from pyro_vae.inference import Trace_ELBO, fit
+from pyro_vae.inference import MMD, Trace_ELBO, fit
 
 
 class Linear(nn.Module):
@@ -77,6 +77,12 @@ def test_a_single_last_datum_joins_the_batch_before_it_under_batch_normalization
     assert {len(x) for x in program.seen} == {16, 17} and run.svi.steps == 4
     exact = -dist.Normal(0.0, 1.0).log_prob(X[:, 0]).mean().item()
     assert run.records[0]["train_loss"] == pytest.approx(exact, rel=1e-5)
+
+
+def test_a_single_last_datum_joins_the_batch_before_it_under_mmd():
+    valid = torch.randn(501, 2)
+    run = trained(Linear(), X, valid=valid, loss=MMD(), epochs=2)
+    assert run.svi.steps == 4 and run.records[1]["valid_loss"] > 0
 
 
 @pytest.mark.parametrize("data", [X[:1], [X[:4], X[:1]], DataLoader(X, batch_size=8)])
