@@ -1,6 +1,5 @@
 """How many data a loss stands for: programs with a data plate larger than the batch scale it up."""
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -94,7 +93,7 @@ def _check_not_repeated(site: Any, plate: Any) -> None:
 
 def _check_arguments(program: Program, batch: Sequence[Any]) -> None:
     for role in ("model", "guide"):
-        signature = inspect.signature(getattr(program, role))
+        signature = signature_of(getattr(program, role))
         try:
             signature.bind(*batch)
         except TypeError as error:

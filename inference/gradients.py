@@ -32,6 +32,12 @@ __all__ = [
     "reference",
 ]
 
+# Pyro's that sum latents out, exactly or by tensors of draws.
+_PYROS_TIGHTER_BOUNDS = {
+    pyro.infer.JitTraceEnum_ELBO,
+    pyro.infer.TraceEnum_ELBO,
+    pyro.infer.TraceTMC_ELBO,
+}
 # Pyro's whose value and gradient have the expectations of those of Trace_ELBO.
 _PYROS_ELBOS = {
     pyro.infer.JitTrace_ELBO,
@@ -170,7 +176,7 @@ def is_bound(estimator: ELBO) -> bool:
     """Whether an estimator's value is known to be the ELBO or a tighter bound on log p(x)."""
     if isinstance(estimator, Estimator):
         return estimator.is_bound
-    return type(estimator) in _PYROS_ELBOS
+    return type(estimator) in _PYROS_ELBOS | _PYROS_TIGHTER_BOUNDS
 
 
 def exact_elbo(program: Program, x: Tensor, estimator: ELBO) -> Tensor | None:

@@ -1,27 +1,27 @@
 """The command line: `pyro-vae VERB ...`. What one writes here is what one writes in Python."""
 
-import shlex
 import sys
 import warnings
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .errors import TRACEBACK, printable, show_warning, stop
+from .tables import print_rows, print_table
+
 if TYPE_CHECKING:
     from pyro_vae.datasets import Dataset, Split
     from pyro_vae.program import ProgramModule
 
-    from .run import Config, Run
+    from .run import Run
 
 __all__ = ["app", "main"]
 
 # torch is imported inside the commands, so that --help is quick.
 app = typer.Typer(
     help="Variational autoencoders as Pyro programs: train them, judge them, look at them.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -102,49 +102,30 @@ def train(
     tensorboard: Annotated[bool, typer.Option(help="Writes TensorBoard events too.")] = False,
 ) -> None:
     """Trains a program on data, and writes all about it into a run folder."""
-    from dataclasses import replace
-
-    from . import train as training
-    from .run import Config, Run
+    from . import session
+    from .run import Config
 
     if resume is not None:
-        _refuse_beside_resume(context)
-        run = Run(resume)
-        config = run.config
-        if epochs or steps:
-            config = replace(config, epochs=epochs, steps=steps)
-        module, dataset, fitted = training.resume(
-            run, config, training.find_device(device), compile=compile, tensorboard=tensorboard
-        )
-    else:
-        if program is None:
-            raise ValueError("name a program to train, such as VAE, or --resume a run")
-        config = Config(
-            program=program,
-            data=data,
-            loss=loss,
-            optim=_optimizer(optim, lr),
-            epochs=20 if epochs is None and steps is None else epochs,
-            steps=steps,
-            batch_size=batch_size,
-            lr_schedule=lr_schedule,
-            clip_norm=clip_norm,
-            seed=seed,
-            data_dir=data_dir,
-            bfloat16=bfloat16,
-        )
-        folder = out or _free_folder(config)
-        if _already_done(folder, config):
-            return
-        module, dataset = training.prepare(config, training.find_device(device))
-        print(dataset.description)
-        run, fitted = training.train(
-            module, dataset, config, folder, compile=compile, tensorboard=tensorboard
-        )
-    if fitted.interrupted:
-        print(f"Interrupted at step {fitted.svi.steps}; {_resuming(run.folder)}")
-        raise typer.Exit(130)
-    _print_results(training.finish(run, module, dataset, fitted.records), run.folder)
+        session.go_on(resume, session.beside_resume(context))
+        return
+    if program is None:
+        raise ValueError("name a program to train, such as VAE, or --resume a run")
+    config = Config(
+        program=program,
+        data=data,
+        loss=loss,
+        optim=session.optimizer(optim, lr),
+        epochs=20 if epochs is None and steps is None else epochs,
+        steps=steps,
+        batch_size=batch_size,
+        lr_schedule=lr_schedule,
+        clip_norm=clip_norm,
+        seed=seed,
+        data_dir=data_dir,
+        bfloat16=bfloat16,
+        compile=compile,
+    )
+    session.begin(config, out or session.free_folder(config), device, tensorboard=tensorboard)
 
 
 @app.command()
@@ -161,16 +142,14 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Prints the bound, its rate and distortion, and the importance-weighted log-likelihood."""
-    import json
-
+    from .run import Run
     from .train import evaluation
 
     program, part = _trained(run, data, data_dir, split, seed, device)
     results = evaluation(program, _first(part, limit), num_particles=num_particles)
     results |= {"split": split, "data": data or "as trained on", "seed": seed}
-    _print_table(results, f"{split} data")
-    path = run / f"evaluation-{split}.json"
-    path.write_text(json.dumps(results, indent=2) + "\n")
+    path = Run(run).write_evaluation(results)
+    print_table(results, f"{split} data")
     print(path)
 
 
@@ -330,7 +309,7 @@ def check(
     print(found.description)
     module = read_program(program, known(found)).to(find_device(device))
     report = preflight(module, found, read_loss(loss, known(found)), batch_size)
-    _print_rows(report.HEADER, report.rows())
+    print_rows(report.HEADER, report.rows())
     print(report.summary())
 
 
@@ -400,7 +379,7 @@ def compare(
     found = comparing.run(settings, device)
     written = comparing.write(found, settings, folder)
     for header, rows in found.tables():
-        _print_rows(header, rows)
+        print_rows(header, rows)
     for line in (*found.refusals(), *written):
         print(line)
 
@@ -423,42 +402,30 @@ def list_(
                 n + _arguments(value): (inspect.getdoc(value) or "").split("\n")[0]
                 for n, value in names.items()
             }
-            _print_rows((title, ""), list(about.items()))
+            print_rows((title, ""), list(about.items()))
+
+
+@app.callback()
+def _options(
+    traceback: Annotated[  # read by main, so that it may stand anywhere
+        bool, typer.Option(TRACEBACK, help="Shows all of where an error comes from.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:
     """Runs the command line; what a user can mend is one sentence and exit code 2."""
+    words = [word for word in sys.argv[1:] if word != TRACEBACK] or ["--help"]
+    printable()
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = show_warning
         try:
-            app()
-        except (ValueError, FloatingPointError) as error:
-            _stop(str(error).strip().splitlines()[0])
-        except FileNotFoundError as error:
-            _stop(str(error))
-        except OSError as error:
-            _stop(f"{error.filename or 'a file'} cannot be read or written: {error.strerror}")
-        except RuntimeError as error:
-            if "memory" not in str(error):
-                raise
-            _stop("there is not enough memory; take fewer data, particles or images at a time")
-
-
-def _stop(sentence: str) -> None:
-    print(f"pyro-vae: {sentence}", file=sys.stderr)
-    sys.exit(2)
-
-
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"pyro-vae: {message}", file=sys.stderr)
-
-
-def _optimizer(optim: str | None, lr: float | None) -> str:
-    if optim is not None and lr is not None:
-        raise ValueError(f"give --lr or --optim, not both: {optim} has a learning rate of its own")
-    if lr is not None and not 0 < lr < float("inf"):
-        raise ValueError(f"--lr must be positive and finite, but is {lr}")
-    return optim or f"Adam({{'lr': {1e-3 if lr is None else lr!r}}})"
+            code = app(words, standalone_mode=False)
+        except Exception as error:
+            code = stop(error, shows_traceback=TRACEBACK in sys.argv)
+    if code:
+        sys.exit(code)
 
 
 def _arguments(value: Any) -> str:
@@ -468,65 +435,6 @@ def _arguments(value: Any) -> str:
         return f"({', '.join(inspect.signature(value).parameters)})"
     except ValueError:
         return ""
-
-
-def _resuming(folder: Path) -> str:
-    return f"pyro-vae train --resume {shlex.quote(str(folder))}"
-
-
-def _refuse_beside_resume(context: typer.Context) -> None:
-    allowed = {"resume", "epochs", "steps", "device", "compile", "tensorboard"}
-    for name in context.params:
-        given = context.get_parameter_source(name)
-        if name not in allowed and given is not None and given.name == "COMMANDLINE":
-            raise ValueError(
-                f"--resume goes on with a run as it was defined, so {name!r} cannot be given "
-                f"beside it; only {', '.join(sorted(allowed - {'resume'}))} can"
-            )
-
-
-def _free_folder(config: "Config") -> Path:
-    from .text import split_file
-
-    file, call = split_file(config.program)
-    names = (Path(file).stem if file else call.partition("(")[0], config.data.partition("(")[0])
-    folder = Path("runs", "-".join(names).lower())
-    number = 2
-    while folder.exists():
-        folder = Path("runs", f"{'-'.join(names).lower()}-{number}")
-        number += 1
-    return folder
-
-
-def _already_done(folder: Path, config: "Config") -> bool:
-    """Prints the results of a finished run of the same definition; refuses another's folder."""
-    from .run import Run
-
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return False
-    if not folder.is_dir():
-        raise ValueError(f"--out {folder} is a file; name a folder that does not exist yet")
-    run = Run(folder)
-    if run.config == config and not run.has_checkpoint():
-        return False  # it was ended before its first epoch
-    if run.config == config and run.results is not None:
-        changed = [str(s) for s, copy in run.sources(config) if not _same_file(s, copy)]
-        if changed:
-            raise ValueError(
-                f"{', '.join(changed)} has changed since {folder} was trained with it; name a new "
-                "folder with --out"
-            )
-        print(f"{folder} holds this very run, finished; nothing to do.")
-        _print_results(run.results, folder)
-        return True
-    raise ValueError(
-        f"{folder} holds another run; name a new folder with --out, or go on with that one: "
-        + _resuming(folder)
-    )
-
-
-def _same_file(one: Path, other: Path) -> bool:
-    return other.is_file() and one.read_bytes() == other.read_bytes()
 
 
 def _program(run: Path, seed: int, device: str) -> "tuple[ProgramModule, Run]":
@@ -581,33 +489,3 @@ def _pair(text: str, size: int) -> tuple[int, int]:
     if not (0 <= first < size and 0 <= second < size):
         raise ValueError(f"--pair {text} names items outside 0 to {size - 1}")
     return first, second
-
-
-def _print_results(results: dict[str, Any], folder: Path) -> None:
-    _print_table(results, "test data")
-    for path in sorted(folder.glob("*.png")):
-        print(path)
-
-
-def _print_table(results: dict[str, Any], title: str) -> None:
-    rows = []
-    for name in [name for name in results if f"{name}_error" in results]:
-        mean, error, shown = results[name], results[f"{name}_error"], ".2f"
-        if name == "accuracy":
-            name, shown = "accuracy, of 1", ".4f"
-        rows.append((name, f"{mean:{shown}}", "-" if error is None else f"± {error:{shown}}"))
-    _print_rows((title, "mean, in nats per datum", "standard error"), rows)
-
-
-def _print_rows(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*header, box=box.SIMPLE_HEAD)
-    for row in rows:
-        table.add_row(*map(Text, row))  # without markup: z[0] is a name
-    console = Console()
-    console.width = max(console.width, 100)  # a narrow pipe would cut the words
-    console.print(table)

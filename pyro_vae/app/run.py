@@ -1,20 +1,23 @@
 """The run folder: what was trained, with what, and what came out.
 
-config.json          the texts of program, data and loss, the settings, the versions
+config.json          the texts of program, data and loss, what the data know, the settings, the
+                     versions; under "resumed" each change since, as [before, after]
 metrics.jsonl        one record for each epoch
 weights.safetensors  the parameters of the best epoch
 checkpoint.pt        the last parameters, the optimizer's and the generators' state
 results.json         the evaluation on the test data, at the end
+evaluation-*.json    what the verb evaluate found, each of other data or settings in its own
 *.png                figures; and a copy of the user's file, if the program is one
 """
 
+import io
 import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import chdir
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,8 +27,8 @@ import torch
 from pyro import poutine
 from safetensors import SafetensorError
 from safetensors.torch import load_file as load_safetensors
-from safetensors.torch import save_file as save_safetensors
-from torch import Tensor
+from safetensors.torch import save as safetensors_of
+from torch import Tensor, nn
 
 from pyro_vae.arguments import arguments, takes_labels
 from pyro_vae.datasets import Dataset
@@ -34,6 +37,7 @@ from pyro_vae.program import Program, ProgramModule, evaluating
 from pyro_vae.source import sources
 
 from .text import read_data, read_likelihood, read_program, split_file, text_of
+from .writing import write_json, write_whole
 
 __all__ = ["Config", "Run", "load"]
 
@@ -57,10 +61,21 @@ class Config:
     seed: int
     data_dir: str | None
     bfloat16: bool = False
+    compile: bool | None = field(default=None, compare=False)  # it changes rounding alone
 
 
 # What runs of earlier versions have too.
 _REQUIRED = [f.name for f in fields(Config) if f.default is MISSING]
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("program", "data", "loss", "optim"), str),
+    **dict.fromkeys(("epochs", "steps"), int | None),
+    **dict.fromkeys(("batch_size", "seed"), int),
+    **dict.fromkeys(("lr_schedule", "data_dir", "directory"), str | None),
+    **dict.fromkeys(("bfloat16", "compile"), bool | None),
+    "clip_norm": float | int | None,
+    "known": dict,
+    "resumed": list | None,
+}
 
 
 @dataclass(frozen=True)
@@ -120,16 +135,29 @@ class Run:
         }
         if "likelihood" in found:
             text = found["likelihood"]
-            found["likelihood"] = self.data().likelihood if text is None else read_likelihood(text)
+            found["likelihood"] = (
+                self._likelihood_of_data if text is None else read_likelihood(text)
+            )
         return found
+
+    def _likelihood_of_data(self, x_shape: tuple[int, ...]) -> nn.Module:
+        """One that has no text, so that the data must be there if the program asks for it."""
+        return self.data().likelihood(x_shape)
 
     def data(self, data: str | None = None, data_dir: str | None = None) -> Dataset:
         """The data of the run, from where it was started; or other data, from here."""
-        config, directory = self.config, self._read_config().get("directory", ".")
+        config, directory = self.config, Path(self._read_config().get("directory") or ".")
         if data is not None:
             return read_data(data, data_dir or config.data_dir)
-        with chdir(directory if Path(directory).is_dir() else "."):
-            return read_data(config.data, data_dir or config.data_dir)
+        here = None if data_dir is None else str(Path(data_dir).absolute())
+        try:
+            with chdir(directory if directory.is_dir() else "."):
+                return read_data(config.data, here or config.data_dir)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"the data of {self.folder} are not there any more: {error} (seen from "
+                f"{directory}); say where they are with --data or --data-dir"
+            ) from error
 
     @property
     def results(self) -> dict[str, Any] | None:
@@ -142,44 +170,66 @@ class Run:
 
     def write_config(self, config: Config, known: Mapping[str, Any], device: str) -> None:
         """Writes what is trained, on what device, and with what versions."""
-        packages = ("pyro-vae", "pyro-ppl", "torch")
-        versions = {"python": platform.python_version()} | {p: version(p) for p in packages}
-        known = dict(known)
-        if "likelihood" in known:
-            known["likelihood"] = text_of(known["likelihood"])
-        found = {
-            "known": known,
-            "directory": str(Path.cwd()),
-            "device": device,
-            "versions": versions,
-        }
-        _write_json(self.folder / CONFIG, asdict(config) | found)
+        found = {"known": _as_texts(known), **_circumstances(device)}
+        write_json(self.folder / CONFIG, asdict(config) | found)
+
+    def rewrite_config(
+        self, config: Config, known: Mapping[str, Any], device: str, *, moved: bool
+    ) -> None:
+        """Writes what a run goes on with, and under "resumed" from what to what it changed.
+
+        Args:
+            config: As the run goes on.
+            known: What the data know now; the run keeps what it knew.
+            device: Where it goes on.
+            moved: Whether the data are named anew, as seen from here.
+        """
+        found, now = self._read_config(), asdict(config) | _circumstances(device)
+        changes = {n: [found.get(n), v] for n, v in now.items() if v != found.get(n)}
+        kept = {name: value for name, value in found["known"].items() if value is not None}
+        found |= asdict(config) | {"known": _as_texts(known) | kept}
+        if moved:
+            found["directory"] = now["directory"]
+        found["resumed"] = [*(found.get("resumed") or []), changes]
+        write_json(self.folder / CONFIG, found)
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Writes the evaluation at the end."""
-        _write_json(self.folder / RESULTS, results)
+        write_json(self.folder / RESULTS, results)
+
+    def write_evaluation(self, results: Mapping[str, Any]) -> Path:
+        """Writes what the verb evaluate found; returns where.
+
+        The file of another evaluation, of other data, draws or numbers of them, is left alone.
+        """
+        path, number = self.folder / f"evaluation-{results['split']}.json", 2
+        while path.exists() and not _is_of_the_same(path, results):
+            path = self.folder / f"evaluation-{results['split']}-{number}.json"
+            number += 1
+        write_json(path, results)
+        return path
 
     def write_metrics(self, records: list[dict[str, float]]) -> None:
         """Writes the records of all epochs."""
         lines = "".join(json.dumps(record) + "\n" for record in records)
-        _replace(self.folder / METRICS, lambda path: path.write_text(lines))
+        write_whole(self.folder / METRICS, lines.encode())
 
     def save_weights(self, program: ProgramModule) -> None:
         """Writes the parameters and buffers of a program."""
-        tensors = _tensors(program)
-        _replace(self.folder / WEIGHTS, lambda path: save_safetensors(tensors, path))
+        write_whole(self.folder / WEIGHTS, safetensors_of(_tensors(program)))
 
     def save_checkpoint(self, program: ProgramModule, state: Mapping[str, Any]) -> None:
         """Writes the state of a training and its present parameters."""
-        content = {"program": _tensors(program), "fit": dict(state)}
-        _replace(self.folder / CHECKPOINT, lambda path: torch.save(content, path))
+        content = io.BytesIO()  # torch names no reason if it cannot write a file
+        torch.save({"program": _tensors(program), "fit": dict(state)}, content)
+        write_whole(self.folder / CHECKPOINT, content.getvalue())
 
     def load_checkpoint(self, program: ProgramModule) -> dict[str, Any]:
         """Puts the last parameters into a program and returns the state of its training."""
         path = self.folder / CHECKPOINT
+        self._make_lazy_parts(program)
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-            self._make_lazy_parts(program)
             program.load_state_dict(content["program"])
             state = content["fit"]
             Progress(**state["progress"])
@@ -241,14 +291,13 @@ class Run:
             raise ValueError(f"{path} is damaged ({error}); train anew") from error
         if missing:
             raise ValueError(f"{path} is damaged: it lacks {sorted(missing)}; train anew")
-        texts = (found["program"], found["data"], found["loss"], found["optim"])
-        counts = (found["epochs"], found["steps"], found["batch_size"], found["seed"])
-        if (
-            not all(isinstance(text, str) for text in texts)
-            or not all(isinstance(count, int | None) for count in counts)
-            or not isinstance(found["known"], dict)
-        ):
-            raise ValueError(f"{path} is damaged: it holds values of other types; train anew")
+        wrong = [name for name, kind in _KINDS.items() if not isinstance(found.get(name), kind)]
+        if not wrong and not isinstance(found["known"].get("x_shape"), list):
+            wrong = ["known"]
+        if wrong:
+            raise ValueError(
+                f"{path} is damaged: {wrong[0]!r} cannot be {found.get(wrong[0])!r:.40}; train anew"
+            )
         return found
 
 
@@ -276,17 +325,23 @@ def _tensors(program: ProgramModule) -> dict[str, Tensor]:
     return {name: t.detach().cpu().clone().contiguous() for name, t in program.state_dict().items()}
 
 
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    text = json.dumps(content, indent=2) + "\n"
-    _replace(path, lambda temporary: temporary.write_text(text))
+def _as_texts(known: Mapping[str, Any]) -> dict[str, Any]:
+    """What the data know, with a text for their likelihood, None if it has none."""
+    found = dict(known)
+    if "likelihood" in found:
+        found["likelihood"] = text_of(found["likelihood"])
+    return found
 
 
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.new")
+def _is_of_the_same(path: Path, results: Mapping[str, Any]) -> bool:
     try:
-        write(temporary)
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        found = json.loads(path.read_text())
+        return all(found[n] == results[n] for n in ("data", "seed", "num_data", "num_particles"))
+    except (ValueError, TypeError, KeyError):
+        return False
+
+
+def _circumstances(device: str) -> dict[str, Any]:
+    packages = ("pyro-vae", "pyro-ppl", "torch")
+    versions = {"python": platform.python_version()} | {p: version(p) for p in packages}
+    return {"directory": str(Path.cwd()), "device": device, "versions": versions}

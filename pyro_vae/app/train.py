@@ -16,7 +16,6 @@ from pyro.infer import ELBO
 from torch import Tensor
 
 from pyro_vae import plots
-from pyro_vae.arguments import arguments
 from pyro_vae.datasets import Dataset, Split
 from pyro_vae.inference import SVI, Fit, evaluate, fit, log_likelihood, mean_and_error
 from pyro_vae.inference.optimizer import add_parameters, clip_each
@@ -25,6 +24,8 @@ from pyro_vae.inference.training_data import check_counts, has_labels
 from pyro_vae.program import ProgramModule, device_of, evaluating
 
 from . import figures
+from .cost import plan
+from .objective import objective, summed_out
 from .run import CHECKPOINT, WEIGHTS, Config, Run
 from .text import read_data, read_loss, read_optim, read_program, read_schedule
 
@@ -96,8 +97,11 @@ def _number(schedule: Any, step: int) -> float:
 
 
 def _total_steps(program: ProgramModule, config: Config, data: Dataset) -> int:
-    epoch = data.train.num_batches(config.batch_size, labels=has_labels(program, data.train))
-    return config.steps or (config.epochs or 20) * epoch
+    return config.steps or (config.epochs or 20) * _steps_in_epoch(program, config, data)
+
+
+def _steps_in_epoch(program: ProgramModule, config: Config, data: Dataset) -> int:
+    return data.train.num_batches(config.batch_size, labels=has_labels(program, data.train))
 
 
 def known(data: Dataset) -> dict[str, Any]:
@@ -155,13 +159,12 @@ def train(
     config: Config,
     folder: Path,
     *,
-    compile: bool | None = None,
     tensorboard: bool = False,
 ) -> tuple[Run, Fit]:
     """Trains what `prepare` returned, into a new run folder."""
     writing = _tensorboard(folder) if tensorboard else nullcontext()
     run = Run.start(folder, config, known(data), str(device_of(program)))
-    return run, _fit(run, program, data, config, None, compile, writing)
+    return run, _fit(run, program, data, config, None, writing)
 
 
 def resume(
@@ -169,11 +172,20 @@ def resume(
     config: Config,
     device: torch.device,
     *,
-    compile: bool | None = None,
+    moved: bool = False,
     tensorboard: bool = False,
 ) -> tuple[ProgramModule, Dataset, Fit]:
-    """Goes on with the training of a run folder as if nothing had happened."""
-    data = run.data()
+    """Goes on with the training of a run folder as if nothing had happened.
+
+    Args:
+        run: The run.
+        config: What it goes on with.
+        device: Where.
+        moved: Whether `config` says anew where the data are, as seen from here.
+        tensorboard: Whether TensorBoard events are written.
+    """
+    data = read_data(config.data, config.data_dir) if moved else run.data()
+    _check_same_data(run, data)
     pyro.set_rng_seed(config.seed)
     program = run.program(known(data))
     check_counts(epochs=config.epochs, steps=config.steps, batch_size=config.batch_size)
@@ -188,8 +200,20 @@ def resume(
             )
     _check(program.to(device), data, config)
     writing = _tensorboard(run.folder) if tensorboard else nullcontext()
-    run.write_config(config, run.known, str(device))
-    return program, data, _fit(run, program, data, config, state, compile, writing)
+    run.rewrite_config(config, known(data), str(device), moved=moved)
+    return program, data, _fit(run, program, data, config, state, writing)
+
+
+def _check_same_data(run: Run, data: Dataset) -> None:
+    """Refuses to go on with other data than before, as far as the run knows them."""
+    before, now = run.known, known(data)
+    for name in ("x_shape", "y_shape", "num_classes", "num_data"):
+        if name in before and before[name] != now.get(name):
+            raise ValueError(
+                f"the data are other than those that {run.folder} began with: {name} was "
+                f"{before[name]} and is {now.get(name)}; name the same with --data or --data-dir, "
+                "or train anew"
+            )
 
 
 def evaluation(
@@ -218,16 +242,8 @@ def finish(run: Run, program: ProgramModule, data: Dataset, records: Any) -> dic
     """Evaluates the best parameters on the test data and draws the figures."""
     program.load_state_dict(run.load().state_dict())
     pyro.set_rng_seed(run.config.seed)
-    try:
-        results = evaluation(program, data.test)
-    except ValueError:  # latents that the loss sums out have no rate: the loss alone is known
-        loss = read_loss(run.config.loss, known(data))
-        x, y = labelled(program, data.test)
-        with evaluating(program):
-            value = loss.loss(program.model, program.guide, *arguments(program, x, y))
-        bound = -float(value) / len(x)
-        results = {"num_data": len(x), "bound": bound, "bound_error": None}
-        results |= _accuracy(program, data.test)
+    results = _results(program, data, run.config, steps=records[-1]["step"])
+    run.write_results(results | {"split": "test"})
     few = labelled(program, data.test, 10)
     pictures: dict[str, Callable[[], Figure]] = {
         "samples": lambda: figures.samples(program, 64, data.x_shape, num_classes=data.num_classes),
@@ -239,7 +255,22 @@ def finish(run: Run, program: ProgramModule, data: Dataset, records: Any) -> dic
             figures.save(draw(), run.folder / f"{name}.png")
         except ValueError as error:
             print(f"no {name}.png: {error}")
-    run.write_results(results | {"split": "test"})
+    return results
+
+
+def _results(
+    program: ProgramModule, data: Dataset, config: Config, *, steps: int
+) -> dict[str, Any]:
+    """The evaluation on the test data; the loss alone where data have no rate."""
+    why = ""
+    if not summed_out(program, data.test):
+        try:
+            return evaluation(program, data.test)
+        except ValueError as error:  # a bound of all data together, for one
+            why = f"no rate and no distortion: {error}"
+    loss = read_loss(config.loss, known(data))
+    results = objective(program, loss, data.test, steps) | _accuracy(program, data.test)
+    print(why, end="\n" if why else "")
     return results
 
 
@@ -283,12 +314,13 @@ def _fit(
     data: Dataset,
     config: Config,
     state: dict[str, Any] | None,
-    compile: bool | None,
     writing: AbstractContextManager[Any],
 ) -> Fit:
     device = device_of(program)
     with writing as events:
-        every = max(_total_steps(program, config, data) // 10, 1)
+        total = _total_steps(program, config, data)
+        print(plan(total, _steps_in_epoch(program, config, data), config.batch_size), flush=True)
+        every = max(total // 10, 1)
         shown = 0
 
         def on_epoch(training: Fit, best: bool) -> None:
@@ -311,7 +343,7 @@ def _fit(
                 valid=data.valid.to(device),
                 on_epoch=on_epoch,
                 resume=state,
-                compile=compile,
+                compile=config.compile,
                 **_settings(config, data),
             )
         except Exception as error:
@@ -322,6 +354,8 @@ def _fit(
                 kept = "no epoch was finished, so nothing is kept"
             if isinstance(error, FloatingPointError):
                 raise FloatingPointError(f"{error}; {kept}") from error
+            if isinstance(error, OSError) and error.errno is not None:
+                raise OSError(error.errno, f"{error.strerror}; {kept}", error.filename) from error
             raise
     if training.interrupted:
         run.save_checkpoint(program, training.state_dict())

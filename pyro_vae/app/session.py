@@ -1,0 +1,141 @@
+"""The verb train: a run begins, goes on where it stopped, or has been done already."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from pyro_vae.datasets import Dataset
+from pyro_vae.inference import Fit
+from pyro_vae.program import ProgramModule
+
+from .cost import cost
+from .lock import LOCK, locked
+from .run import Config, Run
+from .tables import print_results
+from .text import split_file
+from .train import find_device, finish, prepare, resume, train
+
+__all__ = ["begin", "beside_resume", "free_folder", "go_on", "optimizer"]
+
+# What goes on with a run as it was defined; data and data_dir say where the same data are now.
+_BESIDE_RESUME = ("compile", "data", "data_dir", "device", "epochs", "steps", "tensorboard")
+
+
+def begin(config: Config, folder: Path, device: str, *, tensorboard: bool) -> None:
+    """Trains into a new folder, and prints what came out; a run that is finished is printed alone.
+
+    Raises:
+        ValueError: If the folder holds something else, or another training writes into it.
+    """
+    if _already_done(folder, config):
+        return
+    program, data = prepare(config, find_device(device))
+    print(data.description)
+    with locked(folder):
+        if _already_done(folder, config):  # by another process, while this one prepared
+            return
+        _end(*train(program, data, config, folder, tensorboard=tensorboard), program, data)
+
+
+def go_on(folder: Path, given: Mapping[str, Any]) -> None:
+    """Goes on with a run.
+
+    Args:
+        folder: The run's.
+        given: What stands beside --resume, by the names of the options.
+    """
+    run = Run(folder)
+    _ = run.config  # a folder of no run is not made one by the lock
+    with locked(folder):
+        changes = {name: given[name] for name in ("data", "data_dir", "compile") if name in given}
+        if "epochs" in given or "steps" in given:
+            changes |= {name: given.get(name) for name in ("epochs", "steps")}
+        config = replace(run.config, **changes)
+        program, data, fitted = resume(
+            run,
+            config,
+            find_device(given.get("device", "auto")),
+            moved="data" in given or "data_dir" in given,
+            tensorboard=given.get("tensorboard", False),
+        )
+        _end(run, fitted, program, data)
+
+
+def beside_resume(context: typer.Context) -> dict[str, Any]:
+    """What is given beside --resume; refuses what would make it another run."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    for name in given:
+        if name not in (*_BESIDE_RESUME, "resume"):
+            raise ValueError(
+                f"--resume goes on with a run as it was defined, so {name!r} cannot be given "
+                f"beside it; only {', '.join(_BESIDE_RESUME)} can"
+            )
+    return {name: context.params[name] for name in given}
+
+
+def optimizer(optim: str | None, lr: float | None) -> str:
+    """The text of the optimizer: as given, or Adam with a learning rate."""
+    if optim is not None and lr is not None:
+        raise ValueError(f"give --lr or --optim, not both: {optim} has a learning rate of its own")
+    if lr is not None and not 0 < lr < float("inf"):
+        raise ValueError(f"--lr must be positive and finite, but is {lr}")
+    return optim or f"Adam({{'lr': {1e-3 if lr is None else lr!r}}})"
+
+
+def free_folder(config: Config) -> Path:
+    """A folder in runs/, named after program and data, that does not exist yet."""
+    file, call = split_file(config.program)
+    names = (Path(file).stem if file else call.partition("(")[0], config.data.partition("(")[0])
+    folder = Path("runs", "-".join(names).lower())
+    number = 2
+    while folder.exists():
+        folder = Path("runs", f"{'-'.join(names).lower()}-{number}")
+        number += 1
+    return folder
+
+
+def _end(run: Run, fitted: Fit, program: ProgramModule, data: Dataset) -> None:
+    if fitted.interrupted:
+        print(f"Interrupted at step {fitted.svi.steps}; {_resuming(run.folder)}")
+        raise typer.Exit(130)
+    print(cost(fitted))
+    print_results(finish(run, program, data, fitted.records), run.folder)
+
+
+def _already_done(folder: Path, config: Config) -> bool:
+    """Prints the results of a finished run of the same definition; refuses another's folder."""
+    if not folder.exists() or (folder.is_dir() and {p.name for p in folder.iterdir()} <= {LOCK}):
+        return False
+    if not folder.is_dir():
+        raise ValueError(f"--out {folder} is a file; name a folder that does not exist yet")
+    run = Run(folder)
+    if run.config == config and not run.has_checkpoint():
+        return False  # it was ended before its first epoch
+    if run.config == config and run.results is not None:
+        changed = [str(s) for s, copy in run.sources(config) if not _same_file(s, copy)]
+        if changed:
+            raise ValueError(
+                f"{', '.join(changed)} has changed since {folder} was trained with it; name a new "
+                "folder with --out"
+            )
+        print(f"{folder} holds this very run, finished; nothing to do.")
+        print_results(run.results, folder)
+        return True
+    what = "this very run, not finished yet" if run.config == config else "another run"
+    raise ValueError(
+        f"{folder} holds {what}; name a new folder with --out, or go on with that one: "
+        + _resuming(folder)
+    )
+
+
+def _resuming(folder: Path) -> str:
+    return f"pyro-vae train --resume {shlex.quote(str(folder))}"
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    return other.is_file() and one.read_bytes() == other.read_bytes()

@@ -1,0 +1,46 @@
+"""Tables on the terminal."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["print_results", "print_rows", "print_table"]
+
+
+def print_results(results: Mapping[str, Any], folder: Path) -> None:
+    """Prints the evaluation at the end of a training, and the pictures beside it."""
+    print_table(results, "test data")
+    for path in sorted(folder.glob("*.png")):
+        print(path)
+
+
+def print_table(results: Mapping[str, Any], title: str) -> None:
+    """Prints each mean with its standard error."""
+    try:
+        "±".encode(sys.stdout.encoding or "ascii")
+        sign = "±"
+    except UnicodeEncodeError:
+        sign = "+-"
+    rows = []
+    for name in [name for name in results if f"{name}_error" in results]:
+        mean, error, shown = results[name], results[f"{name}_error"], ".2f"
+        if name == "accuracy":
+            name, shown = "accuracy, of 1", ".4f"
+        rows.append((name, f"{mean:{shown}}", "-" if error is None else f"{sign} {error:{shown}}"))
+    print_rows((title, "mean, in nats per datum", "standard error"), rows)
+
+
+def print_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints rows of text in columns."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*header, box=box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*map(Text, row))  # without markup: z[0] is a name
+    console = Console()
+    console.width = max(console.width, 100)  # a narrow pipe would cut the words
+    console.print(table)
