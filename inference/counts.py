@@ -8,6 +8,7 @@ from pyro import poutine
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
+from pyro_vae.arguments import signature_of
 from pyro_vae.program import Program, local_params
 
 from .batches import num_data
