@@ -64,7 +64,7 @@ class Counts:
         for site in sites:
             _check_not_repeated(site, plate)
         self._plates[num_data(batch)] = plate
-        self.observed = observed_parts(batch, sites)
+        self.observed = observed_parts(batch, sites) or self.observed  # none where unchecked
 
     def _run(self, batch: Sequence[Any]) -> tuple[list[Any], Any]:
         model, guide = self.program.model, self.program.guide

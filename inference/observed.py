@@ -20,7 +20,7 @@ class Observed:
         part: Which of the parts.
         site: The name of the site.
         distribution: That of its distribution.
-        support: The set that each number must lie in, whatever the parameters.
+        support: The set that each number, or vector, must lie in, whatever the parameters.
     """
 
     part: int
@@ -33,9 +33,11 @@ class Observed:
         value = batch[self.part]
         inside = self.support.check(value)
         if not inside.all():
+            first = value[~inside][0]
+            shown = f"{first.item():.4g}" if not first.dim() else f"{first.tolist()!s:.60}"
             raise ValueError(
-                f"site {self.site!r} observes {value[~inside][0].item():.4g}, outside the support "
-                f"of its {self.distribution}; take a distribution for such data, or transform them"
+                f"site {self.site!r} observes {shown}, outside the support of its "
+                f"{self.distribution}; take a distribution for such data, or transform them"
             )
 
 
@@ -48,14 +50,17 @@ def observed_parts(batch: Sequence[Any], sites: Iterable[Site]) -> list[Observed
             fn = fn.base_dist
         fixed = all(isinstance(v, bool | int | float) for v in vars(support).values())
         checked = getattr(fn, "_validate_args", False) and support is not constraints.real
-        if site["is_observed"] and fixed and checked and not support.event_dim:
-            parts = [i for i, part in enumerate(batch) if _is_same(part, site["value"])]
+        if site["is_observed"] and fixed and checked:
+            same = [_is_same(part, site["value"], support.event_dim) for part in batch]
+            parts = [i for i, is_same in enumerate(same) if is_same]
             found += [Observed(i, site["name"], type(fn).__name__, support) for i in parts[:1]]
     return found
 
 
-def _is_same(part: Any, value: Any) -> bool:
-    """Whether a value is the part itself, or the part in another shape."""
+def _is_same(part: Any, value: Any, event_dim: int) -> bool:
+    """Whether a value is the part itself, or the part in another shape that keeps its vectors."""
     if not isinstance(part, Tensor) or not isinstance(value, Tensor):
+        return False
+    if event_dim and part.shape[-event_dim:] != value.shape[-event_dim:]:
         return False
     return part.data_ptr() == value.data_ptr() and part.numel() == value.numel()

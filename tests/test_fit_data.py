@@ -232,13 +232,32 @@ def test_later_batches_outside_the_support_are_refused_as_under_pyros_checks():
     program = Mean(lambda loc: dist.Bernoulli(logits=loc.expand(4)).to_event(1))
     loader = DataLoader(TensorDataset(x), batch_size=8)
     with pytest.raises(ValueError, match="'x' observes 0.25, outside the support of its Bernoulli"):
-        trained(program, loader)
+        trained(program, loader, valid=x[:3])
     unchecked = Mean(
         lambda loc: dist.Bernoulli(logits=loc.expand(4), validate_args=False).to_event(1)
     )
     assert trained(unchecked, loader).svi.steps == 5
     with pyro.validation_enabled(False):
         assert trained(program, loader).svi.steps == 5
+
+
+@pytest.mark.parametrize(
+    "distribution, usual, other, shown",
+    [
+        (lambda loc: dist.Poisson(loc.exp()), 1.0, 0.5, "0.5, outside the support of its Poisson"),
+        (lambda loc: dist.Gamma(loc.exp(), 1.0), 1.0, -1.0, "-1, outside the support of its Gamma"),
+        (lambda loc: dist.Categorical(logits=loc.expand(3)), 2, 3, "3, outside .* its Categorical"),
+        (
+            lambda loc: dist.OneHotCategorical(logits=loc.expand(2)),
+            [0.0, 1.0],
+            [1.0, 1.0],
+            r"\[1.0, 1.0\], outside the support of its OneHotCategorical",
+        ),
+    ],
+)
+def test_the_first_epoch_looks_at_all_data(distribution, usual, other, shown):
+    with pytest.raises(ValueError, match=shown):
+        trained(Mean(distribution), torch.tensor([usual] * 39 + [other]).split(8))
 
 
 @pytest.mark.parametrize("loss", [Trace_ELBO(), pyro.infer.Trace_ELBO()])
