@@ -15,6 +15,7 @@ from pyro_vae.program import Program, local_params
 
 from .bench import Bench, Cell
 from .comparison import Comparison
+from .data_sites import check_data
 from .estimator import Estimator
 from .held_out import Training
 
@@ -79,6 +80,7 @@ def compare(
     Reference:
         Rainforth et al., 2018, https://arxiv.org/abs/1802.04537
     """
+    check_data(x)
     named = _named(estimators)
     _check(num_particles, seeds, repeats)
     training = Training.asked(data, held_out, train_steps, train_seconds, optim)
@@ -126,6 +128,17 @@ def _stream(seed: int, count: int) -> list[int]:
 
 
 def _named(estimators: Sequence[ELBO] | Mapping[str, ELBO]) -> dict[str, ELBO]:
+    several = isinstance(estimators, Mapping | Sequence) and not isinstance(estimators, str)
+    if not several:
+        raise TypeError(f"compare takes several estimators, such as [{estimators}, ...]")
+    for estimator in estimators.values() if isinstance(estimators, Mapping) else estimators:
+        if isinstance(estimator, type):
+            raise TypeError(f"{estimator.__name__} is a class; write {estimator.__name__}()")
+        if not isinstance(estimator, ELBO):
+            raise TypeError(
+                f"estimators are objects such as IWAE() or pyro.infer.Trace_ELBO(), but one is "
+                f"{estimator!r:.80}"
+            )
     if not estimators:
         raise ValueError("there is no estimator to compare; give some, such as [IWAE(), DReG()]")
     if isinstance(estimators, Mapping):

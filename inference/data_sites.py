@@ -11,7 +11,15 @@ from torch import Tensor
 from .plates import Site, data_plate, is_factor
 from .wrappers import inner
 
-__all__ = ["Observations", "Part", "Unobserving", "data_parts", "density", "differing", "is_data"]
+__all__ = [
+    "Observations",
+    "Part",
+    "Unobserving",
+    "check_data",
+    "data_parts",
+    "density",
+    "differing",
+]
 
 Observations = Mapping[str, Tensor]  # by site
 
@@ -53,6 +61,20 @@ class Part:
         return True
 
 
+def check_data(x: Tensor, y: Tensor | None = None) -> None:
+    """Refuses what is no data (N, *x_shape) with a label each, or none."""
+    for name, value in {"x": x, "y": y}.items():
+        if value is not None and not isinstance(value, Tensor):
+            raise TypeError(
+                f"data and labels are tensors, but {name} is of type {type(value).__name__}; give "
+                f"torch.as_tensor({name})"
+            )
+    if not x.dim() or not len(x):
+        raise ValueError(f"there are no data: x has shape {tuple(x.shape)}, and not (N, *x_shape)")
+    if y is not None and (not y.dim() or len(y) != len(x)):
+        raise ValueError(f"there are {len(x)} data, but labels of shape {tuple(y.shape)}")
+
+
 class Unobserving(UnconditionMessenger):
     """Draws what a model observes, but for its deterministic sites and factors.
 
@@ -64,13 +86,13 @@ class Unobserving(UnconditionMessenger):
         self.observations: dict[str, Tensor] = {}
 
     def _pyro_sample(self, msg: Any) -> None:
-        if is_data(msg):
+        if _is_data(msg):
             if isinstance(msg["value"], Tensor | float | int):
                 self.observations[msg["name"]] = torch.as_tensor(msg["value"])
             super()._pyro_sample(msg)
 
 
-def is_data(site: Site) -> bool:
+def _is_data(site: Site) -> bool:
     """Whether an observed site holds data or labels: deterministic sites and factors do not."""
     observed = bool(site["is_observed"]) and not site["infer"].get("_deterministic")
     return observed and not is_factor(site)

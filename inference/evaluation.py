@@ -14,9 +14,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from pyro_vae.arguments import arguments
+from pyro_vae.blame import sentence_of
 from pyro_vae.program import Program, evaluating
 
 from .capture import Compile, Function, Graphs
+from .data_sites import check_data
 from .estimator import Terms, collect, plate_nesting, samples
 from .true_bounds import check_true_bounds, check_true_weights, warn_if_impossible
 
@@ -86,12 +88,11 @@ def evaluate(
         t = _terms(program, args, **kwargs)
         return torch.stack([_rate(t), -t.log_px[0]])
 
+    _check(x, y, num_particles=num_particles, batch_size=batch_size)
     found = []
     with evaluating(program):
-        first = next(_batches(program, x, y, batch_size))
-        with torch.random.fork_rng():
-            t = _terms(program, first)
-            check_true_bounds(t, "evaluate")
+        t = _first_terms(program, x, next(_batches(program, x, y, batch_size)))
+        check_true_bounds(t, "evaluate")
         runs_in_all = num_particles * math.ceil(len(x) / batch_size)
         run = _captured(program, rate_and_distortion, "evaluate", runs_in_all)
         for batch in _batches(program, x, y, batch_size):
@@ -136,8 +137,7 @@ def log_likelihood(
     Reference:
         Burda et al., 2016, https://arxiv.org/abs/1509.00519, eq. 8
     """
-    if num_particles < 1:
-        raise ValueError(f"num_particles must be at least 1, but is {num_particles}")
+    _check(x, y, num_particles=num_particles, batch_size=batch_size, max_rows=max_rows)
     chunk = min(max(max_rows // min(len(x), batch_size), 1), num_particles)
     chunks = [len(part) for part in torch.arange(num_particles).split(chunk)]
     total = math.ceil(len(x) / batch_size) * len(chunks)
@@ -151,9 +151,8 @@ def log_likelihood(
         ) as bar,
     ):
         first = next(_batches(program, x, y, batch_size))
-        with torch.random.fork_rng():
-            t = _terms(program, first)
-            check_true_weights(t, "log_likelihood")
+        t = _first_terms(program, x, first)
+        check_true_weights(t, "log_likelihood")
         nesting = vectorizes(program, *(part[:2] for part in first))
 
         def log_sum_w(args: Any, kwargs: Any, weights: Any) -> Tensor:
@@ -176,6 +175,26 @@ def mean_and_error(values: Tensor) -> tuple[float, float]:
     """The mean of independent values and its standard error."""
     error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return values.mean().item(), error
+
+
+def _check(x: Tensor, y: Tensor | None, **numbers: int) -> None:
+    check_data(x, y)
+    for name, number in numbers.items():
+        if not isinstance(number, int) or number < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, but is {number}")
+
+
+def _first_terms(program: Program, x: Tensor, batch: Sequence[Tensor]) -> Terms:
+    """The terms of a batch to look at, of a run that takes no random numbers from those to come."""
+    try:
+        with torch.random.fork_rng():
+            return _terms(program, batch)
+    except (ValueError, RuntimeError) as error:
+        if "Trace Shapes" not in str(error):  # which Pyro adds to what comes from a user's code
+            raise
+        raise ValueError(
+            f"the program fails on data of shape {tuple(x.shape)}: {sentence_of(error)}"
+        ) from error
 
 
 def _batches(

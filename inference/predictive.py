@@ -17,7 +17,7 @@ from pyro_vae.blame import sentence_of
 from pyro_vae.program import Program, device_of, evaluating, modules_of
 
 from .ancestral import another, draw, refuse_copies
-from .data_sites import Observations, Part, Unobserving, data_parts, differing
+from .data_sites import Observations, Part, Unobserving, check_data, data_parts, differing
 from .layout import samples, support_of
 
 __all__ = ["decode", "discrete_latents", "encode", "reconstruct", "sample"]
@@ -77,6 +77,9 @@ def decode(
             be drawn from, if it is not known which of its sites are the data or they do not fit
             x_shape, or if x depends on itself in no order in which it could be drawn.
     """
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, but is {num_samples}")
+    arguments(program, torch.empty(0), y)  # says which labels are missing, or too many
     with evaluating(program):
         run = _Run(program, y, lambda model: poutine.condition(model, data=dict(latents)))
         x, trace, observations = run.on_placeholders(num_samples, x_shape, dtype)
@@ -113,6 +116,7 @@ def reconstruct(program: Program, x: Tensor, y: Tensor | None = None) -> Tensor:
         ValueError: If it is not known which of the model's sites are the data, or if x depends on
             itself in no order in which it could be drawn.
     """
+    check_data(x, y)
     with evaluating(program):
         guide_trace = poutine.trace(program.guide).get_trace(*arguments(program, x, y))
         run = _Run(program, y, lambda model: poutine.replay(model, trace=guide_trace))
@@ -244,6 +248,7 @@ def _placed(parts: Sequence[Part], values: Mapping[str, Tensor], x: Tensor) -> T
 
 def _latents(program: Program, x: Tensor, y: Tensor | None) -> list[dict[str, Any]]:
     """The guide's sites that are latents of the model: neither observed nor auxiliary."""
+    check_data(x, y)
     with evaluating(program):
         trace = poutine.trace(program.guide).get_trace(*arguments(program, x, y))
         sites = samples(prune_subsample_sites(trace))

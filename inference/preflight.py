@@ -14,6 +14,7 @@ from pyro_vae.arguments import arguments
 from pyro_vae.blame import sentence_of
 from pyro_vae.program import Program, leaves, local_params, named_parameters
 
+from .data_sites import check_data
 from .estimator import Estimator
 from .layout import data_plate, samples
 from .plates import is_deterministic, is_factor
@@ -56,6 +57,7 @@ def check(
         raise TypeError(f"the loss is the class {loss.__name__}; write {loss.__name__}()")
     if isinstance(loss, str):
         raise TypeError(f"the loss is the text {loss!r}; give the estimator, such as Trace_ELBO()")
+    check_data(x, y)
     args = arguments(program, x, y)
     try:
         with leaving_no_trace(), local_params(program.model, program.guide):
