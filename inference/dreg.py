@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .estimator import Function, Terms, with_gradient
 from .iwae import IWAE
+from .weights import normalized, weighted
 
 __all__ = ["DReG"]
 
@@ -41,10 +42,10 @@ class DReG(IWAE):
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum, (N,)."""
         log_w = t.log_w.detach()
-        v = log_w.softmax(0)
+        v = normalized(log_w)
         # The model's gradient is weighted by v here, and its part in z by v once more on the way.
         t.gate(v)
-        return with_gradient(self.bound(log_w), (v * t.log_p - v**2 * t.log_q).sum(0))
+        return with_gradient(self.bound(log_w), (weighted(v, t.log_p) - v**2 * t.log_q).sum(0))
 
     def terms(self, model: Function, guide: Function, *args: Any, **kwargs: Any) -> Terms:
         """The terms of the bound, without the score."""

@@ -247,8 +247,9 @@ def number(weight: Weight) -> float:
 
 
 def with_gradient(value: Tensor, surrogate: Tensor) -> Tensor:
-    """The value of the one with the gradient of the other."""
-    return value.detach() + (surrogate - surrogate.detach())
+    """The value of the one with the gradient of the other, if that is not infinite."""
+    change = torch.where(surrogate.isinf(), 0.0, surrogate - surrogate.detach())
+    return value.detach() + change
 
 
 def _finite(loss: float, model: Function, guide: Function, args: Any, kwargs: Any) -> float:

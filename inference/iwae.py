@@ -1,6 +1,5 @@
 """The importance-weighted bound (Burda et al., 2016, https://arxiv.org/abs/1509.00519)."""
 
-import math
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from .elbo import Trace_ELBO
 from .estimator import Estimator, Function, Terms
 from .terms import collect, joined
+from .weights import log_mean_exp
 
 __all__ = ["IWAE"]
 
@@ -68,7 +68,7 @@ class IWAE(Estimator):
 
     def bound(self, log_w: Tensor) -> Tensor:
         """The bound of each datum, (N,), from its log weights (K, N)."""
-        return log_w.logsumexp(0) - math.log(len(log_w))
+        return log_mean_exp(log_w)
 
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum, (N,)."""

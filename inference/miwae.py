@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .estimator import Terms, Weight, number, with_gradient
 from .iwae import IWAE
+from .weights import normalized, weighted
 
 __all__ = ["CIWAE", "MIWAE", "PIWAE"]
 
@@ -78,12 +79,14 @@ class PIWAE(MIWAE):
         value = IWAE.bound(self, log_w)
         if not log_w.requires_grad:
             return value
-        v = log_w.detach().softmax(0)
-        v_guide = log_w.detach().unflatten(0, (self.groups, -1)).softmax(1).flatten(0, 1)
+        v = normalized(log_w.detach())
+        in_groups = log_w.detach().unflatten(0, (self.groups, -1))
+        v_guide = normalized(in_groups, dim=1).flatten(0, 1)
         v_guide = v_guide / self.groups
         # At held draws the model's parameters make up for what the guide's weights gave them.
         log_p = t.log_p_at_held_draws()
-        return with_gradient(value, (v_guide * log_w + (v - v_guide) * log_p).sum(0))
+        surrogate = weighted(v_guide, log_w) + weighted(v - v_guide, log_p)
+        return with_gradient(value, surrogate.sum(0))
 
 
 @dataclass(frozen=True)
@@ -111,10 +114,10 @@ class CIWAE(IWAE):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not callable(self.beta) and not 0 <= self.beta <= 1:
+        if isinstance(self.beta, int | float) and not 0 <= self.beta <= 1:
             raise ValueError(f"beta of CIWAE must be from 0 to 1, but is {self.beta}")
 
     def bound(self, log_w: Tensor) -> Tensor:
         """The bound of each datum, (N,), from its log weights (K, N)."""
         beta = number(self.beta)
-        return beta * log_w.mean(0) + (1 - beta) * super().bound(log_w)
+        return weighted(beta, log_w.mean(0)) + weighted(1 - beta, super().bound(log_w))

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .estimator import Weight, number
 from .iwae import IWAE
+from .weights import log_power_mean
 
 __all__ = ["Renyi"]
 
@@ -38,7 +39,7 @@ class Renyi(IWAE):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.alpha == 1 or self.alpha != self.alpha:
+        if isinstance(self.alpha, int | float) and (self.alpha == 1 or math.isnan(self.alpha)):
             raise ValueError(
                 f"alpha of Renyi is {self.alpha}, where its formula is not defined; "
                 "at alpha = 1 the bound is the ELBO: use Trace_ELBO"
@@ -52,7 +53,6 @@ class Renyi(IWAE):
     def bound(self, log_w: Tensor) -> Tensor:
         """The bound of each datum, (N,), from its log weights (K, N)."""
         alpha = number(self.alpha)
-        if math.isinf(alpha):
+        if isinstance(alpha, int | float) and math.isinf(alpha):
             return log_w.amax(0) if alpha < 0 else log_w.amin(0)
-        power = 1 - alpha
-        return super().bound(power * log_w) / power
+        return log_power_mean(log_w, 1 - alpha)

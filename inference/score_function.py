@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .elbo import Trace_ELBO
 from .estimator import Estimator, Terms, with_gradient
+from .weights import mean_of_others
 
 __all__ = ["LeaveOneOut", "MovingAverage", "ScoreFunction"]
 
@@ -26,7 +27,7 @@ class LeaveOneOut:
 
     def __call__(self, log_w: Tensor) -> Tensor:
         """The baselines (K, N) of log weights (K, N)."""
-        return (log_w.sum(0) - log_w) / (len(log_w) - 1)
+        return mean_of_others(log_w)
 
 
 class MovingAverage(nn.Module):
@@ -57,7 +58,8 @@ class MovingAverage(nn.Module):
             self.value = self.value.to(log_w.device)
         value = self.value.to(log_w.dtype, copy=True)
         # In place, so that captured graphs do it.
-        self.value.lerp_(log_w.mean().to(self.value), 1 - self.decay)
+        mean = log_w.mean().to(self.value)
+        self.value.lerp_(torch.where(mean.isfinite(), mean, self.value), 1 - self.decay)
         return value
 
     def extra_repr(self) -> str:
@@ -116,4 +118,7 @@ class ScoreFunction(Estimator):
         if not torch.is_grad_enabled():
             return log_w.mean(0)
         baseline = self.baseline(log_w) if self.baseline else 0.0
-        return with_gradient(log_w.mean(0), (t.log_p + (log_w - baseline) * t.log_q).mean(0))
+        advantage = log_w - baseline
+        # Where a weight is zero the bound is -inf, and no gradient can mend it.
+        advantage = torch.where(advantage.isfinite(), advantage, 0.0)
+        return with_gradient(log_w.mean(0), (t.log_p + advantage * t.log_q).mean(0))

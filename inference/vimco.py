@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .estimator import Terms, with_gradient
 from .iwae import IWAE
+from .weights import mean_of_others
 
 __all__ = ["VIMCO"]
 
@@ -45,13 +46,16 @@ class VIMCO(IWAE):
         """The bound of each datum, (N,)."""
         log_w = t.log_w
         value = self.bound(log_w)
-        advantage = value.detach() - _without_each(log_w.detach())
+        # What the others say may be no number; a draw may go without a baseline.
+        baseline = _without_each(log_w.detach())
+        advantage = value.detach() - torch.where(baseline.isfinite(), baseline, 0.0)
+        advantage = torch.where(advantage.isfinite(), advantage, 0.0)
         return with_gradient(value, value + (advantage * t.log_q).sum(0))
 
 
 def _without_each(log_w: Tensor) -> Tensor:
     """L_-k of each draw, (K, N)."""
-    others = (log_w.sum(0) - log_w) / (len(log_w) - 1)
+    others = mean_of_others(log_w)
     none = torch.full_like(log_w[:1], -math.inf)
     before = torch.cat([none, log_w.logcumsumexp(0)[:-1]])
     after = torch.cat([log_w.flip(0).logcumsumexp(0).flip(0)[1:], none])

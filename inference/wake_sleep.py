@@ -11,6 +11,7 @@ from torch import Tensor
 from .estimator import Function, Terms, samples, with_gradient
 from .iwae import IWAE
 from .vimco import VIMCO
+from .weights import normalized, weighted
 
 __all__ = ["ReweightedWakeSleep"]
 
@@ -60,8 +61,8 @@ class ReweightedWakeSleep(IWAE):
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum, (N,)."""
         log_w = t.log_w.detach()
-        v = log_w.softmax(0)
-        awake = (v * (t.log_p + self.insomnia * t.log_q)).sum(0)
+        v = normalized(log_w)
+        awake = weighted(v, t.log_p + self.insomnia * t.log_q).sum(0)
         return with_gradient(self.bound(log_w), awake)
 
     def differentiable_loss(
