@@ -63,13 +63,21 @@ def check(
         with leaving_no_trace(), local_params(program.model, program.guide):
             return _report(program, x, args, loss)
     except ValueError as error:
-        if x.isfinite().all():
-            raise
-        raise ValueError(
-            f"the data hold {int((~x.isfinite()).sum())} NaN or infinite values, which the program "
-            f"does not leave out: {str(error).partition(';')[0]}; take encoder=ZeroImputed and "
-            "likelihood=Mixed(), or fill them with numbers and mask their densities"
-        ) from error
+        missing = int((~x.isfinite()).sum())
+        unknown = 0 if y is None else int((y.isnan() if y.is_floating_point() else y < 0).sum())
+        said = str(error).partition(";")[0]
+        if missing:
+            raise ValueError(
+                f"the data hold {missing} NaN or infinite values, which the program does not leave "
+                f"out: {said}; take encoder=ZeroImputed and likelihood=Mixed(), or fill them with "
+                "numbers and mask their densities"
+            ) from error
+        if unknown:
+            raise ValueError(
+                f"{unknown} labels are missing (-1, or NaN), which the program does not take: "
+                f"{said}; take SemiSupervisedVAE, or leave such data out"
+            ) from error
+        raise
 
 
 def _report(program: Program, x: Tensor, args: Sequence[Tensor], loss: ELBO | None) -> Report:

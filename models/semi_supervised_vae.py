@@ -147,4 +147,10 @@ class SemiSupervisedVAE(ConditionalVAE):
 
     def _known(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Whether each label is known, (N,), and it one-hot, (N, num_classes), class 0 if not."""
+        if y.dim() != 1 or y.is_floating_point():
+            raise ValueError(
+                f"the labels are of shape {tuple(y.shape)} and {y.dtype}, but a "
+                f"{type(self).__name__} takes classes (N,), integers from 0 on, and -1 for a label "
+                "that is missing; number the classes, or take ConditionalVAE for conditions"
+            )
         return y >= 0, self.seen(y.clamp(min=0))

@@ -373,7 +373,7 @@ BAD = {
     "no items": (dict(x=_floats(0, 3)), r"shape \(0, 3\)"),
     "no features": (dict(x=_floats(3, 0)), r"shape \(3, 0\)"),
     "two items": (dict(x=_floats(2, 3)), "2 items, but a split needs 3"),
-    "one training item": (dict(train=_floats(1, 3), test=_floats(3, 3)), "1 items, but .* needs 2"),
+    "one training item": (dict(train=_floats(1, 3), test=_floats(3, 3)), "1 item, but .* needs 2"),
     "text": (dict(x=np.array([["a", "b"]])), "dtype <U1, but expected real numbers"),
     "complex": (dict(x=np.ones((3, 2), complex)), "dtype complex128"),
     "infinite": (dict(x=np.diag([1, 1, np.nan, np.inf])), "1 infinite values, .* in item 3"),

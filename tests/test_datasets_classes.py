@@ -73,7 +73,7 @@ def test_fractions_are_conditions_of_which_nan_is_missing(tmp_path):
     assert data.y_shape == (1,) and data.num_classes is None
     found = [row[0] for row in _in_order(data)]
     np.testing.assert_allclose(found, y, rtol=1e-6)  # NaN in the same place
-    assert "conditions (real numbers), 1 entries missing (NaN)" in data.description
+    assert "conditions of shape (1,), real numbers, 1 entries missing (NaN)" in data.description
 
 
 def test_a_column_of_floating_labels_stays_a_condition(tmp_path):

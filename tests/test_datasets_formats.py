@@ -1,4 +1,4 @@
-"""Users' own files: archives, tables, other files of labels, and what is wrong with them."""
+"""Users' own files: archives, other files of labels, and what is wrong with them."""
 
 import gzip
 import pickle
@@ -61,7 +61,8 @@ def test_arrays_without_names_are_data_and_labels(tmp_path):
     "found, sentence",
     [
         ([torch.zeros(3, 2)] * 2, r"without names of shapes \(3, 2\) and \(3, 2\)"),
-        ([torch.zeros(3, 2)] * 20, "holds 0, 1, 2, .* and 10 more; expected one array"),
+        ([torch.zeros(3, 2)] * 20, "holds a list of 20 tensors, but expected a tensor"),
+        ([(torch.zeros(3), 1)] * 20, "holds a list of 20 tuples, but expected a tensor"),
         ({"x": [1, 2]}, "x.pt, x is a list, but expected a tensor"),
         (3.5, "holds a float, but expected a tensor"),
         ({"a.weight": torch.zeros(3), "a.bias": torch.zeros(3)}, "holds a.weight, a.bias; exp"),
@@ -71,6 +72,22 @@ def test_tensors_that_are_no_data_are_refused(tmp_path, found, sentence):
     torch.save(found, tmp_path / "x.pt")
     with pytest.raises(ValueError, match=sentence):
         datasets.arrays(tmp_path / "x.pt")
+
+
+def test_a_class_of_torch_in_a_file_is_told_from_damage(tmp_path):
+    torch.save(torch.utils.data.TensorDataset(torch.zeros(9, 2)), tmp_path / "x.pt")
+    with pytest.raises(
+        ValueError, match="x.pt holds pickled objects, which are never read, but exp"
+    ):
+        datasets.arrays(tmp_path / "x.pt")
+
+
+def test_a_dictionary_of_parts_holds_data_and_labels(tmp_path):
+    part = {"x": torch.from_numpy(X), "y": torch.from_numpy(Y)}
+    torch.save({"train": part, "valid": part, "test": part}, tmp_path / "x.pt")
+    data = datasets.arrays(tmp_path / "x.pt")
+    np.testing.assert_array_equal(data.test.x, X)
+    assert data.valid.y.tolist() == Y.tolist()
 
 
 def test_a_sparse_tensor_is_filled_with_zeros(tmp_path):
@@ -122,7 +139,7 @@ def test_names_that_are_not_there_are_named(tmp_path):
         datasets.arrays(tmp_path / "x.npz", y="z")
     with pytest.raises(ValueError, match="holds x, y; expected one array"):
         datasets.arrays(tmp_path / "x.npz", x="z")
-    with pytest.raises(ValueError, match="choose columns of a table, but .* is an archive"):
+    with pytest.raises(ValueError, match="choose columns of a table, but .* is none"):
         datasets.arrays(tmp_path / "x.npz", x=["x"])
 
 
@@ -151,119 +168,6 @@ def test_labels_of_another_file_have_the_length_of_the_data(tmp_path):
     np.savez(tmp_path / "parts.npz", x_train=X, x_test=X)
     with pytest.raises(ValueError, match="has parts, which the one file of labels"):
         datasets.arrays(tmp_path / "parts.npz", y=str(tmp_path / "y.npy"))
-
-
-def _write(path, rows, delimiter=",", header=None, end="\n"):
-    lines = [header] if header is not None else []
-    lines += [delimiter.join(map(str, row)) for row in rows]
-    path.write_text(end.join(lines) + end)
-    return path
-
-
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_a_table_with_a_header_is_read(tmp_path, delimiter, end):
-    rows = np.column_stack([X, Y])
-    header = delimiter.join(["a", "b", "c", "d", "label"])
-    data = datasets.arrays(_write(tmp_path / "t.csv", rows, delimiter, header, end))
-    _same(data)
-    assert data.x_shape == (4,) and "labels in column 'label'" in data.description
-
-
-def test_a_table_without_a_header_is_data_throughout(tmp_path):
-    data = datasets.arrays(_write(tmp_path / "t.csv", X))
-    _same(data, y=None)
-    assert "no header, so all 4 columns are data" in data.description
-
-
-@pytest.mark.parametrize("y", [0, -5])
-def test_a_column_of_a_table_without_a_header_goes_by_its_place(tmp_path, y):
-    _same(datasets.arrays(_write(tmp_path / "t.csv", np.column_stack([Y + 1, X])), y=y))
-
-
-def test_texts_are_labels_if_their_column_is_named(tmp_path):
-    rows = [[*x, ["setosa", "versicolor", "virginica"][y]] for x, y in zip(X, Y, strict=True)]
-    path = _write(tmp_path / "iris.csv", rows, header="a,b,c,d,species")
-    with pytest.raises(
-        ValueError, match="texts in column 'species', such as 'setosa'.*y='species'"
-    ):
-        datasets.arrays(path)
-    data = datasets.arrays(path, y="species")
-    _same(data)
-    assert "from the labels setosa, versicolor, virginica" in data.description
-    _same(datasets.arrays(_write(path, rows), y=4))
-
-
-@pytest.mark.parametrize("mark", ["", "NA", "nan", "NaN", "null", "?", " "])
-def test_an_empty_cell_is_missing(tmp_path, mark):
-    rows = [[*x, y] for x, y in zip(X.tolist(), Y.tolist(), strict=True)]
-    rows[3][1] = rows[5][4] = mark
-    data = datasets.arrays(_write(tmp_path / "t.csv", rows, header="a,b,c,d,y"))
-    x, y = X.copy(), Y.copy()
-    x[3, 1], y[5] = np.nan, -1
-    _same(data, x, y)
-    assert "1 entries missing (NaN)" in data.description
-    assert "1 labels missing" in data.description
-
-
-def test_row_numbers_and_numbered_names_of_pandas_are_no_data(tmp_path):
-    rows = np.column_stack([np.arange(30), X])
-    data = datasets.arrays(_write(tmp_path / "t.csv", rows, header=",0,1,2,3"))
-    _same(data, y=None)
-    assert "the first column of row numbers left out" in data.description
-    _same(datasets.arrays(_write(tmp_path / "t.csv", X, header="0,1,2,3")), y=None)
-
-
-def test_the_pixels_of_a_table_are_grey_levels(tmp_path):
-    x = np.random.default_rng(0).integers(0, 256, (30, 9))
-    x[0, :2] = 0, 255
-    header = "label," + ",".join(f"pixel{i}" for i in range(9))
-    path = _write(tmp_path / "digits.csv", np.column_stack([Y, x]), header=header)
-    data = datasets.arrays(path, x_shape=(1, 3, 3))
-    assert data.x_shape == (1, 3, 3) and data.num_classes == 3
-    found = torch.cat([data.train.x, data.valid.x, data.test.x]).mul(255).round().long()
-    np.testing.assert_array_equal(np.sort(found.flatten()), np.sort(x.ravel()))
-
-
-def test_columns_are_chosen_by_name_and_place(tmp_path):
-    path = _write(tmp_path / "t.csv", np.column_stack([X, Y]), header="a,b,c,d,kind")
-    _same(datasets.arrays(path, x=["a", "c", 3], y="kind"), X[:, [0, 2, 3]])
-
-
-@pytest.mark.parametrize("quoted", ['"a, b",c', '\ufeff"x",y2'])
-def test_quoted_names_and_a_mark_of_utf8_are_read(tmp_path, quoted):
-    path = tmp_path / "t.csv"
-    path.write_text(quoted + "\n" + "".join(f'"{i / 30}",{i / 9}\n' for i in range(30)))
-    assert datasets.arrays(path).x_shape == (2,)
-
-
-TABLES = {
-    "a row short": ("a,b\n1,2\n3\n", "1 cells in line 3, but 2 in the first"),
-    "a row long": ("1,2\n1,2,3\n", "3 cells in line 2, but 2 in the first"),
-    "a header alone": ("a,b\n", "a header but no items"),
-    "names twice": ("a,a\n1,2\n3,4\n5,6\n", "two columns 'a'"),
-    "labels alone": ("y\n1\n2\n3\n", "no columns of data besides the labels"),
-    "two labels": ("y,label,a\n1,2,3\n", "columns 'y' and 'label', either of which"),
-    "decimal commas": ("a;b\n1,5;2\n2,5;3\n1;1\n", "texts in column 'a', such as '1,5'"),
-    "one item": ("a,b\n1,2\n", "1 items, but a split needs 3"),
-    "infinite": ("a,b\n1,2\ninf,1\n1,1\n", "1 infinite values, the first in item 1"),
-}
-
-
-@pytest.mark.parametrize("content, sentence", TABLES.values(), ids=TABLES)
-def test_a_table_that_is_none_is_named(tmp_path, content, sentence):
-    (tmp_path / "t.csv").write_text(content)
-    with pytest.raises(ValueError, match=f"t.csv has {sentence}"):
-        datasets.arrays(tmp_path / "t.csv")
-
-
-def test_a_column_that_is_not_there_is_named(tmp_path):
-    path = _write(tmp_path / "t.csv", X, header="a,b,c,d")
-    for wanted in ({"y": "kind"}, {"x": ["kind"]}, {"y": 4}):
-        with pytest.raises(
-            ValueError, match="has no column .*; its columns are 'a', 'b', 'c', 'd'"
-        ):
-            datasets.arrays(path, **wanted)
 
 
 OTHERS = {
@@ -315,6 +219,29 @@ def test_a_file_without_permission_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(ValueError, match="x.npy cannot be read: you have no permission"):
         datasets.arrays(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize(
+    "wrong, sentence",
+    [
+        ({"scale": "a"}, "scale must be a positive number, but is 'a'"),
+        ({"missing": None}, "missing must be a fraction from 0 to below 1, but is None"),
+        ({"labels": 2.5}, "labels must be a whole number, but is 2.5"),
+        ({"standardize": "yes"}, "standardize must be True or False, but is 'yes'"),
+    ],
+)
+def test_an_argument_of_another_type_is_named(wrong, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        datasets.arrays("x.npy", **wrong)
+
+
+def test_pictures_and_folders_are_sent_to_their_function(tmp_path):
+    with pytest.raises(ValueError, match=r"ends in '.png'.* folder\(\) reads pictures"):
+        datasets.arrays(tmp_path / "x.png")
+    with pytest.raises(ValueError, match=r"is a folder.* folder\(\) reads pictures"):
+        datasets.arrays(tmp_path)
+    with pytest.raises(ValueError, match="path must be the path of a file, in quotes, but is 5"):
+        datasets.arrays(5)
 
 
 def test_a_path_may_begin_at_home(tmp_path, monkeypatch):

@@ -125,6 +125,11 @@ def test_a_column_of_one_value_becomes_0_and_is_named(tmp_path):
     assert "column 1 of the training part hold" in data.description
 
 
+def test_a_table_that_does_not_vary_is_still_one_of_real_numbers(tmp_path):
+    data = _arrays(tmp_path, np.full((30, 3), 7.0), standardize=True)
+    assert data.likelihood is Normal and data.train.x.abs().max() == 0
+
+
 def test_scale_and_standardize_exclude_each_other():
     with pytest.raises(ValueError, match="give scale or standardize=True, not both"):
         datasets.arrays("x.npy", scale=2, standardize=True)

@@ -113,6 +113,30 @@ def test_labels_of_which_some_are_missing_train_a_semi_supervised_program(tmp_pa
 
 
 @pytest.mark.parametrize(
+    "y, program, sentence",
+    [
+        (np.arange(300) % 3 - 1, "ConditionalVAE(latent_dim=2)", "labels are missing .-1, or NaN"),
+        (
+            np.where(np.arange(300) % 2, np.linspace(0, 1, 300), np.nan),
+            "ConditionalVAE(latent_dim=2)",
+            "labels are missing .-1, or NaN",
+        ),
+        (
+            np.linspace(0, 1, 300),
+            "SemiSupervisedVAE(latent_dim=2)",
+            r"labels are of shape \(64, 1\) and torch.float32, but a SemiSupervisedVAE takes",
+        ),
+        (None, "SemiSupervisedVAE(latent_dim=2)", "needs labels y"),
+    ],
+)
+def test_labels_that_a_program_does_not_take_are_named(tmp_path, monkeypatch, y, program, sentence):
+    monkeypatch.chdir(tmp_path)
+    np.savez("l.npz", x=RNG.standard_normal((300, 4)), **({} if y is None else {"y": y}))
+    with pytest.raises(ValueError, match=sentence):
+        _checked(program, "arrays('l.npz')")
+
+
+@pytest.mark.parametrize(
     "text, program",
     [
         ("arrays('grey.npy')", "VAE"),

@@ -264,8 +264,10 @@ def arithmetic(
         numbers = [float(weight) for weight in weights.split(",")]
     except ValueError:
         raise ValueError(f'--weights takes numbers such as "0,1,2", but got {weights!r}') from None
-    x = x[part.y.to(x.device) != label][:num]
-    has = train.y[: len(examples)].to(x.device) == label
+    lacks = (part.y >= 0) & (part.y != label)  # of -1, a label that is missing, nobody knows
+    x = x[lacks.to(x.device)][:num]
+    classes = train.y[: len(examples)].to(x.device)
+    examples, has = examples[classes >= 0], classes[classes >= 0] == label
     name = f"label {label}"
     figure = figures.arithmetic(program, x, examples, has, weights=numbers, name=name)
     print(figures.save(figure, out or run / "arithmetic.png"))

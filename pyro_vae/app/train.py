@@ -275,7 +275,7 @@ def _results(
 
 
 def _accuracy(program: ProgramModule, split: Split) -> dict[str, Any]:
-    if not hasattr(program, "classify") or split.y is None:
+    if not hasattr(program, "classify") or split.y is None or not (split.y >= 0).any():
         return {}
     right = []
     with evaluating(program):

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
@@ -15,6 +17,8 @@ from .reading import Array, Refusal, reading
 __all__ = ["ARCHIVES", "named", "read_arrays"]
 
 ARCHIVES = (".npy", ".npz", ".pt", ".pth")
+
+_EXPECTED = "a tensor, (data, labels) or a dictionary of tensors"
 
 Choice = Callable[[Sequence[str]], Collection[str]]
 
@@ -71,19 +75,43 @@ def _check_header(source: str, file: Any) -> None:
 
 
 def _torch(path: Path, choose: Choice) -> tuple[dict[str, Array], list[str]]:
-    found = torch.load(path, map_location="cpu", weights_only=True)
-    if isinstance(found, Tensor):
-        found = {"x": found}
-    elif isinstance(found, tuple | list):
-        found = {str(i): part for i, part in enumerate(found)}
-    elif not isinstance(found, dict):
-        raise Refusal(
-            f"{path} holds a {type(found).__name__}, but expected a tensor, (data, labels) or a "
-            "dictionary of tensors; save one of these with torch.save"
-        )
-    values = {str(name): value for name, value in found.items()}
+    values = _values(path, _loaded(path))
     chosen = {name: _array(f"{path}, {name}", values[name]) for name in choose(list(values))}
     return chosen, list(values)
+
+
+def _loaded(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        if not is_zipfile(path):
+            raise  # damaged, or a format before torch 1.6
+        raise Refusal(
+            f"{path} holds pickled objects, which are never read, but expected {_EXPECTED}; save "
+            "one of these with torch.save"
+        ) from error
+
+
+def _values(path: Path, found: Any) -> dict[str, Any]:
+    """What a .pt file holds, by names; those of a dictionary in a dictionary are joined by _."""
+    if isinstance(found, Tensor):
+        return {"x": found}
+    if isinstance(found, tuple | list) and len(found) <= 2:
+        return {str(i): part for i, part in enumerate(found)}
+    if not isinstance(found, dict):
+        kind = type(found).__name__
+        if isinstance(found, tuple | list):
+            kinds = sorted({type(part).__name__.lower() for part in found})
+            kind += f" of {len(found)} {'s and '.join(kinds)}s"
+        raise Refusal(
+            f"{path} holds a {kind}, but expected {_EXPECTED}; save one of these with torch.save, "
+            "as by torch.stack of single items"
+        )
+    values: dict[str, Any] = {}
+    for name, value in found.items():
+        inner = value.items() if isinstance(value, dict) else [("", value)]
+        values |= {f"{name}_{key}" if key else str(name): part for key, part in inner}
+    return values
 
 
 def _array(source: str, x: Any) -> Array:

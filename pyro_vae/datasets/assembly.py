@@ -47,6 +47,14 @@ class Wishes:
     missing: float = 0.0
 
     def __post_init__(self) -> None:
+        for name, kinds, kind in (
+            ("scale", int | float | None, "a positive number"),
+            ("missing", int | float, "a fraction from 0 to below 1"),
+            ("labels", int | None, "a whole number"),
+            ("standardize", bool, "True or False"),
+        ):
+            if not isinstance(getattr(self, name), kinds):
+                raise ValueError(f"{name} must be {kind}, but is {getattr(self, name)!r}")
         if self.scale is not None and not 0 < self.scale < math.inf:
             raise ValueError(f"scale must be a positive number, but is {self.scale}")
         if self.scale is not None and self.standardize:
@@ -117,15 +125,17 @@ def assembled(
             train,
             valid,
             test,
-            natural_likelihood([train, valid, test], grey),
+            _likelihood([train, valid, test], grey, wishes.standardize),
             notes="; ".join([*words, about_y, *notes]),
         )
     )
 
 
-def natural_likelihood(splits: Sequence[Split], grey: Builder) -> Builder:
+def _likelihood(splits: Sequence[Split], grey: Builder, any_real: bool) -> Builder:
     """That of zeros and ones, of numbers in [0, 1], or of any; of what is there if some lack."""
     xs = [split.x for split in splits]
+    if any_real:
+        return of_what_is_there(Normal, splits)
     if all(((x == 0) | (x == 1) | x.isnan()).all() for x in xs):
         return bernoulli_of(*splits)
     unit = all((((x >= 0) & (x <= 1)) | x.isnan()).all() for x in xs)

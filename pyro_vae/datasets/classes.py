@@ -47,7 +47,9 @@ def labels_of(
         tensors = [None if y is None else _conditions(source, y) for y in found]
         missing = sum(int(np.isnan(y).sum()) for y in given)
         lacking = f", {missing:,} entries missing (NaN)" if missing else ""
-        return tensors, f"labels are conditions (real numbers){lacking}"
+        hint = "; y.argmax(1) would make them classes" if all(map(_is_one_hot, given)) else ""
+        shape = given[0].shape[1:] or (1,)
+        return tensors, f"labels are conditions of shape {shape}, real numbers{lacking}{hint}"
     return _numbered(source, found)
 
 
@@ -62,8 +64,7 @@ def _flat(source: str, y: Array, count: int) -> Array:
     if y.shape == (count, 1) and not real:
         y = y[:, 0]
     if y.shape[:1] != (count,) or (y.ndim > 1 and not real):
-        one_hot = y.shape[:1] == (count,)
-        advice = "y.argmax(1) makes classes of columns of 0 and 1" if one_hot else "give each one"
+        advice = "y.argmax(1) makes classes of them" if _is_one_hot(y) else "give each item one"
         raise ValueError(
             f"{source} has labels of shape {y.shape}, but expected ({count},), one for each of its "
             f"{count:,} items; {advice}"
@@ -74,6 +75,11 @@ def _flat(source: str, y: Array, count: int) -> Array:
             "missing; replace them"
         )
     return y
+
+
+def _is_one_hot(y: Array) -> bool:
+    """Whether each row is of zeros and one 1."""
+    return y.ndim == 2 and y.shape[1] > 1 and bool((np.sort(y)[:, -2:] == (0, 1)).all())
 
 
 def _are_classes(given: Sequence[Array]) -> bool:
@@ -115,7 +121,7 @@ def _numbered(source: str, found: Sequence[Array | None]) -> tuple[list[Tensor |
             continue
         numbers = np.searchsorted(values, y).astype(np.int64)
         tensors.append(torch.from_numpy(np.where(_known(y), numbers, -1)))
-    return tensors, _words(values, missing)
+    return tensors, _words(values, missing, sum(int(k.sum()) for k in known))
 
 
 def _known(y: Array) -> Array:
@@ -124,10 +130,12 @@ def _known(y: Array) -> Array:
     return ~((y == -1) | np.isnan(y))
 
 
-def _words(values: Array, missing: int) -> str:
+def _words(values: Array, missing: int, count: int) -> str:
     names = [str(value) if values.dtype.kind in "UT" else f"{value:g}" for value in values]
     words = f"{len(names):,} classes"
     if values.dtype.kind in "UT" or names != [str(i) for i in range(len(names))]:
         shown = names if len(names) <= 12 else [*names[:11], "...", names[-1]]
         words += f", 0 to {len(names) - 1}, from the labels {', '.join(shown)}"
+    if len(names) > max(20, count // 2):
+        words += "; if they are conditions, give them as floating numbers, (N, 1)"
     return words + (f", {missing:,} labels missing" if missing else "")

@@ -21,6 +21,7 @@ def data_and_labels(
     sheet: Sheet,
     x: Column | Sequence[Column] | None = None,
     y: Column | None = None,
+    without: Column | Sequence[Column] = (),
 ) -> tuple[Raw, list[str], list[str]]:
     """The data and labels of a table, the names of the data's columns, and what to say of it.
 
@@ -30,26 +31,26 @@ def data_and_labels(
         x: The columns that are data, by name or place; None takes all but the labels and a first
             column of row numbers.
         y: The column of the labels; None takes the one that is called y, label, target or class.
+        without: Columns to leave out.
 
     Raises:
         ValueError: If there are no such columns, or texts among the data.
     """
     label = _label(source, sheet) if y is None else _place(source, sheet, y)
-    chosen = [x] if isinstance(x, str | int) else x
-    if chosen is None:
-        numbered = _has_row_numbers(sheet)
-        places = [i for i in range(numbered, len(sheet.names)) if i != label]
+    left_out = [_place(source, sheet, column) for column in _several(without)]
+    label = None if label in left_out else label
+    numbered = x is None and _has_row_numbers(sheet)
+    if x is None:
+        places = [i for i in range(numbered, len(sheet.names)) if i not in (label, *left_out)]
     else:
-        numbered = False
-        places = [_place(source, sheet, column) for column in chosen]
+        places = [_place(source, sheet, column) for column in _several(x)]
     if not places:
         raise ValueError(f"{source} has no columns of data besides the labels; give some with x=")
     for i in places:
         _check_numbers(source, sheet, i)
     names = [sheet.names[i] for i in places]
-    notes = [] if sheet.header else [f"no header, so all {len(places)} columns are data"]
-    if label is not None:
-        notes = [f"labels in column {sheet.names[label]!r}"]
+    notes = [f"columns {_listed(names)}" if sheet.header else "no header, columns by their places"]
+    notes += [f"labels in column {sheet.names[label]!r}"] if label is not None else []
     notes += ["the first column of row numbers left out"] if numbered else []
     labels = None if label is None else _labels(sheet.columns[label])
     return Raw(np.stack([sheet.columns[i] for i in places], 1), labels), names, notes
@@ -87,8 +88,17 @@ def _place(source: str, sheet: Sheet, column: Column) -> int:
         return sheet.names.index(str(column))
     if isinstance(column, int) and -len(sheet.names) <= column < len(sheet.names):
         return column % len(sheet.names)
-    shown = ", ".join(map(repr, sheet.names[:12])) + (", ..." if len(sheet.names) > 12 else "")
-    raise ValueError(f"{source} has no column {column!r}; its columns are {shown}")
+    columns = _listed(sheet.names)
+    raise ValueError(f"{source} has no column {column!r}; its columns are {columns}")
+
+
+def _several(columns: Column | Sequence[Column]) -> Sequence[Column]:
+    return [columns] if isinstance(columns, str | int) else columns
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = list(map(repr, names))
+    return ", ".join(shown if len(shown) <= 10 else [*shown[:8], "...", shown[-1]])
 
 
 def _has_row_numbers(sheet: Sheet) -> bool:
@@ -106,12 +116,14 @@ def _has_row_numbers(sheet: Sheet) -> bool:
 def _check_numbers(source: str, sheet: Sheet, place: int) -> None:
     column = sheet.columns[place]
     if column.dtype.kind != "f":
-        given = f"y={sheet.names[place]!r}" if sheet.header else f"y={place}"
-        texts = [cell for cell in column if cell and not _is_number(cell)]
+        name = repr(sheet.names[place]) if sheet.header else str(place)
+        text = str(next(cell for cell in column if cell and not _is_number(cell)))
+        advice = f"give y={name} if these are the labels, or without=[{name}] to leave them out"
+        if _is_number(text.replace(",", ".", 1)):
+            advice = "write decimal points instead of commas"
         raise ValueError(
-            f"{source} has texts in column {sheet.names[place]!r}, such as {str(texts[0])!r}, but "
-            f"expected numbers; give {given} if these are the labels, choose the columns of data "
-            "with x=[...], or write numbers"
+            f"{source} has texts in column {sheet.names[place]!r}, such as {text!r}, but expected "
+            f"numbers; {advice}"
         )
 
 

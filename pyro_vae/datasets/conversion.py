@@ -38,9 +38,9 @@ def cut(whole: Split, *sizes: int) -> list[Split]:
 def hold_out(source: str, whole: Split, parts: int) -> list[Split]:
     """Cuts `parts` tenths off, by a fixed permutation."""
     if len(whole) <= parts:
+        count = f"{len(whole)} item{'s' if len(whole) > 1 else ''}"
         raise ValueError(
-            f"{source} has {len(whole)} items, but a split needs {parts + 1} or more; give more "
-            "data"
+            f"{source} has {count}, but a split needs {parts + 1} or more; give more data"
         )
     tenth = max(1, len(whole) // 10)
     return cut(whole, len(whole) - parts * tenth, *[tenth] * parts)

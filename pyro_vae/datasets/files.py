@@ -11,7 +11,8 @@ from .dataset import Dataset
 from .naming import LABELS, Roles
 from .picture_files import read_pictures, stacked
 from .reading import Array
-from .spreadsheets import SPREADSHEETS, read_sheet
+from .signatures import PICTURES
+from .spreadsheets import SPREADSHEETS, is_sheet, read_sheet
 
 __all__ = ["arrays"]
 
@@ -24,6 +25,7 @@ def arrays(
     *,
     x: str | int | Sequence[str | int] | None = None,
     y: str | int | None = None,
+    without: str | int | Sequence[str | int] = (),
     scale: float | None = None,
     standardize: bool = False,
     x_shape: Sequence[int] | None = None,
@@ -31,7 +33,7 @@ def arrays(
     labels: int | None = None,
     missing: float = 0.0,
 ) -> Dataset:
-    """Your own data from an .npy, .npz, .pt, .csv, .tsv or .tif file.
+    """Your own data from an .npy, .npz, .pt, .csv, .tsv, .txt or .tif file.
 
     `Dataset.description`, which the command line prints, says what they were taken for. Pickled
     objects are never read.
@@ -39,9 +41,9 @@ def arrays(
     An archive (.npz, .pt) has one array, which a fixed permutation splits 80/10/10, with labels if
     there are (x and y, images and labels, data and targets, or a tuple of both without names); or
     x_train and x_test, or train and test, with y_train and y_test. Then x_valid, or valid, is the
-    validation part, or a fixed tenth of the training data where there is none. A table (.csv, .tsv)
-    has one item a line, and its labels in the column y, label, target or class, if there is one. A
-    .tif file has one picture a page.
+    validation part, or a fixed tenth of the training data where there is none. A table (.csv, .tsv,
+    .txt) has one item a line, and its labels in the column y, label, target or class, if there is
+    one. A .tif file has one picture a page.
 
     Numbers become float32. Grey levels are divided by that of white: uint8 by 255, uint16 by
     65,535, and whole numbers of other types that are surely such levels likewise. Others stay as
@@ -60,6 +62,7 @@ def arrays(
         path: The file.
         x: The array of an archive that is the data, or the columns of a table, by name or place.
         y: The array or the column that is the labels; or another file that holds them.
+        without: Columns of a table to leave out, by name or place.
         scale: Divides the data, in place of the rule above; 1 takes them as they are.
         standardize: Brings each column of a table, or channel of pictures, to mean 0 and standard
             deviation 1 by those of the training part.
@@ -74,9 +77,11 @@ def arrays(
         ValueError: If the file does not hold such data, or an argument is wrong.
     """
     wishes = Wishes(scale, standardize, x_shape, binarize, labels, missing)
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"path must be the path of a file, in quotes, but is {path!r}")
     path = Path(path).expanduser()
     other = _other_file(y)
-    raw, columns, notes = _read(path, x, None if other else y)
+    raw, columns, notes = _read(path, x, None if other else y, without)
     if other is not None:
         if "" not in raw:
             raise ValueError(
@@ -85,23 +90,30 @@ def arrays(
             )
         raw = {part: Raw(found.x, _labels(other)) for part, found in raw.items()}
         notes.append(f"labels from {other}")
-    return assembled(path.stem, str(path), raw, wishes, columns=columns, notes=notes)
+    return assembled(
+        path.stem.removesuffix(".csv"), str(path), raw, wishes, columns=columns, notes=notes
+    )
 
 
 def _read(
-    path: Path, x: str | int | Sequence[str | int] | None, y: str | int | None
+    path: Path,
+    x: str | int | Sequence[str | int] | None,
+    y: str | int | None,
+    without: str | int | Sequence[str | int],
 ) -> tuple[dict[str, Raw], list[str], list[str]]:
     """The arrays of a file, what its columns are called, and what to say of it."""
     ending = path.suffix.lower()
-    if ending in SPREADSHEETS:
-        raw, columns, notes = data_and_labels(str(path), read_sheet(path), x, y)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, but expected a file; folder() reads pictures")
+    if is_sheet(path):
+        raw, columns, notes = data_and_labels(str(path), read_sheet(path), x, y, without)
         return {"": raw}, columns, notes
+    if without or not (isinstance(x, str | None) and isinstance(y, str | None)):
+        raise ValueError(
+            f"x={x!r}, y={y!r} and without={without!r} choose columns of a table, but {path} is "
+            "none; give the name of one array for x and y each"
+        )
     if ending in ARCHIVES:
-        if not (isinstance(x, str | None) and isinstance(y, str | None)):
-            raise ValueError(
-                f"x={x!r} and y={y!r} choose columns of a table, but {path} is an archive; give "
-                "the name of one array for each"
-            )
         roles = Roles(str(path), x, y)
         found, names = read_arrays(path, roles.choose)
         unused = [name for name in names if name not in found]
@@ -110,22 +122,23 @@ def _read(
         pages, notes = read_pictures(path)
         raw = Raw(stacked([path] * len(pages), pages))
         return {"": raw}, [], [f"{len(pages):,} pages of one file", *notes]
+    advice = "folder() reads pictures" if ending in PICTURES else "save the data so"
     raise ValueError(
         f"{path} ends in {path.suffix!r}, but expected {', '.join(_ENDINGS[:-1])} or "
-        f"{_ENDINGS[-1]}; save the data so, as by numpy.save"
+        f"{_ENDINGS[-1]}; {advice}"
     )
 
 
 def _other_file(y: str | int | None) -> Path | None:
     """The file of labels, if `y` names one."""
-    if isinstance(y, str) and Path(y).suffix.lower() in ARCHIVES + SPREADSHEETS:
+    if isinstance(y, str) and (Path(y).suffix.lower() in ARCHIVES or is_sheet(Path(y))):
         return Path(y).expanduser()
     return None
 
 
 def _labels(path: Path) -> Array:
     """The labels of a file that holds them alone, or under a name of labels."""
-    if path.suffix.lower() in SPREADSHEETS:
+    if is_sheet(path):
         return labels_alone(str(path), read_sheet(path))
     found, _ = read_arrays(path, lambda names: names if len(names) == 1 else named(LABELS)(names))
     if len(found) != 1:

@@ -35,7 +35,7 @@ def laid_out(source: str, x: Tensor, x_shape: Sequence[int] | None = None) -> tu
     if x_shape is not None:
         return _given(source, x, tuple(x_shape))
     if x.dim() == 3:
-        return x.unsqueeze(1), ""
+        return x.unsqueeze(1), f"items of shape {tuple(x.shape[1:])} taken for (height, width)"
     if x.dim() != 4 or x.shape[3] not in (1, 3, 4):
         return x, ""
     if x.shape[1] in (1, 3) or x.shape[1] == x.shape[3] == 4:

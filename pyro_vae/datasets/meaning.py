@@ -36,12 +36,12 @@ def check_numbers(source: str, found: Array) -> None:
     Raises:
         ValueError: In one sentence that names `source`.
     """
-    check_shape(source, found.shape)
     if found.dtype.kind not in "buif":
         raise ValueError(
             f"{source} has dtype {found.dtype}, but expected real numbers; convert them, as by "
             "x.astype('float32'), or leave such columns out"
         )
+    check_shape(source, found.shape)
     if found.dtype.kind != "f":
         return
     infinite = np.isinf(found).reshape(len(found), -1)
@@ -90,6 +90,9 @@ def meaning_of(
     whole = all(_whole(x) for x in parts)
     kind = "whole numbers" if whole else "real numbers"
     found = f"{kind} from {low:.6g} to {high:.6g} ({parts[0].dtype})"
+    bits = whole and low >= 0 and high <= 1
+    if bits and scale == 1:
+        return Meaning(1, f"zeros and ones ({parts[0].dtype})")
     if standardize:
         return Meaning(1, found)
     if scale is not None:
@@ -100,7 +103,7 @@ def meaning_of(
             f"{source} has only zeros and ones as uint8, where 255 is expected for white; "
             "give scale=1 if they are bits, or scale=255"
         )
-    if whole and low >= 0 and high <= 1:
+    if bits:
         return Meaning(1, f"zeros and ones ({dtype})")
     pictures = parts[0].ndim > 2
     if whole and (white := _white(dtype, pictures, low, high)):

@@ -9,7 +9,7 @@ from .reading import Array, Refusal
 __all__ = ["LABELS", "Roles"]
 
 _X = ("x", "data", "images", "image", "imgs", "inputs", "features")
-LABELS = ("y", "label", "labels", "target", "targets", "classes")
+LABELS = ("y", "label", "labels", "target", "targets")
 _PARTS = {
     "train": ("train", "training"),
     "valid": ("valid", "val", "validation"),

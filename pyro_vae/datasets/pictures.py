@@ -89,8 +89,9 @@ def _find(path: Path) -> list[Path]:
     )
     found = [file for file in found if not any(part.startswith(".") for part in file.parts)]
     if not found:
+        kind = "a file," if path.is_file() else "no folder with pictures;"
         raise FileNotFoundError(
-            f"{path} is no folder with pictures; expected a folder with files "
+            f"{path} is {kind} expected a folder with files "
             f"{', '.join(PICTURES)}, or with subfolders of them"
         )
     return found

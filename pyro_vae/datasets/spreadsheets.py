@@ -1,7 +1,8 @@
-"""Tables of your own in .csv and .tsv files: columns of numbers, with or without a header."""
+"""Tables of your own in text files: columns of numbers, with or without a header."""
 
 import csv
-from collections.abc import Sequence
+import gzip
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import numpy as np
 
 from .reading import Array, Refusal, reading
 
-__all__ = ["SPREADSHEETS", "Sheet", "read_sheet"]
+__all__ = ["SPREADSHEETS", "Sheet", "is_sheet", "read_sheet"]
 
-SPREADSHEETS = (".csv", ".tsv")
+SPREADSHEETS = (".csv", ".tsv", ".txt", ".csv.gz")
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
 
 
@@ -30,23 +31,27 @@ class Sheet:
     header: bool
 
 
+def is_sheet(path: Path) -> bool:
+    """Whether a file is a table by its name."""
+    return path.name.lower().endswith(SPREADSHEETS)
+
+
 def read_sheet(path: Path) -> Sheet:
     """Reads a table with one item a line.
 
-    Cells are parted by commas, semicolons or tabs, whichever the first line has most of. The first
-    line is a header if it holds texts alone, or one above a number, or the numbers 0, 1, 2, ... .
-    An empty cell, NA, NaN, null, none or ? is missing.
+    Cells are parted by commas, semicolons or tabs, whichever the first line has most of, or else by
+    spaces. The first line is a header if it holds texts alone, or one above a number, or the
+    numbers 0, 1, 2, ... . An empty cell, NA, NaN, null, none or ? is missing. A column without a
+    name and with nothing in it is left out.
     """
     with reading(path):
-        lines = _text(path).lstrip("\r\n").splitlines()
-        if not any(line.strip() for line in lines):
-            raise Refusal(f"{path} has no lines but empty ones; give a line for each item")
-        delimiter = max(",;\t", key=lines[0].count)
-        first, *below = csv.reader(lines[:2], delimiter=delimiter)
+        lines = _lines(path)
+        delimiter = _delimiter(lines)
+        first, *below = [cells for _, cells in _rows(lines[:2], delimiter)]
         header = _is_header(first, below[0] if below else [])
-        names = [name.strip() for name in first] if header else [str(i) for i in range(len(first))]
         if len([line for line in lines if line.strip()]) <= header:
             raise Refusal(f"{path} has a header but no items; give a line for each")
+        names = [name.strip() for name in first] if header else [str(i) for i in range(len(first))]
         try:  # ten times as quick, of numbers alone
             table = np.loadtxt(
                 lines, delimiter=delimiter, skiprows=int(header), ndmin=2, comments=None
@@ -59,17 +64,45 @@ def read_sheet(path: Path) -> Sheet:
             f"{path} has {len(names)} names in its first line but {len(columns)} columns below; "
             "give each column a name"
         )
+    kept = [i for i, name in enumerate(names) if name or not _is_empty(columns[i])]
+    names, columns = [names[i] for i in kept], [columns[i] for i in kept]
     if repeated := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"{path} has two columns {repeated[0]!r}; give each a name of its own")
     return Sheet(names, columns, header)
 
 
-def _text(path: Path) -> str:
+def _lines(path: Path) -> list[str]:
     content = path.read_bytes()
+    if path.suffix.lower() == ".gz":
+        content = gzip.decompress(content)
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return content.decode("latin-1")
+        text = content.decode("latin-1")
+    lines = text.lstrip("\r\n").splitlines()
+    if not any(line.strip() for line in lines):
+        raise Refusal(f"{path} has no lines but empty ones; give a line for each item")
+    if lines[0].startswith("#"):  # as numpy.savetxt writes a header
+        lines[0] = lines[0].lstrip("# ")
+    return lines
+
+
+def _delimiter(lines: Sequence[str]) -> str | None:
+    """What parts the cells; None is any number of spaces."""
+    found = max(",;\t", key=lines[0].count)
+    if found in lines[0]:
+        return found
+    spaced = {len(line.split()) for line in lines[:2]}
+    return None if len(spaced) == 1 and spaced != {1} else ","
+
+
+def _rows(lines: Sequence[str], delimiter: str | None) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each line that is not empty, with its number."""
+    if delimiter is None:
+        yield from ((i, line.split()) for i, line in enumerate(lines, 1) if line.strip())
+        return
+    reader = csv.reader(lines, delimiter=delimiter)
+    yield from ((reader.line_num, cells) for cells in reader if cells)
 
 
 def _is_header(cells: Sequence[str], below: Sequence[str]) -> bool:
@@ -87,17 +120,14 @@ def _is_header(cells: Sequence[str], below: Sequence[str]) -> bool:
 
 
 def _columns(
-    path: Path, lines: Sequence[str], delimiter: str, width: int, header: bool
+    path: Path, lines: Sequence[str], delimiter: str | None, width: int, header: bool
 ) -> list[Array]:
-    reader = csv.reader(lines, delimiter=delimiter)
     rows = []
-    for cells in reader:
-        if not cells:
-            continue
+    for number, cells in _rows(lines, delimiter):
         if len(cells) != width:
             raise Refusal(
-                f"{path} has {len(cells)} cells in line {reader.line_num}, but {width} in the "
-                "first; give every line one cell for each column"
+                f"{path} has {len(cells)} cells in line {number}, but {width} in the first; give "
+                "every line one cell for each column"
             )
         rows.append(cells)
     return [_column(cells) for cells in zip(*rows[int(header) :], strict=True)]
@@ -123,3 +153,7 @@ def _number(cell: str) -> float | None:
         return float(word)
     except ValueError:
         return None
+
+
+def _is_empty(column: Array) -> bool:
+    return column.dtype.kind == "f" and bool(np.isnan(column).all())
