@@ -1,15 +1,11 @@
 """The loop over data: epochs or steps, validation, the best parameters, progress, interruption."""
 
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from itertools import islice
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pyro
-import torch
 from pyro.infer import ELBO
 from pyro.optim import PyroOptim
 from torch import Tensor
@@ -19,16 +15,14 @@ from tqdm.auto import tqdm
 from pyro_vae.datasets import Split
 from pyro_vae.program import Program
 
-from .batches import Batches, num_data
+from .batches import Batches
 from .capture import Compile
-from .checks import Checks
 from .counts import Counts
 from .elbo import Trace_ELBO
+from .epochs import Epochs
 from .estimator import Estimator
-from .explained import explained
-from .generators import generators_state, set_generators_state
 from .interrupts import interrupts
-from .losses import check_has_value, check_loss, has_value, total_of
+from .losses import check_has_value, check_loss
 from .mmd import MMD
 from .progress import Fit, Progress
 from .snapshot import put_back, snapshot
@@ -115,11 +109,8 @@ def fit(
     data, valid = training_data(data), validation_data(valid)
     train = Batches.of(program, data, batch_size, training=True, compares=compares)
     total = steps or (epochs or 20) * train.steps()
-    if compile is None:
-        capturable = isinstance(loss, Estimator) and not loss.in_chunks
-        compile = Compile(fuse=total >= _WORTH_FUSING) if capturable else False
     options: dict[str, Any] = {"clip_norm": clip_norm, "lr_schedule": lr_schedule}
-    options |= {"compile": compile, "bfloat16": bfloat16}
+    options |= {"compile": _compiled(loss, compile, total), "bfloat16": bfloat16}
     svi = SVI(program.model, program.guide, optim, loss, **options)
     run = Fit(svi, Progress.at_first(train), loss)
     if resume is not None:
@@ -136,21 +127,21 @@ def fit(
     began = time.perf_counter() - run.progress.seconds
     bar = tqdm(total=total, initial=svi.steps, unit="step", disable=None if progress else True)
     with bar, interrupts() as stop:
-        loop = _Loop(run, train, validation, counts, total, stop, bar)
-        with loop.checks.off():
+        training = Epochs(run, train, validation, counts, total, stop, bar)
+        with training.checks.off():
             while svi.steps < total and not stop.is_set():
-                ended = loop.epoch(resume)
+                ended = training.steps(resume)
                 resume = None
                 run.progress.seconds = time.perf_counter() - began
                 if not ended:
                     break
-                is_best = loop.record()
+                is_best = training.record()
                 if is_best and validation is not None:
                     run.best = snapshot(program, svi)
                 bar.set_description(svi.mode)
                 bar.set_postfix(_shown(run.records[-1]))
                 if on_epoch is not None:
-                    with loop.checks.on():
+                    with training.checks.on():
                         on_epoch(run, is_best)
     run.interrupted = svi.steps < total
     if run.best and not run.interrupted:
@@ -159,106 +150,13 @@ def fit(
     return run
 
 
-class _Loop:
-    """What the epochs of a training share."""
-
-    def __init__(
-        self,
-        run: Fit,
-        train: Batches,
-        validation: Validation | None,
-        counts: Counts,
-        total: int,
-        stop: threading.Event,
-        bar: Any,
-    ) -> None:
-        self.run, self.train, self.validation, self.counts = run, train, validation, counts
-        self.total, self.stop, self.bar, self.checks = total, stop, bar, Checks()
-
-    def epoch(self, resumed: Mapping[str, Any] | None) -> bool:
-        """Steps through an epoch, or what is left of it; says whether it came to its end."""
-        run, at = self.run, self.run.progress
-        batches = self._batches(resumed)
-        losses: list[Tensor] = []
-        for batch in batches:
-            losses.append(self._step(batch))
-            at.data_in_epoch += num_data(batch)
-            at.steps_in_epoch += 1
-            self.bar.update()
-            if run.svi.steps >= self.total or self.stop.is_set():
-                break
-        if not at.steps_in_epoch:
-            raise ValueError(
-                "the data are empty"
-                if not run.svi.steps
-                else f"the data ended after {run.svi.steps} steps; give data that can be gone "
-                "through again, such as a list of batches or a DataLoader, or take fewer steps"
-            )
-        if has_value(run.loss):
-            _check_finite(losses, run.svi.steps)
-        at.loss_in_epoch += float(sum(losses))
-        return not self.stop.is_set() or run.svi.steps >= self.total
-
-    def record(self) -> bool:
-        """Closes an epoch with its record; says whether it is the best so far."""
-        run, at = self.run, self.run.progress
-        record: dict[str, float] = {"epoch": at.epoch + 1, "step": run.svi.steps}
-        if has_value(run.loss):
-            record["train_loss"] = at.loss_in_epoch / at.data_in_epoch
-        if self.validation is not None:
-            first = at.epoch == 0
-            with self.checks.on() if first else nullcontext():
-                record |= self.validation.record(run.svi.steps)
-        if isinstance(run.loss, Estimator):
-            schedules = run.loss.schedules().items()
-            record |= {name: value(run.svi.steps) for name, value in schedules}
-        at.records.append({**record, "seconds": at.seconds})
-        loss = record.get("valid_loss", record.get("train_loss", at.best))
-        is_best, at.best = loss < at.best or not has_value(run.loss), min(loss, at.best)
-        at.epoch, at.steps_in_epoch, at.loss_in_epoch, at.data_in_epoch = at.epoch + 1, 0, 0.0, 0
-        return is_best
-
-    def _batches(self, resumed: Mapping[str, Any] | None) -> Iterator[Sequence[Any]]:
-        """The batches of this epoch that are left."""
-        at = self.run.progress
-        if resumed is not None and at.steps_in_epoch:
-            set_generators_state(resumed.get("rng_of_epoch", resumed["rng"]))
-        elif resumed is not None:
-            set_generators_state(resumed["rng"])
-        self.run.rng_of_epoch = generators_state()
-        batches = self.train.once(at.seed + at.epoch)
-        next(islice(batches, at.steps_in_epoch, at.steps_in_epoch), None)
-        if resumed is not None and at.steps_in_epoch:
-            set_generators_state(resumed["rng"])
-        return batches
-
-    def _step(self, batch: Sequence[Any]) -> Tensor:
-        """Takes a step; returns the loss of as many data as the batch holds."""
-        first = self.checks.is_new(batch)
-        with (
-            self.checks.on() if first else nullcontext(),
-            explained(batch) if first else nullcontext(),
-        ):
-            weight = self.counts.weight(batch)
-            if self.validation is not None and not self.run.svi.steps:
-                self.validation.look()
-            if not first and not self.run.progress.epoch:
-                for observed in self.counts.observed:
-                    observed.check(batch)
-            loss = self.run.svi.step(*batch)
-        return weight * total_of(loss).detach()
-
-
-def _check_finite(losses: list[Tensor], steps: int) -> None:
-    """Refuses what `SVI` does not see, since it looks at every 100th step on a GPU."""
-    if not losses or torch.stack(losses).isfinite().all():
-        return
-    finite = torch.stack(losses).isfinite().tolist()
-    step = steps - len(losses) + finite.index(False)
-    raise FloatingPointError(
-        f"the loss is {losses[finite.index(False)].item()} at step {step}, and the parameters may "
-        "be spoilt since; a lower learning rate or clip_norm helps"
-    )
+def _compiled(loss: Any, wanted: bool | Compile | None, total: int) -> bool | Compile:
+    """How the steps run: by default as graphs, where the loss may be one."""
+    if wanted is not None:
+        return wanted
+    if not isinstance(loss, Estimator) or loss.in_chunks:
+        return False
+    return Compile(fuse=total >= _WORTH_FUSING)
 
 
 def _shown(record: Mapping[str, float]) -> dict[str, str]:

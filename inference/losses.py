@@ -47,4 +47,5 @@ def total_of(value: Any) -> Tensor:
     """A loss as one number: what is descended of several, as of Pyro's ReweightedWakeSleep."""
     if isinstance(value, tuple | list):
         value = torch.stack([torch.as_tensor(part) for part in value])
-    return torch.as_tensor(value).as_subclass(Tensor).sum()
+    value = torch.as_tensor(value).as_subclass(Tensor)
+    return value.sum() if value.dim() else value
