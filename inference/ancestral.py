@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from .data_sites import Part, density, differing
-from .layout import samples
+from .runs import samples
 
 __all__ = ["another", "draw", "refuse_copies"]
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pyro_vae.program import Program, device_of, evaluating, modules_of
 
+from .collect import collect
 from .comparison import HeldOut, Row
 from .elbo import Trace_ELBO
 from .estimator import Estimator
@@ -31,7 +32,6 @@ from .gradients import (
 )
 from .memory import peak_memory
 from .svi import SVI
-from .terms import collect
 
 __all__ = ["Bench", "Cell"]
 

@@ -1,7 +1,7 @@
 """Whether each datum has a bound of its own, which is to hold before one sums over its weights."""
 
-from .layout import samples
 from .plates import is_deterministic
+from .runs import samples
 from .terms import Terms
 
 __all__ = ["check_one_bound_each", "check_own_bounds"]

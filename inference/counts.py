@@ -13,9 +13,10 @@ from pyro_vae.program import Program, local_params
 
 from .batches import num_data
 from .estimator import Estimator, collect
-from .layout import data_plate, samples
 from .observed import Observed, observed_parts
-from .runs import leaving_no_trace
+from .plates import data_plate
+from .runs import samples
+from .trials import leaving_no_trace
 
 __all__ = ["Counts"]
 

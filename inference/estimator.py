@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -10,12 +10,13 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor, nn
 
+from .collect import collect
 from .columns import check_own_bounds
 from .diagnostics import explain_nonfinite
-from .layout import samples
-from .runs import Function, run
+from .particles import Particles, find_particles, plate_nesting
+from .runs import Function, run, samples
 from .support import check_support
-from .terms import Latent, Terms, collect, plate_nesting
+from .terms import Latent, Terms
 
 __all__ = [
     "Estimator",
@@ -49,6 +50,8 @@ class Estimator(ELBO):
 
     num_particles: int = 1
     max_plate_nesting: float = math.inf
+    # How this program's particles are run, once `prepared` has found it.
+    particles: Particles | None = field(default=None, kw_only=True, repr=False, compare=False)
 
     # What else Pyro's base class holds, and its methods read.
     vectorize_particles: ClassVar[bool] = True
@@ -135,6 +138,12 @@ class Estimator(ELBO):
                 f"{type(self).__name__} is a bound for each datum, but {_names(t.global_latents)} "
                 "stand outside the data plate and are shared by all data; use Trace_ELBO"
             )
+        if self.particles is not None and self.particles.coupling:
+            raise ValueError(
+                f"{type(self).__name__} is a bound for each datum, but "
+                f"{_names(self.particles.coupling)}, outside the data plate, depends on the "
+                "latents of all data; put it in the plate or use Trace_ELBO"
+            )
         if not self.holds_draws:
             self.check_reparameterized(t)
         elif torch.is_grad_enabled():
@@ -181,25 +190,44 @@ class Estimator(ELBO):
         return {name: value for name, value in values.items() if callable(value)}
 
     def prepared(self, model: Function, guide: Function, *args: Any, **kwargs: Any) -> Self:
-        """This estimator with `max_plate_nesting` found, where it needs it."""
-        known = self.num_particles == 1 or not math.isinf(self.max_plate_nesting)
-        if known or not self.vectorize_particles:
+        """This estimator with the way found to run the particles, where it needs it.
+
+        `SVI` asks once; otherwise each call finds it anew, by some runs of the program.
+        """
+        several = self.num_particles > 1 and self.vectorize_particles
+        if self.particles is not None or not (several or self.holds_draws):
             return self
-        return replace(self, max_plate_nesting=plate_nesting(model, guide, args, kwargs))
+        found = find_particles(model, guide, args, kwargs, self.max_plate_nesting)
+        return replace(self, max_plate_nesting=found.nesting, particles=found)
 
     def terms(self, model: Function, guide: Function, *args: Any, **kwargs: Any) -> Terms:
         """The terms of the bound from one run of the program."""
-        t = collect(
+        ready = self.prepared(model, guide, *args, **kwargs)
+        t = ready.collected(self.num_particles, model, guide, args, kwargs)
+        ready.check(t)
+        return t
+
+    def collected(
+        self,
+        num_particles: int,
+        model: Function,
+        guide: Function,
+        args: Any,
+        kwargs: Any,
+        subsample: Any = None,
+    ) -> Terms:
+        """The terms of so many particles, unchecked; see `collect`."""
+        return collect(
             model,
             guide,
             args,
             kwargs,
-            num_particles=self.num_particles,
+            num_particles=num_particles,
             max_plate_nesting=self.max_plate_nesting,
+            particles=self.particles,
             hold_draws=self.holds_draws,
+            subsample=subsample,
         )
-        self.check(t)
-        return t
 
     def differentiable_loss(
         self, model: Function, guide: Function, *args: Any, **kwargs: Any

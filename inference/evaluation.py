@@ -19,7 +19,8 @@ from pyro_vae.program import Program, evaluating
 
 from .capture import Compile, Function, Graphs
 from .data_sites import check_data
-from .estimator import Terms, collect, plate_nesting, samples
+from .estimator import Terms, collect, samples
+from .particles import find_particles, vectorizes
 from .true_bounds import check_true_bounds, check_true_weights, warn_if_impossible
 
 __all__ = [
@@ -153,10 +154,11 @@ def log_likelihood(
         first = next(_batches(program, x, y, batch_size))
         t = _first_terms(program, x, first)
         check_true_weights(t, "log_likelihood")
-        nesting = vectorizes(program, *(part[:2] for part in first))
+        few = [part[:2] for part in first]
+        particles = find_particles(program.model, program.guide, few, {})
 
         def log_sum_w(args: Any, kwargs: Any, weights: Any) -> Tensor:
-            return _log_w(program, args, nesting=nesting, **kwargs).logsumexp(0)
+            return _log_w(program, args, particles=particles, **kwargs).logsumexp(0)
 
         run = _captured(program, log_sum_w, "log_likelihood", total, fuse=total >= _WORTH_FUSING)
         found = []
@@ -256,32 +258,6 @@ def _rate(t: Terms) -> Tensor:
     return local + shared / (t.scale * t.log_px.shape[1]) + torch.zeros_like(t.log_px[0])
 
 
-def vectorizes(program: Program, *args: Tensor) -> int | None:
-    """The plate nesting of a program that runs rightly in a particle plate; None if it does not.
-
-    Networks that take one batch dimension and no more are common: on two they fail, or worse.
-    """
-    with torch.random.fork_rng():
-        seed = torch.initial_seed()
-        torch.manual_seed(seed)
-        expected = _log_w(program, args, 2, None)
-        nesting = plate_nesting(program.model, program.guide, args, {})
-        torch.manual_seed(seed)
-        try:
-            found = _log_w(program, args, 2, nesting)
-        except (RuntimeError, ValueError, IndexError):
-            return None
-    return nesting if torch.allclose(found, expected, rtol=1e-3, atol=1e-3) else None
-
-
-def _log_w(
-    program: Program, args: Sequence[Tensor], num_particles: int, nesting: int | None
-) -> Tensor:
-    """Log weights (K, N): in a particle plate, or with each datum repeated K times in the batch."""
-    options: dict[str, Any] = {}
-    if nesting is not None:
-        options = {"num_particles": num_particles, "max_plate_nesting": nesting}
-    else:
-        args = [part.repeat(num_particles, *[1] * (part.dim() - 1)) for part in args]
-    t = _terms(program, args, **options)
-    return t.log_w.reshape(num_particles, -1)
+def _log_w(program: Program, args: Sequence[Tensor], **options: Any) -> Tensor:
+    """Log weights, (K, N)."""
+    return _terms(program, args, **options).log_w

@@ -16,9 +16,10 @@ from torch.distributions import kl_divergence
 
 from pyro_vae.program import Program, leaves
 
+from .collect import collect
 from .elbo import Trace_ELBO
 from .estimator import Estimator
-from .terms import Terms, collect
+from .terms import Terms
 
 __all__ = [
     "Gradient",

@@ -10,7 +10,8 @@ from torch.utils.checkpoint import checkpoint
 
 from .elbo import Trace_ELBO
 from .estimator import Estimator, Function, Terms
-from .terms import collect, joined
+from .joined import joined, without_runs
+from .runs import subsamples
 from .weights import log_mean_exp
 
 __all__ = ["IWAE"]
@@ -83,19 +84,18 @@ class IWAE(Estimator):
                 f"{type(self).__name__} needs the draws of all particles at once for its gradient, "
                 "so it cannot run in chunks; leave chunk_size out"
             )
-        nesting = self.prepared(model, guide, *args, **kwargs).max_plate_nesting
+        ready = self.prepared(model, guide, *args, **kwargs)
 
-        def run(size: int) -> Terms:
-            return collect(
-                model,
-                guide,
-                args,
-                kwargs,
-                num_particles=size,
-                max_plate_nesting=nesting,
-                hold_draws=self.holds_draws,
-            )
+        def run(size: int, subsample: Any = None) -> Terms:
+            return ready.collected(size, model, guide, args, kwargs, subsample)
 
-        chunks = torch.arange(self.num_particles).split(self.chunk_size or self.num_particles)
-        parts = (checkpoint(run, len(chunk), use_reentrant=False) for chunk in chunks)
-        return joined(parts, self.check)
+        size = self.chunk_size or self.num_particles
+        first = checkpoint(run, size, use_reentrant=False)
+        ready.check(first)
+        parts = [without_runs(first)]
+        subsample = subsamples(first.parts[0].held)
+        del first  # its draws take the memory that chunks are to save
+        for chunk in torch.arange(size, self.num_particles).split(size):
+            part = checkpoint(run, len(chunk), subsample, use_reentrant=False)
+            parts.append(without_runs(part))
+        return joined(parts)

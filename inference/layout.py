@@ -10,16 +10,12 @@ from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 from torch.distributions import constraints
 
-from .plates import PARTICLES, data_plate
+from .plates import PARTICLES
+from .runs import Run, samples
 
-__all__ = ["Layout", "data_plate", "in_particles", "samples", "support_of"]
+__all__ = ["Layout", "in_particles", "support_of"]
 
 Site = Mapping[str, Any]
-
-
-def samples(trace: Any) -> list[dict[str, Any]]:
-    """The sample sites of a trace, in the order of sampling."""
-    return [site for site in trace.nodes.values() if site["type"] == "sample"]
 
 
 def in_particles(
@@ -40,25 +36,28 @@ class Layout:
         particle_dim: The batch dimension of the particles; None for a single one.
         data: The frame of the data plate; None where a program has none, which makes N = 1.
         names: Of that plate, which the guide may call otherwise than the model does.
+        folded: Whether each datum stands in that plate K times, all data before any comes again.
     """
 
     num_particles: int
     particle_dim: int | None
     data: CondIndepStackFrame | None
     names: frozenset[str] = frozenset()
+    folded: bool = False
 
     @classmethod
     def of(
         cls,
-        num_particles: int,
-        particle_dim: int | None,
         data: CondIndepStackFrame | None,
-        model: Any,
-        guide: Any,
+        run: Run,
+        num_particles: int = 1,
+        particle_dim: int | None = None,
+        *,
+        folded: bool = False,
     ) -> Self:
-        """The layout of a run, from the traces of model and guide."""
-        names = set() if data is None else {data.name, *_twins(data, model, guide)}
-        return cls(num_particles, particle_dim, data, frozenset(names))
+        """The layout of a run."""
+        names = set() if data is None else {data.name, *_twins(data, run)}
+        return cls(num_particles, particle_dim, data, frozenset(names), folded)
 
     @property
     def scale(self) -> float:
@@ -81,10 +80,14 @@ class Layout:
             terms = terms.unsqueeze(-1)
         if self.particle_dim is None:
             terms = terms.unsqueeze(0)
+        if self.folded and data_dim is not None:
+            terms = terms.reshape(self.num_particles, -1)
         return terms if scale == 1.0 else terms / scale
 
     def spread(self, weight: Tensor, site: Site) -> Tensor:
         """Gives a weight (K, N) the dimensions that it has in a site's value."""
+        if self.folded:
+            weight = weight.reshape(1, -1)
         sizes = {self.particle_dim: weight.shape[0], self._data_dim(site): weight.shape[1]}
         depth = max((-dim for dim in sizes if dim is not None), default=0)
         shape = [sizes.get(dim, 1) for dim in range(-depth, 0)]
@@ -114,12 +117,12 @@ class Layout:
         return self.data.dim if self.data is not None and self._in_plate(site) else None
 
 
-def _twins(data: CondIndepStackFrame, model: Any, guide: Any) -> set[str]:
+def _twins(data: CondIndepStackFrame, run: Run) -> set[str]:
     """What the guide calls the data plate, if it has none of that name: one that stands there."""
-    frames = {f.name: f for site in samples(guide) for f in site["cond_indep_stack"]}
+    frames = {f.name: f for site in samples(run.guide) for f in site["cond_indep_stack"]}
     if data.name in frames:
         return set()
-    known = {f.name for site in samples(model) for f in site["cond_indep_stack"]}
+    known = {f.name for site in samples(run.model) for f in site["cond_indep_stack"]}
     return {
         name
         for name, frame in frames.items()

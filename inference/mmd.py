@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import torch
 from pyro import poutine
@@ -87,11 +88,11 @@ class MMD(Estimator):
         return bound - (alpha + lambda_ - 1) * self._discrepancy(t)
 
     def _discrepancy(self, t: Terms) -> Tensor:
-        prior = poutine.trace(t.program[0]).get_trace()  # not replayed, so z ~ p(z)
-        u, v = (
-            torch.cat([t.layout.rows(trace.nodes[name]) for name in t.latents], -1)
-            for trace in (t.traces[1], prior)
-        )
+        pairs = [
+            (_rows(part, part.traces[1]), _rows(part, poutine.trace(part.program[0]).get_trace()))
+            for part in t.parts  # the second not replayed, so z ~ p(z)
+        ]
+        u, v = (torch.cat(draws) for draws in zip(*pairs, strict=True))
         if len(u) < 2:
             raise ValueError(
                 "MMD compares draws of a batch, but this batch has one draw: give it two data or "
@@ -99,6 +100,11 @@ class MMD(Estimator):
             )
         within = _mean_of_pairs(self.kernel(u, u)) + _mean_of_pairs(self.kernel(v, v))
         return within - 2 * self.kernel(u, v).mean()
+
+
+def _rows(t: Terms, trace: Any) -> Tensor:
+    """The latents in a trace, (K N, D)."""
+    return torch.cat([t.layout.rows(trace.nodes[name]) for name in t.latents], -1)
 
 
 def _squared_distance(u: Tensor, v: Tensor) -> Tensor:

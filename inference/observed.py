@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor
 from torch.distributions import constraints
 
-from .layout import Site, support_of
+from .layout import support_of
+from .plates import Site
 
 __all__ = ["Observed", "observed_parts"]
 

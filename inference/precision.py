@@ -1,7 +1,8 @@
 """Mixed precision: the products of layers in bfloat16, everything else as it was."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -9,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["layers_in_bfloat16"]
+__all__ = ["layers_in_bfloat16", "layers_in_float32"]
 
 _MANY = 1_000_000  # multiplications
+_PAUSED: ContextVar[bool] = ContextVar("paused", default=False)
 _LAYERS = {
     F.linear,
     F.bilinear,
@@ -38,6 +40,16 @@ def layers_in_bfloat16(wanted: bool = True) -> AbstractContextManager[Any]:
     return _LayersInBfloat16() if wanted else nullcontext()
 
 
+@contextmanager
+def layers_in_float32() -> Iterator[None]:
+    """Leaves all layers as they are, within `layers_in_bfloat16`, for runs that are compared."""
+    token = _PAUSED.set(True)
+    try:
+        yield
+    finally:
+        _PAUSED.reset(token)
+
+
 class _LayersInBfloat16(TorchFunctionMode):
     def __torch_function__(
         self,
@@ -47,7 +59,7 @@ class _LayersInBfloat16(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func not in _LAYERS:
+        if func not in _LAYERS or _PAUSED.get():
             return func(*args, **kwargs)
         tensors = [part for part in (*args, *kwargs.values()) if isinstance(part, Tensor)]
         plain = all(tensor.dtype is torch.float32 for tensor in tensors)

@@ -18,7 +18,8 @@ from pyro_vae.program import Program, device_of, evaluating, modules_of
 
 from .ancestral import another, draw, refuse_copies
 from .data_sites import Observations, Part, Unobserving, check_data, data_parts, differing
-from .layout import samples, support_of
+from .layout import support_of
+from .runs import samples
 
 __all__ = ["decode", "discrete_latents", "encode", "reconstruct", "sample"]
 

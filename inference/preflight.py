@@ -16,11 +16,11 @@ from pyro_vae.program import Program, leaves, local_params, named_parameters
 
 from .data_sites import check_data
 from .estimator import Estimator
-from .layout import data_plate, samples
-from .plates import is_deterministic, is_factor
+from .plates import data_plate, is_deterministic, is_factor
 from .report import Report, Site
-from .runs import leaving_no_trace
+from .runs import samples
 from .site_checks import check_latents, check_plate, check_site, name_of, plates_of
+from .trials import leaving_no_trace
 
 __all__ = ["Report", "Site", "check"]
 

@@ -1,25 +1,24 @@
 """One run of guide and model: their traces on the same draws, with Pyro's checks."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from pyro import poutine
 from pyro.infer.util import is_validation_enabled
+from pyro.poutine import Trace
 from pyro.poutine.guide import GuideMessenger
 from pyro.poutine.messenger import Messenger, unwrap
-from pyro.poutine.util import prune_subsample_sites
+from pyro.poutine.util import prune_subsample_sites, site_is_subsample
 from pyro.util import check_model_guide_match, check_site_shape
-from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_pre_hook
+from torch import Tensor
 
-from .layout import samples
 from .support import invertible
 
-__all__ = ["Function", "Run", "leaving_no_trace", "run", "trace_again"]
+__all__ = ["Function", "Run", "run", "samples", "subsamples", "trace_again"]
 
 Function = Callable[..., Any]
 
@@ -39,6 +38,11 @@ class Run:
     held: Any
 
 
+def samples(trace: Any) -> list[dict[str, Any]]:
+    """The sample sites of a trace, in the order of sampling."""
+    return [site for site in trace.nodes.values() if site["type"] == "sample"]
+
+
 def run(
     model: Function,
     guide: Function,
@@ -47,6 +51,7 @@ def run(
     *,
     max_plate_nesting: float = math.inf,
     hold_draws: bool = False,
+    subsample: Any = None,
 ) -> Run:
     """Traces the guide, and the model replayed on its draws, with their log densities.
 
@@ -59,14 +64,20 @@ def run(
         kwargs: Keyword arguments of both.
         max_plate_nesting: How many batch dimensions plates may take.
         hold_draws: Whether no gradient flows through the draws, reparameterized or not.
+        subsample: The `subsamples` of another run, for plates that subsample by themselves.
 
     Raises:
         ValueError: If model and guide do not sample the same latents.
     """
+    if subsample is not None:
+        model, guide = (poutine.replay(f, trace=subsample) for f in (model, guide))
     with _HoldDraws() if hold_draws else nullcontext():
         guide_trace = _trace_guide(guide, args, kwargs)
     model_trace = _trace(poutine.replay(model, _with_values(guide_trace, _alias)), args, kwargs)
     held = _with_values(guide_trace, torch.detach)
+    for site in samples(model_trace):
+        if site_is_subsample(site) and site["name"] not in held:
+            held.add_node(site["name"], **site)
     pruned_model, pruned_guide = map(prune_subsample_sites, (model_trace, guide_trace))
     _check_same_latents(pruned_model, pruned_guide)
     validates = is_validation_enabled()
@@ -81,38 +92,23 @@ def run(
     return Run(pruned_model, pruned_guide, held)
 
 
+def subsamples(held: Any) -> Any:
+    """The trace of what the plates of a run have drawn from their data; None if they hold all."""
+    sites = [site for site in samples(held) if site_is_subsample(site)]
+    if all(site["fn"].subsample_size in (None, site["fn"].size) for site in sites):
+        return None
+    found = Trace()
+    for site in sites:
+        found.add_node(site["name"], **site)
+    return found
+
+
 def trace_again(function: Function, args: Any, kwargs: Any, held: Any) -> Any:
     """The trace of another run of the model or the guide, on the draws of `Run.held`."""
     trace = prune_subsample_sites(_trace_guide(poutine.replay(function, held), args, kwargs))
     with invertible(samples(trace)):
         trace.compute_log_prob()
     return trace
-
-
-@contextmanager
-def leaving_no_trace() -> Iterator[None]:
-    """Leaves the random generators as they were, and the buffers of all modules that run."""
-    kept: dict[tuple[int, str], tuple[nn.Module, Tensor, int, Tensor]] = {}
-
-    def keep(module: nn.Module, _: Any) -> None:
-        for name, buffer in module.named_buffers(recurse=False):
-            if (id(module), name) not in kept:
-                copy = buffer.detach().clone()
-                kept[id(module), name] = (module, buffer, buffer._version, copy)
-
-    hook = register_module_forward_pre_hook(keep)
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        hook.remove()
-        for (_, name), (module, buffer, version, value) in kept.items():
-            setattr(module, name, buffer)
-            # A gradient may wait for a buffer that has not changed, so it is left alone. A layer
-            # that changes one, such as BatchNorm, need not count that in the buffer's version.
-            if buffer._version != version or not torch.equal(buffer, value):
-                with torch.no_grad():
-                    buffer.copy_(value)
 
 
 class _HoldDraws(Messenger):

@@ -7,8 +7,9 @@ import torch
 from pyro.distributions.util import scale_and_mask
 from pyro.util import check_site_shape
 
-from .layout import samples, support_of
+from .layout import support_of
 from .plates import is_deterministic
+from .runs import samples
 from .wrappers import counted, inner
 
 __all__ = ["check_latents", "check_plate", "check_site", "name_of", "plates_of"]

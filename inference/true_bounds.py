@@ -13,8 +13,9 @@ from pyro import poutine
 from torch import Tensor
 
 from .columns import check_one_bound_each
-from .layout import samples, support_of
+from .layout import support_of
 from .plates import is_deterministic, is_factor
+from .runs import samples
 from .terms import Terms
 from .wrappers import counted, inner
 

@@ -246,8 +246,10 @@ def test_a_chunk_is_what_runs_at_once():
             sizes.append(tracer.trace.nodes["z"]["value"].shape)
 
     program = Watched((3,), 2)
-    estimator = IWAE(7, chunk_size=3, max_plate_nesting=1)
-    estimator.loss(program.model, program.guide, torch.randn(4, 3))
+    x = torch.randn(4, 3)
+    estimator = IWAE(7, chunk_size=3).prepared(program.model, program.guide, x)
+    sizes.clear()
+    estimator.loss(program.model, program.guide, x)
     assert sizes == [(3, 4, 2), (3, 4, 2), (4, 2)]
 
 
