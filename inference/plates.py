@@ -60,7 +60,9 @@ def is_factor(site: Site) -> bool:
 
 def is_deterministic(site: Site) -> bool:
     """Whether a site only gives a value a name, as `pyro.deterministic` does."""
-    return site["is_observed"] and isinstance(_bare(site["fn"]), Delta)
+    fn = site["fn"]
+    counts = not isinstance(fn, MaskedDistribution) or fn._mask is not False
+    return site["is_observed"] and not counts and isinstance(_bare(fn), Delta)
 
 
 def rows_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> int | None:
@@ -72,9 +74,9 @@ def rows_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> int | None:
 
 
 def _stacks_of_data(sites: Iterable[Site]) -> list[Frames]:
-    """The vectorized plates of each site with data, or of the factors where nothing else is."""
+    """The vectorized plates of each site with data, or of factors where nothing else is."""
     observed = [site for site in sites if site["is_observed"] and not is_deterministic(site)]
-    data = [site for site in observed if not is_factor(site)]
+    data = [site for site in observed if not isinstance(_bare(site["fn"]), Delta | Unit)]
     stacks = [
         {f.name: f for f in site["cond_indep_stack"] if f.vectorized and f.name != PARTICLES}
         for site in data or observed
