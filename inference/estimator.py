@@ -147,7 +147,8 @@ class Estimator(ELBO):
         if not self.holds_draws:
             self.check_reparameterized(t)
         elif torch.is_grad_enabled():
-            check_support({name: z.q for name, z in t.latents.items()}, type(self).__name__)
+            latents = t.parts[0].latents.items()
+            check_support({name: z.q for name, z in latents}, type(self).__name__)
 
     def check_reparameterized(self, t: Terms) -> None:
         """Refuses latents without reparameterized draws where a gradient is asked for."""
