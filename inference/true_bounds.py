@@ -134,6 +134,7 @@ def _check_masks(t: Terms, user: str) -> None:
 def _check_masked_out(t: Terms, masked: Mapping[str, Tensor], user: str) -> None:
     """Refuses masked latents on which something depends that is not masked: they are drawn anew."""
     with torch.random.fork_rng():
+        torch.rand(1)  # or the draws would be the same, where those of `t` have left the generator
         again = poutine.trace(t.functions[1]).get_trace(*t.args, **t.kwargs)
     changed = t.held.copy()
     for name, mask in masked.items():
