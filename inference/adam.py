@@ -7,6 +7,8 @@ not be written to memory and read back either.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -14,7 +16,7 @@ from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-__all__ = ["AdamInGraph", "take_step"]
+__all__ = ["AdamInGraph", "is_dense", "parts_of", "take_step"]
 
 _FEW = 20  # tensors: each takes the compiler 0.2 s
 _CHANGING = ("exp_avg", "exp_avg_sq", "step")
@@ -22,15 +24,39 @@ _ONE = torch.ones((), device="cpu")
 
 
 @torch.no_grad()
-def take_step(optimizer: Optimizer) -> None:
-    """Does `optimizer.step()`: that of a fused Adam by its kernel, where nobody looks on."""
-    if type(optimizer) in (Adam, AdamW) and not _is_watched(optimizer):
-        found = [_held(optimizer, group) for group in optimizer.param_groups]
-        if all(found):
-            for group, tensors in zip(optimizer.param_groups, found, strict=True):
-                _by_kernel(group, *zip(*tensors, strict=True))
-            return
-    optimizer.step()
+def take_step(*optimizers: Optimizer) -> None:
+    """Does `step()` of each: those of fused Adams by one kernel, where nobody looks on."""
+    batches: dict[Any, list[tuple[Tensor, ...]]] = {}
+    for optimizer in chain.from_iterable(map(parts_of, optimizers)):
+        found = _by_group(optimizer)
+        if found is None:
+            optimizer.step()
+            continue
+        for group, rows in found:
+            batches.setdefault((group["lr"], *_settings(group)), []).extend(rows)
+    for settings, rows in batches.items():
+        if rows:
+            _by_kernel(settings, *zip(*rows, strict=True))
+
+
+def parts_of(optimizer: Any) -> Sequence[Optimizer]:
+    """The torch optimizers that one stands for: itself, if it has no `parts`."""
+    return getattr(optimizer, "parts", [optimizer])
+
+
+def is_dense(tensor: Tensor) -> bool:
+    """Whether its numbers fill their memory without gaps or overlaps, in any order of dimensions.
+
+    A kernel reads from end to end: of a slice or an expanded tensor it would change other memory.
+    """
+    if tensor.is_contiguous():
+        return True
+    filled = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1 and stride != filled:
+            return False
+        filled *= size
+    return True
 
 
 @dataclass(frozen=True)
@@ -41,48 +67,50 @@ class AdamInGraph:
     steps come to is an input, so that schedules go on.
 
     Args:
-        optimizer: The optimizer.
-        held: For each parameter its group's place, the state, and its two averages.
+        held: For each parameter its optimizer and group, the state, and its two averages.
         parameters: The parameters to step.
-        settings: What else a group has that the step depends on.
+        settings: For each, what else its group has that the step depends on.
     """
 
-    optimizer: Optimizer
-    held: tuple[tuple[int, dict[str, Any], Tensor, Tensor], ...]
+    held: tuple[tuple[Any, dict[str, Any], Tensor, Tensor], ...]
     parameters: tuple[Tensor, ...]
     settings: tuple[Any, ...]
 
     @classmethod
-    def of(cls, optimizer: Optimizer, parameters: Sequence[Tensor]) -> "AdamInGraph | None":
+    def of(cls, optimizer: Any, parameters: Sequence[Tensor]) -> "AdamInGraph | None":
         """The step for these parameters; None of another optimizer, or where it does not pay."""
-        if type(optimizer) not in (Adam, AdamW) or not 0 < len(parameters) <= _FEW:
+        if not 0 < len(parameters) <= _FEW:
             return None
-        groups = optimizer.param_groups
-        place = {id(p): i for i, group in enumerate(groups) for p in group["params"]}
+        place = {
+            id(p): (part, group)
+            for part in parts_of(optimizer)
+            for group in part.param_groups
+            for p in group["params"]
+        }
         held = []
         for parameter in parameters:
-            state = optimizer.state.get(parameter)
-            if id(parameter) not in place or not state or not _is_plain(parameter):
+            part, group = place.get(id(parameter), (None, None))
+            if type(part) not in (Adam, AdamW) or not _is_plain(parameter):
                 return None
-            held.append((place[id(parameter)], state, state["exp_avg"], state["exp_avg_sq"]))
-        step = cls(optimizer, tuple(held), tuple(parameters), (*map(_settings, groups),))
+            state = part.state.get(parameter)
+            if not state or not _is_fused(group):
+                return None
+            held.append(((part, group), state, state["exp_avg"], state["exp_avg_sq"]))
+        settings = tuple((len(part.param_groups), *_settings(g)) for (part, g), *_ in held)
+        step = cls(tuple(held), tuple(parameters), settings)
         return step if step.holds() else None
 
     def holds(self) -> bool:
-        """Whether the optimizer is still what it was, and steps by nothing else."""
-        groups = self.optimizer.param_groups
-        return (
-            not _is_watched(self.optimizer)
-            and all(map(_is_fused, groups))
-            and self.settings == (*map(_settings, groups),)
-            and all(
-                self.optimizer.state.get(parameter) is state
-                and state["exp_avg"] is average
-                and state["exp_avg_sq"] is square
-                for parameter, (_, state, average, square) in zip(
-                    self.parameters, self.held, strict=True
-                )
-            )
+        """Whether the optimizers are still what they were, and step by nothing else."""
+        rows = zip(self.parameters, self.held, self.settings, strict=True)
+        return not any(
+            _is_watched(optimizer)
+            or not _is_fused(group)
+            or settings != (len(optimizer.param_groups), *_settings(group))
+            or optimizer.state.get(parameter) is not state
+            or state["exp_avg"] is not average
+            or state["exp_avg_sq"] is not square
+            for parameter, ((optimizer, group), state, average, square), settings in rows
         )
 
     @property
@@ -98,18 +126,19 @@ class AdamInGraph:
         second's, and the learning rate times the weight decay.
         """
         rows = []
-        for place, state, _, _ in self.held:
-            group, step = self.optimizer.param_groups[place], state["step"].item() + 1
+        for (_, group), state, _, _ in self.held:
+            step = state["step"].item() + 1
             rate, (first, second) = group["lr"], group["betas"]
             scale = 1 / math.sqrt(1 - second**step)
             rows.append((rate / (1 - first**step), scale, rate * group["weight_decay"]))
         return torch.tensor(rows)
 
     def apply(self, gradients: Sequence[Tensor], numbers: Tensor, allowed: Tensor) -> None:
-        """Steps by the gradients if it is allowed, a boolean of no dimensions."""
-        rows = zip(self.parameters, self.held, gradients, numbers, strict=True)
-        for parameter, (place, state, average, square), gradient, (rate, scale, decay) in rows:
-            (first, second), eps, weight_decay, maximize, decoupled = self.settings[place]
+        """Takes the step if `allowed`, a 0-dim boolean tensor, is true; else changes nothing."""
+        rows = zip(self.parameters, self.held, self.settings, gradients, numbers, strict=True)
+        for parameter, (_, state, average, square), settings, gradient, row in rows:
+            _, (first, second), eps, weight_decay, maximize, decoupled = settings
+            rate, scale, decay = row
             start = parameter
             if maximize:
                 gradient = -gradient
@@ -140,34 +169,42 @@ def _is_fused(group: Mapping[str, Any]) -> bool:
 
 
 def _is_plain(parameter: Tensor) -> bool:
-    return parameter.is_cpu and parameter.dtype is torch.float32
+    return parameter.is_cpu and parameter.dtype is torch.float32 and is_dense(parameter)
 
 
-def _settings(group: Mapping[str, Any]) -> tuple[Any, ...]:
-    names = ("betas", "eps", "weight_decay", "maximize", "decoupled_weight_decay")
-    return tuple(group[name] for name in names)
-
-
-def _held(optimizer: Optimizer, group: Mapping[str, Any]) -> list[tuple[Tensor, ...]]:
-    """Each parameter with its gradient and state; none of another kind of Adam, or at the start."""
-    if not _is_fused(group):
-        return []
-    found: list[tuple[Tensor, ...]] = []
-    for parameter in group["params"]:
-        if parameter.grad is None:
-            continue
-        state = optimizer.state.get(parameter)
-        if not state or not _is_plain(parameter):
-            return []
-        held = (state["exp_avg"], state["exp_avg_sq"], state["step"])
-        found.append((parameter, parameter.grad, *held))
+def _by_group(
+    optimizer: Optimizer,
+) -> list[tuple[Mapping[str, Any], list[tuple[Tensor, ...]]]] | None:
+    """Each group with what the kernel takes; None where the optimizer must step by itself."""
+    if type(optimizer) not in (Adam, AdamW) or _is_watched(optimizer):
+        return None
+    found = []
+    for group in optimizer.param_groups:
+        rows = _rows(optimizer, group) if _is_fused(group) else None
+        if rows is None:
+            return None
+        found.append((group, rows))
     return found
 
 
-def _by_kernel(group: Mapping[str, Any], parameters: Any, gradients: Any, *state: Any) -> None:
-    kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
+def _rows(optimizer: Optimizer, group: Mapping[str, Any]) -> list[tuple[Tensor, ...]] | None:
+    """Each parameter with its gradient and state; None at the start, or of another kind."""
+    rows: list[tuple[Tensor, ...]] = []
+    for parameter in group["params"]:
+        gradient, state = parameter.grad, optimizer.state.get(parameter)
+        if gradient is None:
+            continue
+        if not state or not _is_plain(parameter) or gradient.stride() != parameter.stride():
+            return None
+        rows.append((parameter, gradient, state["exp_avg"], state["exp_avg_sq"], state["step"]))
+    return rows
+
+
+def _by_kernel(settings: tuple[Any, ...], parameters: Any, gradients: Any, *state: Any) -> None:
+    lr, (beta1, beta2), eps, weight_decay, maximize, decoupled = settings
     averages, squares, steps = state
     torch._foreach_add_(steps, _ONE)
+    kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
     kernel(
         parameters,
         gradients,
@@ -175,11 +212,14 @@ def _by_kernel(group: Mapping[str, Any], parameters: Any, gradients: Any, *state
         squares,
         [],
         steps,
-        lr=group["lr"],
-        beta1=group["betas"][0],
-        beta2=group["betas"][1],
-        weight_decay=group["weight_decay"],
-        eps=group["eps"],
+        lr=lr,
+        beta1=beta1,
+        beta2=beta2,
+        weight_decay=weight_decay,
+        eps=eps,
         amsgrad=False,
-        maximize=group["maximize"],
+        maximize=maximize,
     )
+
+
+_settings = itemgetter("betas", "eps", "weight_decay", "maximize", "decoupled_weight_decay")

@@ -12,7 +12,7 @@ import gc
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,11 +23,12 @@ from torch import Tensor
 from torch._guards import TracingContext, tracing
 from torch._subclasses import FakeTensorMode
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from .adam import AdamInGraph
 from .passes import prepare
+from .uncapturable import RefuseChangingSizes, UncapturableError, first_line, reason_of
 from .watch import Watch
 
 __all__ = ["Compile", "Function", "Graphs"]
@@ -67,10 +68,6 @@ class _Entry:
         return self.calls >= (2 if first else 10)
 
 
-class _UncapturableError(Exception):
-    """Says why a program cannot be captured."""
-
-
 class Graphs:
     """The graphs of one function: one for each kind of call and each state of the program.
 
@@ -96,13 +93,18 @@ class Graphs:
     ) -> None:
         self.update = update
         self.updated = False  # whether the last run has done so
+        self.model, self.guide = model, guide
         self.function, self.options, self.user, self.state = function, options, user, state
-        self.watch = Watch(model, guide)
-        self.buffers = [b for _, module in self.watch.modules for b in module.buffers(False)]
+        self.version: int | None = None
         self.entries: dict[Any, _Entry] = {}
         self.values: dict[str, Any] = {}
         self.last: tuple[Any, _Entry] | None = None  # the key of the last call, and its entry
         self.refused = False
+
+    def refuse(self, reason: str) -> None:
+        """Runs eagerly from now on, and says why."""
+        self.refused = True
+        warnings.warn(f"{self.user} runs eagerly, uncompiled: {reason}", stacklevel=4)
 
     def run(
         self,
@@ -110,10 +112,18 @@ class Graphs:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         weights: Mapping[str, float],
+        version: int = 0,
     ) -> Tensor | None:
         """The function's value, detached, with its gradient put into the parameters.
 
         Or it has stepped them already, if the value is finite; then `updated` is True.
+
+        Args:
+            parameters: What to differentiate the value by.
+            args: Positional arguments of model and guide.
+            kwargs: Keyword arguments of both.
+            weights: The schedules' values.
+            version: A number that differs where other tensors are the parameters.
 
         Returns:
             The value, or None, which asks to run eagerly.
@@ -121,17 +131,20 @@ class Graphs:
         if self.refused:
             return None
         try:
-            call = _Call.of(args, kwargs, weights)
-            entry = self._entry(call, parameters)
+            # the schedules' values are as exact as what they weigh
+            dtype = parameters[0].dtype if parameters else torch.get_default_dtype()
+            call = _Call.of(args, kwargs, weights, dtype)
+            if version != self.version:
+                self._look_around(version)
+            entry = self._entry(call, version)
             if entry.graph is None and not entry.due(first=len(self.entries) == 1):
                 return None
             if entry.graph is None:
                 self._capture(entry, parameters, call)
             elif entry.calls in _CHECKS:
                 self._check(entry, parameters, call)
-        except _UncapturableError as reason:
-            self.refused = True
-            warnings.warn(f"{self.user} runs eagerly, uncompiled: {reason}", stacklevel=3)
+        except UncapturableError as reason:
+            self.refuse(str(reason))
             return None
         if entry.update is not None and not entry.update.holds():
             self.update = lambda _: None  # the compiler is asked once more, but not again and again
@@ -155,8 +168,14 @@ class Graphs:
             return "eager"
         return "captured" if any(entry.fused is None for entry in graphs) else "compiled"
 
-    def _entry(self, call: "_Call", parameters: Sequence[Tensor]) -> _Entry:
-        key = (call.key, len(parameters))
+    def _look_around(self, version: int) -> None:
+        """Finds what to watch, and the buffers: a program may make modules when it first runs."""
+        self.version, self.last = version, None
+        self.watch = Watch(self.model, self.guide)
+        self.buffers = [b for _, module in self.watch.modules for b in module.buffers(False)]
+
+    def _entry(self, call: "_Call", version: int) -> _Entry:
+        key = (call.key, version)
         if self.last is None or self.last[0] != key or not self.watch.unchanged():
             self.last = key, self._find(key)
         entry = self.last[1]
@@ -167,13 +186,27 @@ class Graphs:
         values = self.watch.values()
         key = (key, tuple(values.items()))
         if key not in self.entries:
-            changed = [name for name in values if values[name] != self.values.get(name)]
             if len(self.entries) >= _MOST_GRAPHS:
-                what = f"{changed[0]!r} changes" if changed else "the shapes of its data change"
-                raise _UncapturableError(f"{what} again and again between steps")
+                raise UncapturableError(f"{self._what_changes(key, values)} between steps")
             self.entries[key] = _Entry()
         self.values = values
         return self.entries[key]
+
+    def _what_changes(self, key: Any, values: Mapping[str, Any]) -> str:
+        changed = [name for name in values if values[name] != self.values.get(name)]
+        if changed:
+            return f"{changed[0]!r} changes again and again"
+        (call, version), _ = key
+        calls = [(other_call, other) for ((other_call, other), _) in self.entries]
+        if len({other for _, other in calls}) > 1:
+            return "its parameters are replaced again and again"
+        if len({other[0] for other, _ in calls}) < len(self.entries):
+            numbers = ", ".join(repr(n) for n in call[1] if n is not ...)
+            return (
+                f"an argument that is no tensor changes again and again (now {numbers}; give it as "
+                "a tensor)"
+            )
+        return "the shapes of its data change again and again"
 
     def _capture(self, entry: _Entry, parameters: Sequence[Tensor], call: "_Call") -> None:
         def step(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -184,14 +217,14 @@ class Graphs:
             try:
                 graphs = [make_fx(step)(*call.tensors) for _ in range(2)]
             except Exception as error:  # whatever torch cannot trace
-                raise _UncapturableError(_first_line(error)) from error
+                raise UncapturableError(reason_of(error)) from error
         changed = [name for name, value in self.watch.values().items() if value != before.get(name)]
         if changed:
-            raise _UncapturableError(f"each run changes {changed[0]!r}, which a graph cannot")
+            raise UncapturableError(f"each run changes {changed[0]!r}, which a graph cannot")
         if python != (random.getstate(), _numpy_state()):
-            raise _UncapturableError("it draws random numbers of Python or numpy; draw torch's")
+            raise UncapturableError("it draws random numbers of Python or numpy; draw torch's")
         if not _same(*graphs):
-            raise _UncapturableError("two runs with the same data do different things")
+            raise UncapturableError("two runs with the same data do different things")
         entry.graph, entry.spare = graphs
         self._check(entry, parameters, call)
         if self.options.fuse:
@@ -205,7 +238,7 @@ class Graphs:
                 found.append(run(*call.tensors))  # type: ignore[misc]
         close = (torch.allclose(a, b, 1e-3, 1e-5) for a, b in zip(*found, strict=False))
         if len(found[0]) != len(found[1]) or not all(close):
-            raise _UncapturableError("the program no longer does what it did when it was captured")
+            raise UncapturableError("the program no longer does what it did when it was captured")
 
     def _fuse(self, entry: _Entry, parameters: Sequence[Tensor], call: "_Call") -> None:
         """Compiles the spare graph, with the optimizer's step after it if that can be."""
@@ -231,7 +264,7 @@ class Graphs:
         except Exception as error:  # no C++ compiler, or what it cannot do
             entry.fused = entry.update = None
             warnings.warn(
-                f"{self.user} runs the captured graph uncompiled: {_first_line(error)}",
+                f"{self.user} runs the captured graph uncompiled: {first_line(error)}",
                 stacklevel=5,
             )
         else:
@@ -241,7 +274,8 @@ class Graphs:
         self, entry: _Entry, parameters: Sequence[Tensor], call: "_Call"
     ) -> tuple[Tensor, ...]:
         args, kwargs, weights = call.arguments()
-        with pyro.validation_enabled(False), torch.set_grad_enabled(bool(parameters)):
+        refusing = RefuseChangingSizes() if get_proxy_mode() is not None else nullcontext()
+        with pyro.validation_enabled(False), torch.set_grad_enabled(bool(parameters)), refusing:
             value = self.function(args, kwargs, weights)
             gradients: Any = ()
             if parameters:
@@ -273,16 +307,20 @@ class _Call:
 
     @classmethod
     def of(
-        cls, args: Sequence[Any], kwargs: Mapping[str, Any], weights: Mapping[str, float]
+        cls,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        weights: Mapping[str, float],
+        dtype: torch.dtype,
     ) -> "_Call":
         plain = not kwargs and all(isinstance(arg, Tensor) for arg in args)
         leaves, shape = (args, None) if plain else tree_flatten((tuple(args), kwargs))
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         others = tuple(... if isinstance(leaf, Tensor) else leaf for leaf in leaves)
         if not all(leaf is ... or isinstance(leaf, int | float | str | None) for leaf in others):
-            raise _UncapturableError("its arguments are other than tensors, numbers and texts")
+            raise UncapturableError("its arguments are other than tensors, numbers and texts")
         device = tensors[0].device if tensors else None
-        numbers = [torch.tensor(float(weight), device=device) for weight in weights.values()]
+        numbers = [torch.tensor(float(w), dtype=dtype, device=device) for w in weights.values()]
         return cls((*tensors, *numbers), others, shape, tuple(weights))
 
     @property
@@ -361,8 +399,3 @@ def _alike(one: Any, other: Any) -> bool:
 def _numpy_state() -> tuple[bytes, int]:
     state: Any = np.random.get_state(legacy=False)
     return state["state"]["key"].tobytes(), state["state"]["pos"]
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else repr(error)

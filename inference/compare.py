@@ -11,7 +11,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from pyro_vae.datasets import Split
-from pyro_vae.program import Program, local_params
+from pyro_vae.parameters import own_parameters
+from pyro_vae.program import Program
 
 from .bench import Bench, Cell
 from .comparison import Comparison
@@ -86,7 +87,7 @@ def compare(
     training = Training.asked(data, held_out, train_steps, train_seconds, optim)
     with (
         torch.random.fork_rng(),
-        local_params(program.model, program.guide),
+        own_parameters(program.model, program.guide),
         Bench(program, x) as bench,
         tqdm(unit="particle", unit_scale=True, disable=None if progress else True) as bar,
     ):

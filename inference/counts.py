@@ -9,7 +9,8 @@ from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
 from pyro_vae.arguments import signature_of
-from pyro_vae.program import Program, local_params
+from pyro_vae.parameters import own_parameters
+from pyro_vae.program import Program
 
 from .batches import num_data
 from .estimator import Estimator, collect
@@ -60,7 +61,7 @@ class Counts:
         """
         _check_arguments(self.program, batch)
         model, guide = self.program.model, self.program.guide
-        with torch.no_grad(), leaving_no_trace(), local_params(model, guide):
+        with torch.no_grad(), leaving_no_trace(), own_parameters(model, guide):
             sites, plate = self._run(batch)
         for site in sites:
             _check_not_repeated(site, plate)

@@ -14,7 +14,8 @@ from pyro.infer import ELBO
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from pyro_vae.program import Program, leaves
+from pyro_vae.parameters import leaves
+from pyro_vae.program import Program
 
 from .collect import collect
 from .elbo import Trace_ELBO

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from pyro_vae.arguments import arguments
 from pyro_vae.blame import sentence_of
-from pyro_vae.program import Program, leaves, local_params, named_parameters
+from pyro_vae.parameters import leaves, named_parameters, own_parameters
+from pyro_vae.program import Program
 
 from .data_sites import check_data
 from .estimator import Estimator
@@ -60,7 +61,7 @@ def check(
     check_data(x, y)
     args = arguments(program, x, y)
     try:
-        with leaving_no_trace(), local_params(program.model, program.guide):
+        with leaving_no_trace(), own_parameters(program.model, program.guide):
             return _report(program, x, args, loss)
     except ValueError as error:
         missing = int((~x.isfinite()).sum())

@@ -1,51 +1,81 @@
-"""Stochastic variational inference: a drop-in for `pyro.infer.SVI`, with one optimizer underneath.
+"""Stochastic variational inference: a drop-in for `pyro.infer.SVI`, with captured steps.
 
-It trains every parameter that the loss depends on, wherever it lives, and keeps the parameters of
-two modules of one class apart; Pyro's global store silently trains nothing in both cases.
+Parameters are Pyro's, under Pyro's names, in Pyro's store; optimizers are those that Pyro makes.
+What Pyro silently leaves untrained is trained, too: plain modules, and a second module of a name.
 """
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
-import pyro
+import pyro.infer
 import torch
 from pyro import poutine
 from pyro.infer import ELBO
+from pyro.infer.abstract_infer import TracePosterior
 from pyro.optim import PyroOptim
+from pyro.poutine.runtime import _PYRO_STACK
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
+from torch.utils._pytree import tree_leaves, tree_map
 
-from pyro_vae.program import leaves, localize, named_parameters
+from pyro_vae.parameters import leaving_frozen
 
 from .adam import AdamInGraph, take_step
 from .capture import Compile, Graphs
 from .diagnostics import explain_nonfinite
-from .elbo import Trace_ELBO, TraceMeanField_ELBO
-from .estimator import Estimator, Function, samples
-from .optimizer import add_parameters, clip_each, set_learning_rates, set_state
+from .elbo import Trace_ELBO
+from .estimator import Estimator, Function
+from .loss import Loss
+from .objective import Objective
+from .optimizer import OnePerParameter, check_closure, clip_each, set_learning_rates, set_state
 from .precision import layers_in_bfloat16
+from .trained import Trained
 
 __all__ = ["SVI"]
 
 
-class SVI:
+class SVI(pyro.infer.SVI):
     """Trains a model and its guide with an estimator's gradients, as `pyro.infer.SVI` does.
 
-    The state is in `svi.state_dict()`. A Pyro optimizer's own `save` and `get_state` stay empty,
-    as it lends its constructor and arguments to the one torch optimizer `svi.optimizer`.
+    It takes the arguments of `pyro.infer.SVI` and means the same by them, but for this:
+
+    ===============================  ===========================================================
+    Where Pyro                       `SVI`
+    ===============================  ===========================================================
+    silently trains no plain module  trains what the loss depends on, but for what is frozen
+    without `pyro.module`            (`requires_grad_(False)`) or hidden (`poutine.block`), and
+                                     puts it into Pyro's store
+    makes a second PyroModule, or    keeps both apart; the store holds, under a name that both
+    autoguide, of the same names     have, the parameter of the one that ran last. A value that
+    share the first's parameters     was loaded or assigned is taken over, as in Pyro
+    trains a frozen parameter of a   leaves it frozen
+    PyroModule
+    goes on with a loss that is not  raises FloatingPointError, the parameters as they were
+    finite
+    does nothing, for a program      raises ValueError at the first step
+    without any parameter
+    returns a float                  returns a 0-dim tensor that prints, rounds and computes as
+                                     one, so that nothing waits for a GPU
+    zeroes the gradients after a     zeroes them before it, and leaves them to be looked at
+    step
+    compiles a `Jit` ELBO            runs its plain twin; `compile=True` captures that
+    ===============================  ===========================================================
 
     Args:
         model: The model.
         guide: Its guide, which takes the same arguments.
-        optim: A Pyro optimizer, whose constructor and arguments are used, those that depend on the
-            parameter included; or a torch optimizer over the parameters to train.
+        optim: A Pyro optimizer; or a torch optimizer over the parameters to train.
         loss: An estimator of ours or of Pyro's, or a function of (model, guide, *args) that
-            returns a differentiable loss.
+            returns a differentiable loss; by default `Trace_ELBO()`.
+        loss_and_grads: A function of (model, guide, *args) that returns the loss of a step and adds
+            its gradient to the parameters, where `loss` is a function.
+        num_samples: Deprecated in Pyro, as are the next two: for `run`.
+        num_steps: The steps of `run`.
+        num_chains: Of `TracePosterior`.
         clip_norm: Scales the gradient of all parameters together down to this norm.
         lr_schedule: A factor of the learning rates, from the step.
         compile: Whether to capture the step as a graph and compile it; a `Compile` says how. What
@@ -53,6 +83,12 @@ class SVI:
             include Adam's, and then leaves no gradients behind.
         bfloat16: Whether linear and convolutional layers multiply in bfloat16, which is faster
             where the machine has it; parameters, draws, log densities and their sums stay float32.
+
+    Attributes:
+        estimator: The `loss` that was given.
+        parameters: The unconstrained parameters that steps so far have trained, by name.
+        optimizer: The torch optimizer, or those of the Pyro optimizer read as one.
+        steps: How many steps were taken.
 
     Example:
         >>> vae = VAE((1, 8, 8), latent_dim=2)
@@ -66,52 +102,42 @@ class SVI:
         model: Function,
         guide: Function,
         optim: PyroOptim | Optimizer,
-        loss: ELBO | Callable[..., Tensor] | None = None,
+        loss: ELBO | Callable[..., Any] | None = None,
+        loss_and_grads: Callable[..., Any] | None = None,
+        num_samples: int = 0,
+        num_steps: int = 0,
         *,
+        num_chains: int = 1,
         clip_norm: float | None = None,
         lr_schedule: Callable[[int], float] | None = None,
         compile: bool | Compile = False,
         bfloat16: bool = False,
     ) -> None:
-        if not isinstance(optim, PyroOptim | Optimizer):
-            raise TypeError(
-                f"SVI needs an optimizer of pyro.optim or torch.optim, but got {optim!r}; "
-                'for example pyro.optim.Adam({"lr": 1e-3})'
-            )
-        if isinstance(loss, type):
-            raise TypeError(f"the loss is the class {loss.__name__}; write {loss.__name__}()")
-        if clip_norm is not None and not clip_norm > 0:
-            raise ValueError(f"clip_norm must be positive, but is {clip_norm}")
+        _check(optim, loss, clip_norm)
+        TracePosterior.__init__(self, num_chains)
         self.model, self.guide, self.optim = model, guide, optim
-        self.loss = Trace_ELBO() if loss is None else loss
+        self.num_samples, self.num_steps = num_samples, num_steps
+        self.estimator = Trace_ELBO() if loss is None else loss
         self.clip_norm, self.lr_schedule, self.bfloat16 = clip_norm, lr_schedule, bfloat16
         self.steps = 0
-        self.optimizer = optim if isinstance(optim, Optimizer) else None
-        self.parameters: dict[str, Tensor] = {}  # found so far, unconstrained
-        self._ids: set[int] = set()
-        self._calls: set[Any] = set()
+        self.optimizer = optim if isinstance(optim, Optimizer) else OnePerParameter(optim)
+        self._objective = Objective(model, guide, self.estimator, loss_and_grads)
+        self._trained = Trained(model, guide)
         self._saved: dict[str, Any] = {}  # optimizer states that wait for their parameters
-        localize(model, guide)
-        self._graphs: Graphs | None = None
-        if compile and isinstance(self.loss, Estimator) and self.loss.in_chunks:
-            warnings.warn(
-                f"SVI runs eagerly, uncompiled: {type(self.loss).__name__} has a chunk_size, and "
-                "runs each chunk again for the gradient",
-                stacklevel=2,
-            )
-        elif compile:
-            options = compile if isinstance(compile, Compile) else Compile()
-            self.loss = _ours(self.loss)
-            self._graphs = Graphs(
-                model, guide, self._weighted_loss, options, state=self._state, update=self._in_graph
-            )
+        self._held_version = 0  # of the parameters that the torch optimizer was last seen to hold
+        self._kind: Any = None  # of the call under way
+        self._graphs = self._make_graphs(compile)
+        # Pyro's names for what its own methods call.
+        is_elbo = isinstance(self.estimator, ELBO)
+        self.loss = self.estimator.loss if is_elbo else self.estimator
+        self.loss_and_grads = self._objective.gradients or self._loss_and_grads
 
-    def step(self, *args: Any, **kwargs: Any) -> Tensor:
+    def step(self, *args: Any, **kwargs: Any) -> Any:
         """Takes one gradient step; the arguments go to model and guide.
 
         Returns:
             The loss, detached: a 0-dim tensor on its device, so that nothing waits for the device
-            until it is read. (As in Pyro, one value each of the losses of ReweightedWakeSleep.)
+            until it is read. (As in Pyro, a tuple of the losses of ReweightedWakeSleep.)
 
         Raises:
             FloatingPointError: If the loss is not finite; the parameters are as they were then.
@@ -120,31 +146,35 @@ class SVI:
         """
         if not torch.is_grad_enabled():
             raise RuntimeError("svi.step trains, so it needs gradients; call svi.evaluate_loss")
-        # A new kind of call, say with labels, may reach parameters that others do not.
-        call = (*map(type, args), *((key, type(value)) for key, value in sorted(kwargs.items())))
-        new_call = call not in self._calls
-        self._calls.add(call)
-        if self._graphs is not None and not new_call:
-            loss = self._graph_step(self._graphs, args, kwargs)
+        kind = (*map(type, args), *((key, type(value)) for key, value in sorted(kwargs.items())))
+        # a handler around the step may change what it does, so no graph is good for it
+        if self._graphs is not None and not _PYRO_STACK and self._trained.is_current(kind):
+            loss = self._graph_step(self._graphs, kind, args, kwargs)
             if loss is not None:
                 return loss
+        self._trained.prepare(kind)
         with self._running(), poutine.trace(param_only=True) as sites:
-            if hasattr(self.loss, "differentiable_loss") or not isinstance(self.loss, ELBO):
-                loss = self._differentiable_loss(args, kwargs)
-                self._find_parameters(sites.trace, [loss] if new_call else [])
-                self._check_trainable(loss)
+            self._zero_grad()
+            if self._objective.differentiable:
+                loss = self._objective.value(args, kwargs, self._objective.weights(self.steps))
+                loss = loss if isinstance(loss, Tensor) else torch.as_tensor(loss)
+                self._trained.look(kind, sites.trace, loss, (args, kwargs))
                 self._check_finite(loss, args, kwargs)
-                self._zero_grad()
-                loss.backward()
+                if loss.requires_grad:
+                    self._zero_grad()
+                    loss.backward(retain_graph=getattr(self.estimator, "retain_graph", None))
             else:
-                reached = self._log_densities(args, kwargs) if new_call else []
-                self._find_parameters(sites.trace, reached)
-                self._zero_grad()
-                model = _with_a_param_site(self.model)
-                loss = torch.as_tensor(self.loss.loss_and_grads(model, self.guide, *args, **kwargs))
+                loss = self._objective.add_gradients(args, kwargs)
+                self._trained.look(kind, sites.trace, None, (args, kwargs))
                 self._check_finite(loss, args, kwargs)
-        self._update()
-        return loss.detach()
+        self._check_trainable()
+        self._update(self._trained.of(kind))
+        return tree_map(Loss.of, loss)
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """The unconstrained parameters that steps so far have trained, by name."""
+        return self._trained.parameters
 
     @property
     def mode(self) -> str:
@@ -152,115 +182,103 @@ class SVI:
         return "eager" if self._graphs is None else self._graphs.mode
 
     @torch.no_grad()
-    def evaluate_loss(self, *args: Any, **kwargs: Any) -> Tensor:
+    def evaluate_loss(self, *args: Any, **kwargs: Any) -> Any:
         """The loss at the present step, without training."""
         with self._running():
-            if isinstance(self.loss, ELBO) and not isinstance(self.loss, Estimator):
-                return torch.as_tensor(self.loss.loss(self.model, self.guide, *args, **kwargs))
-            return self._differentiable_loss(args, kwargs)
+            if isinstance(self.estimator, Estimator) or not isinstance(self.estimator, ELBO):
+                weights = self._objective.weights(self.steps)
+                return tree_map(Loss.of, self._objective.value(args, kwargs, weights))
+            return tree_map(Loss.of, self.loss(self.model, self.guide, *args, **kwargs))
 
     def state_dict(self) -> dict[str, Any]:
         """The number of steps and the optimizer's state of each parameter, by its name."""
-        states = self.optimizer.state if self.optimizer else {}
-        named = self.parameters.items()
+        states, named = self.optimizer.state, self.parameters.items()
         return {"steps": self.steps, "optimizer": {n: states[p] for n, p in named if p in states}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a `state_dict` of the same program and optimizer."""
         self.steps, self._saved = state["steps"], dict(state["optimizer"])
-        if self.optimizer is not None:
-            set_state(self.optimizer, self.parameters, self._saved)
+        set_state(self.optimizer, self.parameters, self._saved)
+
+    def _make_graphs(self, compile: bool | Compile) -> Graphs | None:
+        if not compile:
+            return None
+        if isinstance(self.estimator, Estimator) and self.estimator.in_chunks:
+            warnings.warn(
+                f"SVI runs eagerly, uncompiled: {type(self.estimator).__name__} has a chunk_size, "
+                "and runs each chunk again for the gradient",
+                stacklevel=3,
+            )
+            return None
+        objective = self._objective = self._objective.for_graphs()
+
+        def loss(args: Any, kwargs: Any, weights: Mapping[str, Any]) -> Tensor:
+            with self._running():
+                return objective.value(args, kwargs, weights)
+
+        options = compile if isinstance(compile, Compile) else Compile()
+        state, update = (lambda: objective.state), self._in_graph
+        graphs = Graphs(self.model, self.guide, loss, options, state=state, update=update)
+        if not objective.differentiable:
+            name = type(self.estimator).__name__
+            graphs.refuse(f"{name} adds its gradient to the parameters itself")
+        return graphs
 
     @contextmanager
     def _running(self) -> Iterator[None]:
-        with (
-            pyro.settings.context(module_local_params=True),
-            layers_in_bfloat16(self.bfloat16),
-        ):
+        with leaving_frozen(self._trained.frozen), layers_in_bfloat16(self.bfloat16):
             yield
 
-    def _graph_step(self, graphs: Graphs, args: Any, kwargs: Any) -> Tensor | None:
+    def _graph_step(self, graphs: Graphs, kind: Any, args: Any, kwargs: Any) -> Tensor | None:
         self._zero_grad()
-        schedules = self.loss.schedules() if isinstance(self.loss, Estimator) else {}
-        weights = {name: schedule(self.steps) for name, schedule in schedules.items()}
-        parameters = list(self.parameters.values())
         self._set_learning_rates()
-        loss = graphs.run(parameters, args, kwargs, weights)
+        self._kind = kind
+        weights = self._objective.weights(self.steps)
+        parameters = list(self.parameters.values())
+        loss = graphs.run(parameters, args, kwargs, weights, self._trained.version)
         if loss is None:
             return None
         self._check_finite(loss, args, kwargs)
         if graphs.updated:
             self.steps += 1
         else:
-            self._update()
-        return loss
+            self._update(self._trained.of(kind))
+        return Loss.of(loss)
 
     def _in_graph(self, reached: Sequence[Tensor]) -> AdamInGraph | None:
         """The optimizer's step for a graph, of the parameters that it has gradients of."""
         clips = self.clip_norm is not None or getattr(self.optim, "pt_clip_args", None)
-        if clips or self.optimizer is None:
-            return None
-        return AdamInGraph.of(self.optimizer, reached)
+        ids = {id(parameter) for parameter in reached}
+        rest = any(id(p) not in ids for p in self._trained.of(self._kind).values())
+        return None if clips or rest else AdamInGraph.of(self.optimizer, reached)
 
-    def _state(self) -> Sequence[Tensor]:
-        return self.loss.state if isinstance(self.loss, Estimator) else ()
+    def _loss_and_grads(self, *args: Any, **kwargs: Any) -> Any:
+        """What Pyro makes of a loss that it is to differentiate itself."""
+        loss = self._objective.loss
+        if isinstance(loss, ELBO):
+            return loss.loss_and_grads(*args, **kwargs)
+        value = loss(*args, **kwargs)
+        if getattr(value, "requires_grad", False):
+            value.backward(retain_graph=True)
+        return value
 
-    def _weighted_loss(self, args: Any, kwargs: Any, weights: Mapping[str, Any]) -> Tensor:
-        with self._running():
-            if isinstance(self.loss, Estimator):
-                loss = replace(self.loss, **weights)
-                return loss.differentiable_loss(self.model, self.guide, *args, **kwargs)
-            return self._differentiable_loss(args, kwargs)
-
-    def _differentiable_loss(self, args: Any, kwargs: Any) -> Tensor:
-        if not isinstance(self.loss, ELBO):
-            return self.loss(self.model, self.guide, *args, **kwargs)
-        loss = self.loss
-        if isinstance(loss, Estimator):
-            self.loss = loss = loss.prepared(self.model, self.guide, *args, **kwargs)
-            loss = loss.at(self.steps)
-        return loss.differentiable_loss(self.model, self.guide, *args, **kwargs)
-
-    def _find_parameters(self, sites: Any, reached: Iterable[Tensor]) -> None:
-        found = {} if self.parameters else named_parameters(self.model, self.guide)
-        found |= {name: _unconstrained(site["value"]) for name, site in sites.nodes.items()}
-        unnamed = [("", leaf) for tensor in reached for leaf in leaves(tensor)]
-        new = {}
-        for name, parameter in [*found.items(), *unnamed]:
-            if parameter.requires_grad and id(parameter) not in self._ids:
-                self._ids.add(id(parameter))
-                new[name or f"parameter_{len(self._ids)}"] = parameter
-        if not new:
+    def _check_finite(self, loss: Any, args: Any, kwargs: Any) -> None:
+        if not self._objective.has_value:
             return
-        self.parameters.update(new)
-        if isinstance(self.optim, PyroOptim):
-            self.optimizer = add_parameters(self.optimizer, self.optim, new)
-        else:
-            _check_held(self.optim, self.parameters)
-        if self.optimizer is not None:
-            set_state(self.optimizer, new, self._saved)
-
-    def _log_densities(self, args: Any, kwargs: Any) -> list[Tensor]:
-        """The pair's log densities from a run that leaves the random generators as they are."""
-        with torch.random.fork_rng():
-            guide_trace = poutine.trace(self.guide).get_trace(*args, **kwargs)
-            replayed = poutine.replay(self.model, trace=guide_trace)
-            model_trace = poutine.trace(replayed).get_trace(*args, **kwargs)
-        sites = [site for trace in (guide_trace, model_trace) for site in samples(trace)]
-        return [site["fn"].log_prob(site["value"]) for site in sites]
-
-    def _check_finite(self, loss: Tensor, args: Any, kwargs: Any) -> None:
-        if loss.device.type != "cpu" and self.steps % 100:
-            return
-        # for one number Python's is quicker, which a step of 1 ms feels
-        if not (math.isfinite(loss.item()) if loss.numel() == 1 else loss.isfinite().all()):
+        for part in (loss,) if isinstance(loss, Tensor) else tree_leaves(loss):
+            part = torch.as_tensor(part)
+            if part.device.type != "cpu" and self.steps % 100:
+                continue
+            # for one number Python's is quicker, which a step of 1 ms feels
+            if math.isfinite(part.item()) if part.numel() == 1 else part.isfinite().all():
+                continue
             why = explain_nonfinite(self.model, self.guide, self.parameters, args, kwargs)
-            if loss.device.type != "cpu" and self.steps:
+            if part.device.type != "cpu" and self.steps:
                 why += "; the parameters may be spoilt, as only every 100th step looks on a GPU"
-            raise FloatingPointError(f"the loss is {loss.tolist()} at step {self.steps}: {why}")
+            raise FloatingPointError(f"the loss is {part.tolist()} at step {self.steps}: {why}")
 
-    def _check_trainable(self, loss: Tensor) -> None:
-        if not loss.requires_grad:
+    def _check_trainable(self) -> None:
+        if not self.parameters:
             raise ValueError(
                 "the loss depends on no parameter, so there is nothing to train; give model or "
                 "guide an nn.Module, a PyroParam or a pyro.param that is not frozen"
@@ -270,37 +288,56 @@ class SVI:
         for parameter in self.parameters.values():
             parameter.grad = None
 
-    def _update(self) -> None:
-        if self.optimizer is None:  # of a loss that calls backward itself
-            raise ValueError("the loss depends on no parameter, so there is nothing to train")
-        if isinstance(self.optim, PyroOptim):
-            clip_each(self.optim, self.parameters)
+    def _update(self, parameters: Mapping[str, Tensor]) -> None:
+        """Steps the parameters that the loss of this step has met."""
+        if isinstance(self.optimizer, OnePerParameter):
+            self.optimizer.add(parameters.values())
+        elif self._held_version != self._trained.version:
+            self._held_version = self._trained.version
+            _check_held(self.optimizer, self.parameters)
+        if self._saved:
+            set_state(self.optimizer, parameters, self._saved)
+            self._saved = {n: s for n, s in self._saved.items() if n not in parameters}
+        at_rest = [parameter for parameter in parameters.values() if parameter.grad is None]
+        states = self.optimizer.state if at_rest else {}
+        for parameter in at_rest:
+            if states.get(parameter):  # as in Pyro, where momentum moves it on
+                parameter.grad = torch.zeros_like(parameter)
+        if isinstance(self.optimizer, OnePerParameter):
+            clip_each(self.optim, parameters.values())
         if self.clip_norm is not None:
-            clip_grad_norm_(self.parameters.values(), self.clip_norm)
+            clip_grad_norm_(parameters.values(), self.clip_norm)
         self._set_learning_rates()
-        take_step(self.optimizer)
+        if isinstance(self.optimizer, OnePerParameter):
+            self.optimizer.step(list(parameters.values()))
+        else:
+            take_step(self.optimizer)
         self.steps += 1
 
     def _set_learning_rates(self) -> None:
-        if self.lr_schedule is not None and self.optimizer is not None:
+        if self.lr_schedule is not None:
             set_learning_rates(self.optimizer, self.lr_schedule(self.steps))
 
 
-def _ours(loss: Any) -> Any:
-    """Our estimator for Pyro's of the same name, which waits for numbers and cannot be captured."""
-    twins = {pyro.infer.Trace_ELBO: Trace_ELBO, pyro.infer.TraceMeanField_ELBO: TraceMeanField_ELBO}
-    if type(loss) not in twins:
-        return loss
-    vectorized = loss.vectorize_particles and loss.num_particles > 1
-    nesting = loss.max_plate_nesting - 1 if vectorized else loss.max_plate_nesting
-    return twins[type(loss)](loss.num_particles, nesting, loss.vectorize_particles)
+def _check(optim: Any, loss: Any, clip_norm: float | None) -> None:
+    if not isinstance(optim, PyroOptim | Optimizer):
+        raise TypeError(
+            f"SVI needs an optimizer of pyro.optim or torch.optim, but got {optim!r}; "
+            'for example pyro.optim.Adam({"lr": 1e-3})'
+        )
+    check_closure(optim)
+    if isinstance(loss, type):
+        raise TypeError(f"the loss is the class {loss.__name__}; write {loss.__name__}()")
+    if loss is not None and not callable(loss):
+        raise ValueError(
+            f"the loss is {loss!r}, but must be an estimator, an ELBO of Pyro's, or a function of "
+            "(model, guide, *args); write Trace_ELBO(), without quotes"
+        )
+    if clip_norm is not None and not clip_norm > 0:
+        raise ValueError(f"clip_norm must be positive, but is {clip_norm}")
 
 
-def _unconstrained(value: Tensor) -> Tensor:
-    return value.unconstrained() if hasattr(value, "unconstrained") else value
-
-
-def _check_held(optimizer: Optimizer, parameters: dict[str, Tensor]) -> None:
+def _check_held(optimizer: Any, parameters: Mapping[str, Tensor]) -> None:
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     missing = [name for name, parameter in parameters.items() if id(parameter) not in held]
     if len(missing) == len(parameters):
@@ -314,14 +351,3 @@ def _check_held(optimizer: Optimizer, parameters: dict[str, Tensor]) -> None:
             "requires_grad_(False) says that this is meant",
             stacklevel=4,
         )
-
-
-def _with_a_param_site(model: Function) -> Function:
-    """Gives plain modules what some of Pyro's ELBOs ask for before they call backward."""
-
-    def with_a_param_site(*args: Any, **kwargs: Any) -> Any:
-        message = poutine.runtime.effectful(type="param")(lambda *_, **__: torch.zeros(()))
-        message("a param site", name="a param site")
-        return model(*args, **kwargs)
-
-    return with_a_param_site

@@ -4,7 +4,7 @@ import sysconfig
 from pathlib import Path
 from types import FrameType
 
-__all__ = ["sentence_of", "user_line"]
+__all__ = ["sentence_of", "user_line", "user_place"]
 
 _LIBRARIES = {"pyro", "pyro_vae", "torch"}  # also where they run from a checkout
 _STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"]
@@ -33,14 +33,20 @@ def user_line(error: BaseException) -> str | None:
     Returns:
         None where no line of the user's had a part in it.
     """
+    place = user_place(error)
+    return f"{Path(place[0]).name}:{place[1]}" if place else None
+
+
+def user_place(error: BaseException) -> tuple[str, int] | None:
+    """The path and line that `user_line` names."""
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
-        return f"{Path(error.filename).name}:{error.lineno}"
+        return error.filename, error.lineno
     found, step = None, error.__traceback__
     while step is not None:
         if _is_the_users(step.tb_frame):
-            found = f"{Path(step.tb_frame.f_code.co_filename).name}:{step.tb_lineno}"
+            found = step.tb_frame.f_code.co_filename, step.tb_lineno
         step = step.tb_next
-    return user_line(error.__cause__) if found is None and error.__cause__ else found
+    return user_place(error.__cause__) if found is None and error.__cause__ else found
 
 
 def _is_the_users(frame: FrameType) -> bool:

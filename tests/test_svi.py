@@ -59,6 +59,7 @@ def test_twenty_steps_give_pyros_parameters(ours, theirs, optim):
     svi = SVI(one.model, one.guide, optim(), ours())
     losses = [float(svi.step(X)) for _ in range(20)]
     pyro.set_rng_seed(1)
+    pyro.clear_param_store()  # or Pyro's would train nothing
     svi = pyro.infer.SVI(other.model, other.guide, optim(), theirs())
     assert losses == pytest.approx([svi.step(X) for _ in range(20)], rel=1e-6)
     for p, q in zip(one.parameters(), other.parameters(), strict=True):

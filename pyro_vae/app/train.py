@@ -18,7 +18,7 @@ from torch import Tensor
 from pyro_vae import plots
 from pyro_vae.datasets import Dataset, Split
 from pyro_vae.inference import SVI, Fit, evaluate, fit, log_likelihood, mean_and_error
-from pyro_vae.inference.optimizer import add_parameters, clip_each
+from pyro_vae.inference.optimizer import check_arguments
 from pyro_vae.inference.preflight import Report, check
 from pyro_vae.inference.training_data import check_counts, has_labels
 from pyro_vae.program import ProgramModule, device_of, evaluating
@@ -76,8 +76,7 @@ def _check(program: ProgramModule, data: Dataset, config: Config) -> None:
     report = preflight(program, data, settings["loss"], config.batch_size)
     SVI(program.model, program.guide, settings["optim"], clip_norm=config.clip_norm)
     try:
-        add_parameters(None, settings["optim"], report.parameters)
-        clip_each(settings["optim"], report.parameters)
+        check_arguments(settings["optim"], report.parameters)
     except Exception as error:  # torch's optimizers raise what they like
         raise ValueError(f"{config.optim} cannot be used: {error}") from error
     factor, total = settings["lr_schedule"], _total_steps(program, config, data)

@@ -1,0 +1,85 @@
+"""What no graph can hold, and the sentence that says why."""
+
+import linecache
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from pyro_vae.blame import user_line, user_place
+
+__all__ = ["RefuseChangingSizes", "UncapturableError", "first_line", "reason_of"]
+
+_aten = torch.ops.aten
+_INDEX_PUT = {_aten.index_put.default, _aten.index_put_.default}
+_CURES = {
+    "one_hot": "F.one_hot reads the largest class; use torch.eye(n)[y], for n classes",
+    ".item()": ".item() takes a number out of a tensor; compute with the tensor",
+    ".tolist()": ".tolist() takes numbers out of a tensor; compute with the tensor",
+    "if ": "a branch on a tensor's value is taken once for all; use torch.where",
+}
+
+
+class UncapturableError(Exception):
+    """Says why a program cannot be captured."""
+
+
+class RefuseChangingSizes(TorchDispatchMode):
+    """Refuses, while a graph is made, tensors whose sizes depend on the values of others.
+
+    A graph would keep the sizes of the run that it was made of. An index that is always the same,
+    such as a buffer, is none of those: it has no place among the values that the graph computes.
+    """
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        mode = get_proxy_mode()
+        if mode is not None and _has_changing_size(func, args, lambda t: _is_computed(t, mode)):
+            raise UncapturableError(
+                f"the size of what {func._schema.name.removeprefix('aten::')} returns depends on "
+                "values, as with boolean masks as indices; use torch.where(mask, one, other)"
+            )
+        return func(*args, **(kwargs or {}))
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else repr(error)
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of an error, the user's line that it comes from, and the cure if known."""
+    said = first_line(error)
+    place = user_place(error)
+    if place is None:
+        return said
+    code = linecache.getline(*place)
+    cure = next((cure for name, cure in _CURES.items() if name in code), "")
+    known = isinstance(error, UncapturableError)
+    return f"{user_line(error)}: {cure if cure and not known else said}"
+
+
+def _has_changing_size(
+    func: Any, args: Sequence[Any], is_computed: Callable[[Tensor], bool]
+) -> bool:
+    if func is _aten.index.Tensor or func in _INDEX_PUT:
+        value = args[2] if func in _INDEX_PUT else None
+        masks = [i for i in args[1] if i is not None and i.dtype in (torch.bool, torch.uint8)]
+        return (value is None or value.numel() > 1) and any(map(is_computed, masks))
+    if torch.Tag.dynamic_output_shape not in func.tags:
+        return False
+    return any(is_computed(arg) for arg in tree_leaves(args) if isinstance(arg, Tensor))
+
+
+def _is_computed(tensor: Tensor, mode: Any) -> bool:
+    return get_proxy_slot(tensor, mode.tracer, None) is not None
