@@ -1,7 +1,5 @@
 """Programs in users' files: a Python file with functions `model` and `guide` is a program."""
 
-import importlib.util
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,6 +10,8 @@ import torch
 from pyro.poutine.messenger import Messenger
 from torch import nn
 from torch.distributions import constraints, transform_to
+
+from .beside import Beside
 
 __all__ = ["FunctionProgram", "load_file", "sources"]
 
@@ -100,51 +100,42 @@ def load_file(path: str | Path) -> ModuleType:
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path}")
     path = Path(path).absolute()
-    name = f"_{path.stem}_{abs(hash(path))}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    before = set(sys.modules)
-    sys.modules[name] = module  # dataclasses look their module up
-    sys.path.insert(0, str(path.parent))
+    beside = Beside(path.parent)
+    _LOADED[path] = beside
     try:
-        spec.loader.exec_module(module)
+        return beside.run(path, f"_{path.stem}_{abs(hash(path))}")
     except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        raise ValueError(f"{path} does not run: {_where(error, path)}{error!r}") from error
-    finally:
-        sys.path.pop(0)
-        _SOURCES[path] = [path, *_forget_beside(path, before)]
-    return module
+        raise ValueError(f"{path} does not run: {_where(error, path)}{_said(error)}") from error
 
 
 def sources(path: str | Path) -> list[Path]:
-    """A file that was loaded, and those beside it that it imported."""
-    return _SOURCES.get(Path(path).absolute(), [Path(path).absolute()])
+    """A file that was loaded, and those beside it that it imported so far."""
+    path = Path(path).absolute()
+    beside = _LOADED[path].files if path in _LOADED else ()
+    return [path, *(file for file in beside if file != path)]
 
 
-_SOURCES: dict[Path, list[Path]] = {}
-
-
-def _forget_beside(path: Path, before: set[str]) -> list[Path]:
-    """Unloads the modules beside a file that it imported: another file has its own of a name."""
-    found = []
-    for name in set(sys.modules) - before:
-        origin = getattr(sys.modules[name], "__file__", None)
-        home = Path(origin) if origin else None
-        if home and home != path and home.is_relative_to(path.parent):
-            if "site-packages" not in home.parts:
-                found.append(home)
-                del sys.modules[name]
-    return found
+_LOADED: dict[Path, Beside] = {}
 
 
 def _where(error: BaseException, path: Path) -> str:
-    lines = []
+    """The line of the file, or of one beside it, that an error comes from."""
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return _line(Path(error.filename), error.lineno, path)
+    lines = ""
     step = error.__traceback__
     while step is not None:
-        if Path(step.tb_frame.f_code.co_filename) == path:
-            lines.append(step.tb_lineno)
+        file = Path(step.tb_frame.f_code.co_filename)
+        if file in sources(path):
+            lines = _line(file, step.tb_lineno, path)
         step = step.tb_next
-    return f"line {lines[-1]}: " if lines else ""
+    return lines
+
+
+def _line(file: Path, number: int, path: Path) -> str:
+    return f"line {number}: " if file == path else f"{file.name}, line {number}: "
+
+
+def _said(error: BaseException) -> str:
+    said = error.msg if isinstance(error, SyntaxError) else str(error).strip().split("\n")[0]
+    return f"{type(error).__name__}: {said}".removesuffix(": ")
