@@ -128,6 +128,7 @@ class Graphs:
         Returns:
             The value, or None, which asks to run eagerly.
         """
+        asked, self.asked = self.asked, False
         if self.refused:
             return None
         try:
@@ -146,6 +147,8 @@ class Graphs:
         except UncapturableError as reason:
             self.refuse(str(reason))
             return None
+        if asked and entry.fused is None:
+            self._fuse(entry, parameters, call)
         if entry.update is not None and not entry.update.holds():
             self.update = lambda _: None  # the compiler is asked once more, but not again and again
             self._fuse(entry, parameters, call)

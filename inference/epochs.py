@@ -1,6 +1,7 @@
 """The steps of a training, an epoch at a time, and the record of each."""
 
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
@@ -9,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .batches import Batches, num_data
+from .batches import Batches, kind_of_batch, num_data
 from .checks import Checks
 from .counts import Counts
 from .estimator import Estimator
 from .explained import explained
 from .generators import generators_state, set_generators_state
 from .losses import has_value, total_of
+from .payback import Payback
 from .progress import Fit
 from .validation import Validation
 
@@ -31,6 +33,7 @@ class Epochs:
         validation: How it is validated, if it is.
         counts: How many data a loss stands for.
         total: The steps of the training.
+        payback: What decides whether compiling the step pays; None leaves the step as it is.
         stop: Set where it is to end after the step under way.
         bar: What is told of each step.
     """
@@ -42,11 +45,13 @@ class Epochs:
         validation: Validation | None,
         counts: Counts,
         total: int,
+        payback: Payback | None,
         stop: threading.Event,
         bar: Any,
     ) -> None:
         self.run, self.train, self.validation, self.counts = run, train, validation, counts
-        self.total, self.stop, self.bar, self.checks = total, stop, bar, Checks()
+        self.total, self.payback, self.stop, self.bar = total, payback, stop, bar
+        self.checks = Checks()
 
     def steps(self, resumed: Mapping[str, Any] | None) -> bool:
         """Steps through an epoch, or what is left of it; says whether it came to its end."""
@@ -118,8 +123,20 @@ class Epochs:
             if not first and not self.run.progress.epoch:
                 for observed in self.counts.observed:
                     observed.check(batch)
-            loss = self.run.svi.step(*batch)
+            loss = self._timed_step(batch)
         return weight * total_of(loss).detach()
+
+    def _timed_step(self, batch: Sequence[Any]) -> Any:
+        svi, payback = self.run.svi, self.payback
+        if payback is None:
+            return svi.step(*batch)
+        kind = kind_of_batch(batch)
+        if payback.is_due(kind):
+            svi.compile_next()
+        began = time.perf_counter()
+        loss = svi.step(*batch)
+        payback.note(kind, time.perf_counter() - began, svi.mode, self.total - svi.steps)
+        return loss
 
 
 def _check_finite(losses: list[Tensor], steps: int) -> None:

@@ -24,6 +24,7 @@ from .estimator import Estimator
 from .interrupts import interrupts
 from .losses import check_has_value, check_loss
 from .mmd import MMD
+from .payback import Payback
 from .progress import Fit, Progress
 from .snapshot import put_back, snapshot
 from .svi import SVI
@@ -33,7 +34,6 @@ from .validation import Validation
 __all__ = ["fit"]
 
 Data = Tensor | Split | Iterable[Any]
-_WORTH_FUSING = 5_000  # steps; compiling takes 3 to 17 s and saves 2 to 12 ms a step
 
 
 def fit(
@@ -73,15 +73,17 @@ def fit(
             into the program at the end.
         clip_norm: The largest norm of the gradient of all parameters together.
         lr_schedule: A factor of the learning rate, from the step.
-        compile: As in `SVI`; None captures the step, and compiles it where the training is long
-            enough to earn the compiler's time back.
+        compile: As in `SVI`; None captures the step, and compiles it where that is expected to
+            earn the compiler's time back, from the time of 100 steps. Draws stay the same, so that
+            results change by rounding alone; `Compile(fuse=False)` and False keep all bits.
         bfloat16: Whether layers multiply in bfloat16, as in `SVI`.
         progress: Shows a bar with the time left, on a terminal or in a notebook.
         on_epoch: Called after each epoch with the training and whether it is the best so far.
         resume: The `state_dict` of a training to go on with, whose parameters the program has (or
             gets: those before the best were put back).
             `epochs` and `steps` count from its beginning. With the same data, batches and loss it
-            goes on bit for bit as if it had not been interrupted, unless the step is compiled.
+            goes on bit for bit as if it had not been interrupted, unless the step was compiled,
+            when it does so up to rounding.
 
     Pyro's checks run, as they are set, at the first step of each kind of batch and at the first
     validation; further batches of the first epoch are checked to lie in their likelihood's support.
@@ -110,7 +112,7 @@ def fit(
     train = Batches.of(program, data, batch_size, training=True, compares=compares)
     total = steps or (epochs or 20) * train.steps()
     options: dict[str, Any] = {"clip_norm": clip_norm, "lr_schedule": lr_schedule}
-    options |= {"compile": _compiled(loss, compile, total), "bfloat16": bfloat16}
+    options |= {"compile": _graphs(loss) if compile is None else compile, "bfloat16": bfloat16}
     svi = SVI(program.model, program.guide, optim, loss, **options)
     run = Fit(svi, Progress.at_first(train), loss)
     if resume is not None:
@@ -127,7 +129,8 @@ def fit(
     began = time.perf_counter() - run.progress.seconds
     bar = tqdm(total=total, initial=svi.steps, unit="step", disable=None if progress else True)
     with bar, interrupts() as stop:
-        training = Epochs(run, train, validation, counts, total, stop, bar)
+        payback = Payback() if compile is None else None
+        training = Epochs(run, train, validation, counts, total, payback, stop, bar)
         with training.checks.off():
             while svi.steps < total and not stop.is_set():
                 ended = training.steps(resume)
@@ -150,13 +153,10 @@ def fit(
     return run
 
 
-def _compiled(loss: Any, wanted: bool | Compile | None, total: int) -> bool | Compile:
-    """How the steps run: by default as graphs, where the loss may be one."""
-    if wanted is not None:
-        return wanted
-    if not isinstance(loss, Estimator) or loss.in_chunks:
-        return False
-    return Compile(fuse=total >= _WORTH_FUSING)
+def _graphs(loss: Any) -> bool | Compile:
+    """As graphs, where the loss may be one, which draw the same numbers when they are compiled."""
+    capturable = isinstance(loss, Estimator) and not loss.in_chunks
+    return Compile(fuse=False, eager_random=True) if capturable else False
 
 
 def _shown(record: Mapping[str, float]) -> dict[str, str]:

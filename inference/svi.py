@@ -181,6 +181,15 @@ class SVI(pyro.infer.SVI):
         """How steps run at present: eager, captured or compiled."""
         return "eager" if self._graphs is None else self._graphs.mode
 
+    def compile_next(self) -> None:
+        """Has the graph of the next step compiled, if that step runs as one that is only captured.
+
+        Its losses and parameters then change by rounding alone if the option `eager_random` of
+        `Compile` is set, else by other random numbers, too.
+        """
+        if self._graphs is not None:
+            self._graphs.asked = True
+
     @torch.no_grad()
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> Any:
         """The loss at the present step, without training."""
