@@ -100,6 +100,7 @@ class Graphs:
         self.values: dict[str, Any] = {}
         self.last: tuple[Any, _Entry] | None = None  # the key of the last call, and its entry
         self.refused = False
+        self.asked = False  # to compile the graph of the next call
 
     def refuse(self, reason: str) -> None:
         """Runs eagerly from now on, and says why."""
