@@ -139,6 +139,43 @@ def test_pages_of_a_file_are_pictures(tmp_path, kind, white):
     assert "12 pages of one file" in alone.description
 
 
+def test_a_file_of_many_pages_of_two_sizes_names_the_page(tmp_path):
+    _save_pages(tmp_path / "stack.tif", [_bytes(4, 6), _bytes(4, 6), _bytes(4, 5)])
+    with pytest.raises(
+        ValueError, match=r"stack.tif, page 3, is \(4, 5\), but .*stack.tif, page 1,"
+    ):
+        datasets.arrays(tmp_path / "stack.tif")
+
+
+def test_what_is_no_picture_is_passed_over_and_named(tmp_path):
+    for i in range(3):
+        _save(tmp_path / f"{i}.PNG", _bytes(4, 4))
+    for name in ("labels.csv", ".hidden", "a.txt", "b.txt", "c.txt"):
+        (tmp_path / name).write_text("text")
+    description = datasets.folder(tmp_path).description
+    assert "no pictures, and passed over: a.txt, b.txt, c.txt and 1 more" in description
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+def test_pictures_of_every_mode_are_grey_or_red_green_blue(tmp_path, mode):
+    ending = "tif" if mode == "CMYK" else "png"
+    picture = Image.new("RGB", (6, 4), (255, 255, 255)).convert(mode)
+    for i in range(3):
+        picture.save(tmp_path / f"{i}.{ending}")
+    x = datasets.folder(tmp_path).train.x
+    assert x.shape[1:] == ((1, 4, 6) if mode in ("1", "L", "LA") else (3, 4, 6))
+    assert x.min() == 1
+
+
+def test_sixteen_bits_of_either_order_of_bytes_are_resized(tmp_path):
+    for i in range(3):
+        pixels = np.full((4, 4), 40_001, ">u2")
+        Image.fromarray(pixels).save(tmp_path / f"{i}.tif")
+        with Image.open(tmp_path / f"{i}.tif") as picture:
+            assert picture.mode == "I;16B"
+    assert datasets.folder(tmp_path, size=2).train.x.unique() == np.float32(40_001 / 65535)
+
+
 def test_coloured_pages_keep_their_channels(tmp_path):
     pixels = _bytes(12, 4, 6, 3)
     pixels[:, 0, 0, 0] = np.arange(12) * 20
@@ -234,7 +271,7 @@ def test_few_labels_and_hidden_pixels_of_a_folder(tmp_path):
 def test_pictures_of_numbers_of_two_kinds_are_refused(tmp_path):
     _save(tmp_path / "0.png", _bytes(4, 4))
     _save(tmp_path / "1.tif", np.full((4, 4), 0.5, np.float32))
-    with pytest.raises(ValueError, match="pictures of float32, uint8, but expected one kind"):
+    with pytest.raises(ValueError, match="0.png and the others hold float32, uint8, but expec"):
         datasets.folder(tmp_path)
 
 

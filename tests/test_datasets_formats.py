@@ -125,6 +125,11 @@ def test_names_that_are_given_choose_the_arrays(tmp_path):
     assert data.test.y.tolist() == Y.tolist() and data.num_classes == 3
 
 
+def test_the_only_array_beside_the_labels_is_the_data(tmp_path):
+    np.savez(tmp_path / "x.npz", spectra=X, y=Y)
+    _same(datasets.arrays(tmp_path / "x.npz"))
+
+
 def test_what_is_not_used_is_named_and_not_read(tmp_path):
     objects = np.array([{}, None], dtype=object)
     np.savez(tmp_path / "x.npz", x=X, y=Y, metadata=objects, smile=Y)

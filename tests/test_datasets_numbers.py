@@ -74,6 +74,7 @@ BEYOND = {
     "a table of counts": (RNG.integers(0, 900, (40, 5)), "standardize=True"),
     "12 bits": (RNG.integers(0, 4096, (40, 4, 5), np.uint16), "scale=4095 if they are grey"),
     "signed": (RNG.integers(-200, 200, (40, 4, 5)), "scale=1 to take them as they are"),
+    "rather dim": (RNG.integers(0, 101, (40, 4, 5)) + 1, "scale=255 if they are grey levels"),
     "dim": (RNG.integers(0, 120, (40, 4, 5)), "scale=255 if they are grey levels of 0 to 255"),
     "resized levels": (255 * RNG.random((40, 4, 5)), "scale=255 if they are grey levels"),
     "tiny": (1e-6 * RNG.standard_normal((40, 5)), "standardize=True"),
@@ -123,6 +124,22 @@ def test_a_column_of_one_value_becomes_0_and_is_named(tmp_path):
     data = _arrays(tmp_path, x, standardize=True)
     assert data.train.x[:, 1].abs().max() == 0 and data.train.x.isfinite().all()
     assert "column 1 of the training part hold" in data.description
+
+
+def test_numbers_that_are_large_for_a_network_come_with_advice(tmp_path):
+    x = RNG.integers(0, 60, (40, 4, 5))
+    x[0, 0, 0] = 59
+    advice = "scale=255 if they are grey levels, or standardize=True would bring them"
+    assert advice in _arrays(tmp_path, x).description
+
+
+def test_outliers_of_a_standardized_table_are_named(tmp_path):
+    x = RNG.standard_normal((400, 3))
+    x[:, 1] = 0
+    x[0, 1] = 100  # the mean is 1/4 and the deviation sqrt(399) / 4, so that it is sqrt(399) away
+    np.savez(tmp_path / "x.npz", train=x, valid=x[:5], test=x[:5])
+    description = datasets.arrays(tmp_path / "x.npz", standardize=True).description
+    assert "up to 20 deviations from the mean; ZeroImputed takes asinh of them" in description
 
 
 def test_a_table_that_does_not_vary_is_still_one_of_real_numbers(tmp_path):

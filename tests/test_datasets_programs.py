@@ -1,8 +1,12 @@
 """Programs of the library and of users on users' own files, from the command line's texts on."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pyro_vae.app.text import read_data, read_loss, read_program
 from pyro_vae.app.train import known, labelled, preflight
@@ -110,6 +114,58 @@ def test_labels_of_which_some_are_missing_train_a_semi_supervised_program(tmp_pa
     assert np.isfinite(preflight(program, data, loss, 64).loss)
     _, y = labelled(program, data.train, 64)
     assert set(y.tolist()) == {-1, 0, 1, 2}
+
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+OWN = re.search(r"### Your own data\n(.*?)\n`check` and", README, flags=re.DOTALL)[1]
+SHAPES = {
+    "arrays('x.npy')": (1, 50, 8),
+    "arrays('x.npz')": (1, 50, 8),
+    "arrays('x.npy', y='y.npy')": (1, 50, 8),
+    "arrays('table.csv', standardize=True)": (2,),
+    "arrays('iris.csv', y='species', standardize=True)": (2,),
+    "arrays('people.csv', without=['name', 'date'], standardize=True)": (2,),
+    "arrays('pixels.csv', x_shape=(1, 28, 28))": (1, 28, 28),
+    "arrays('x.npy', x_shape=(50, 8))": (50, 8),
+    "arrays('stack.tif')": (1, 8, 8),
+    "folder('pictures', size=64)": (1, 64, 64),
+    "arrays('semi.npz')": (2,),
+}
+
+
+def _write_rows(path, header, rows):
+    path.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]))
+
+
+def test_the_own_data_of_the_readme_are_read_as_it_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x, y = RNG.integers(0, 256, (60, 50, 8), np.uint8), np.arange(60) % 3
+    np.save("x.npy", x)
+    np.save("y.npy", y)
+    np.savez("x.npz", x=x, y=y)
+    np.savez("semi.npz", x=RNG.random((60, 2)), y=np.where(y, y, -1))
+    pixels = RNG.integers(0, 256, (60, 784))
+    pixels[0, :2] = 0, 255
+    names = [f"pixel{i}" for i in range(784)]
+    _write_rows(tmp_path / "pixels.csv", ",".join(names), pixels)
+    _write_rows(tmp_path / "table.csv", "a,b", 1e4 * RNG.random((60, 2)))
+    kinds = [[1.5 * i, 0.1 * i, "xyz"[i % 3]] for i in range(60)]
+    _write_rows(tmp_path / "iris.csv", "a,b,species", kinds)
+    people = [[f"Ann {i}", "2020-01-01", i, i * i] for i in range(60)]
+    _write_rows(tmp_path / "people.csv", "name,date,a,b", people)
+    pages = [Image.fromarray(page) for page in RNG.integers(0, 2**16, (9, 8, 8), np.uint16)]
+    pages[0].save("stack.tif", save_all=True, append_images=pages[1:])
+    (tmp_path / "pictures").mkdir()
+    for i in range(9):
+        Image.fromarray(x[i]).save(tmp_path / "pictures" / f"{i}.png")
+    texts = re.findall(r'`"((?:arrays|folder)\(.*?)"`', OWN)
+    assert set(texts) == set(SHAPES)
+    for text in texts:
+        assert read_data(text).x_shape == SHAPES[text], text
+    for text, program in re.findall(r'`"(.*?)"` for `"?(\w.*?)"?`', OWN):
+        data = read_data(text)
+        report = preflight(read_program(program, known(data)), data, Trace_ELBO(), 64)
+        assert np.isfinite(report.loss), text
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def assembled(
     words += _about_entries(splits, columns)
     if wishes.standardize:
         splits = standardized(splits)
-        words.append("standardized by the training part")
+        words.append(f"standardized by the training part{_spread(splits[0].x)}")
     splits = [hide(split, wishes.missing, seed) for seed, split in enumerate(splits)]
     train, valid, test = splits
     train = share_labels(keep_labels(train, wishes.labels, source))
@@ -180,6 +180,17 @@ def _about_entries(splits: Sequence[Split], names: Sequence[str]) -> list[str]:
         if constant := (highest <= lowest).nonzero()[:, 0].tolist():
             words.append(f"{_columns(constant, names)} of the training part hold one value alone")
     return words
+
+
+def _spread(x: Tensor) -> str:
+    """How far standardized numbers reach, where that is far."""
+    reach = float(x[~x.isnan()].abs().max())
+    # At 30 the bound of a fresh VAE starts beyond -1e7 nats.
+    return (
+        f", up to {reach:.0f} deviations from the mean; ZeroImputed takes asinh of them"
+        if reach > 10
+        else ""
+    )
 
 
 def _columns(numbers: Sequence[int], names: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from .assembly import Raw, Wishes, assembled
 from .columns import data_and_labels, labels_alone
 from .dataset import Dataset
 from .naming import LABELS, Roles
-from .picture_files import read_pictures, stacked
+from .picture_files import page_names, read_pictures, stacked
 from .reading import Array
 from .signatures import PICTURES
 from .spreadsheets import SPREADSHEETS, is_sheet, read_sheet
@@ -45,11 +45,12 @@ def arrays(
     .txt) has one item a line, and its labels in the column y, label, target or class, if there is
     one. A .tif file has one picture a page.
 
-    Numbers become float32. Grey levels are divided by that of white: uint8 by 255, uint16 by
-    65,535, and whole numbers of other types that are surely such levels likewise. Others stay as
-    they are, and are refused if a network would fail on them, until you give `standardize` or
-    `scale`. NaN is a missing entry. (N, D) stays so, (N, H, W) becomes (N, 1, H, W), and
-    (N, H, W, C) becomes (N, C, H, W) if only the last size is 1, 3 or 4.
+    Numbers become float32. Grey levels are divided by that of white: uint8 by 255, and whole
+    numbers of any type by 255 if the largest of pictures is from 128 to 255, or a table reaches
+    from 0 to 255, and by 65,535 if the largest of pictures is from 32,768 on. Others stay as they
+    are, and are refused beyond 100 and below 1/100, where networks fail, until you give
+    `standardize` or `scale`. NaN is a missing entry. (N, D) stays so, (N, H, W) becomes
+    (N, 1, H, W), and (N, H, W, C) becomes (N, C, H, W) if only the last size is 1, 3 or 4.
 
     Labels (N,) are classes if they are whole numbers or texts, numbered from 0 on in their order;
     -1 is a missing one, and so are NaN and an empty cell. Floating numbers are classes if they are
@@ -120,7 +121,7 @@ def _read(
         return roles.parts(found), [], [f"not used: {', '.join(unused)}"] if unused else []
     if ending in _PAGES:
         pages, notes = read_pictures(path)
-        raw = Raw(stacked([path] * len(pages), pages))
+        raw = Raw(stacked(page_names(path, len(pages)), pages))
         return {"": raw}, [], [f"{len(pages):,} pages of one file", *notes]
     advice = "folder() reads pictures" if ending in PICTURES else "save the data so"
     raise ValueError(

@@ -111,9 +111,10 @@ def meaning_of(
         return Meaning(white, f"{levels}, divided by {white:,}")
     if 0 < max(-low, high) < SMALLEST or max(-low, high) > LARGEST:
         raise ValueError(f"{source} holds {_out_of_scale(found, pictures, low, high)}")
-    large = max(-low, high) > LARGE
-    advice = ", as they are; standardize=True would bring them to the size of 1" if large else ""
-    return Meaning(1, found + advice)
+    if max(-low, high) > LARGE:
+        levels = "scale=255 if they are grey levels, or " if pictures and whole and low >= 0 else ""
+        found += f", as they are; {levels}standardize=True would bring them to the size of 1"
+    return Meaning(1, found)
 
 
 def _whole(x: Array) -> bool:

@@ -63,8 +63,9 @@ class Roles:
             return {role: name for role, name in found.items() if role[1]}
         if ("x", "") in found:
             return {role: name for role, name in found.items() if not role[1]}
-        if self.x is None and not found and len(names) == 1:
-            return {("x", ""): names[0]}
+        others = [name for name in names if name not in found.values()]
+        if self.x is None and len(others) == 1 and set(found) <= {("y", "")}:
+            return {("x", ""): others[0], **found}
         if self.x is None and list(names) in (["0", "1"], ["arr_0", "arr_1"]):
             return {(_PLACE, str(i)): name for i, name in enumerate(names)}
         raise Refusal(

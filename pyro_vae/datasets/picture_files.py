@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from .reading import Array, Refusal, reading
 
-__all__ = ["read_pictures", "stacked"]
+__all__ = ["page_names", "read_pictures", "stacked"]
 
 _GREY = ("1", "L", "LA", "La")
 
@@ -44,30 +44,35 @@ def read_pictures(
         return found, notes
 
 
-def stacked(files: Sequence[Path], pictures: Sequence[Array], *, grey: bool | None = None) -> Array:
+def page_names(path: Path, count: int) -> list[str]:
+    """What names each page of a file in the sentence of an error."""
+    return [str(path)] if count == 1 else [f"{path}, page {i}," for i in range(1, count + 1)]
+
+
+def stacked(names: Sequence[str], pictures: Sequence[Array], *, grey: bool | None = None) -> Array:
     """Pictures of one size as (N, 1, H, W) if all are grey, or else as (N, 3, H, W).
 
     Args:
-        files: Where each is from.
+        names: What names each in the sentence of an error.
         pictures: The pictures, (H, W) or (H, W, 3).
         grey: False gives three channels to grey pictures, too.
 
     Raises:
         ValueError: If one has another size than the first, or another kind of numbers.
     """
-    for file, picture in zip(files, pictures, strict=True):
+    for name, picture in zip(names, pictures, strict=True):
         if picture.shape[:2] != pictures[0].shape[:2]:
             raise ValueError(
-                f"{file} is {picture.shape[:2]}, but {files[0]} is {pictures[0].shape[:2]} "
-                "(height, width); give size= to bring all pictures to one size"
+                f"{name} is {picture.shape[:2]}, but {names[0]} is {pictures[0].shape[:2]} "
+                "(height, width); give size= of folder() to bring all pictures to one size"
             )
     depths = {picture.dtype for picture in pictures}
     if depths == {np.dtype(np.uint8), np.dtype(np.uint16)}:  # 257 = 65535 / 255
         pictures = [p.astype(np.uint16) * (257 if p.dtype == np.uint8 else 1) for p in pictures]
     elif len(depths) > 1:
         raise ValueError(
-            f"{files[0].parent} holds pictures of {', '.join(sorted(map(str, depths)))}, but "
-            "expected one kind of numbers; convert them to 8 or 16 bits"
+            f"{names[0]} and the others hold {', '.join(sorted(map(str, depths)))}, but expected "
+            "one kind of numbers in all pictures; convert them to 8 or 16 bits"
         )
     if grey is not False and all(picture.ndim == 2 for picture in pictures):
         return np.stack(pictures)[:, None]

@@ -9,7 +9,7 @@ import numpy as np
 from .assembly import Raw, Wishes, assembled
 from .dataset import Dataset
 from .photographs import FINE_NORMAL
-from .picture_files import read_pictures, stacked
+from .picture_files import page_names, read_pictures, stacked
 from .signatures import PICTURES
 from .split import PARTS
 
@@ -50,7 +50,8 @@ def folder(
     `Dataset.description` says what was found.
 
     Args:
-        path: The folder; hidden files and what is not a picture by its name are passed over.
+        path: The folder; what is not a picture by its name is passed over, and it is said; so are
+            hidden files.
         size: Every picture is cropped to its central square and resized to (size, size); None takes
             them as they are, and all must have one size.
         grey: True drops the colours, and False gives three channels to grey pictures, too.
@@ -69,32 +70,36 @@ def folder(
         raise ValueError(f"size must be at least 1, but is {size}")
     wishes = Wishes(scale, standardize, None, binarize, labels, missing)
     path = Path(path).expanduser()
-    parts = _parts(path, _find(path))
+    found, others = _find(path)
+    parts = _parts(path, found)
     raw, notes = {}, dict[str, None]()
     for part, files in parts.items():
         raw[part], about = _raw(path, files, int(part != ""), size, grey)
         notes |= dict.fromkeys(about)
+    if others:
+        more = f" and {len(others) - 3:,} more" if len(others) > 3 else ""
+        notes[f"no pictures, and passed over: {', '.join(map(str, others[:3]))}{more}"] = None
     return assembled(
         path.resolve().name, str(path), raw, wishes, notes=list(notes), grey=FINE_NORMAL
     )
 
 
-def _find(path: Path) -> list[Path]:
-    """The pictures, by their paths below the folder."""
-    found = sorted(
-        file.relative_to(path)
+def _find(path: Path) -> tuple[list[Path], list[Path]]:
+    """The pictures and the other files, by their paths below the folder."""
+    there = sorted(
+        Path(home, name).relative_to(path)
         for home, _, names in os.walk(path, followlinks=True)
-        for file in (Path(home, name) for name in names)
-        if file.suffix.lower() in PICTURES
+        for name in names
     )
-    found = [file for file in found if not any(part.startswith(".") for part in file.parts)]
+    there = [file for file in there if not any(part.startswith(".") for part in file.parts)]
+    found = [file for file in there if file.suffix.lower() in PICTURES]
     if not found:
         kind = "a file," if path.is_file() else "no folder with pictures;"
         raise FileNotFoundError(
             f"{path} is {kind} expected a folder with files "
             f"{', '.join(PICTURES)}, or with subfolders of them"
         )
-    return found
+    return found, [file for file in there if file.suffix.lower() not in PICTURES]
 
 
 def _parts(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
@@ -125,14 +130,18 @@ def _raw(
         size: See `folder`.
         grey: See `folder`.
     """
-    pages, homes, notes = [], [], []
+    pages, homes, names = [], [], list[str]()
+    notes, several = dict[str, None](), list[str]()
     for file in files:
         pictures, about = read_pictures(path / file, size, bool(grey))
         pages += pictures
         homes += [file] * len(pictures)
-        notes += about
-        notes += [f"{file} has {len(pictures)} pages"] if len(pictures) > 1 else []
-    x = stacked([path / home for home in homes], pages, grey=grey)
+        names += page_names(path / file, len(pictures))
+        notes |= dict.fromkeys(about)
+        several += [f"{file} has {len(pictures)} pages"] if len(pictures) > 1 else []
+    more = f", and {len(several) - 1:,} more files have several" if len(several) > 1 else ""
+    notes |= {several[0] + more: None} if several else {}
+    x = stacked(names, pages, grey=grey)
     nested = {len(file.parts) > depth + 1 for file in files}
     if len(nested) > 1:
         raise ValueError(
@@ -140,8 +149,8 @@ def _raw(
             "pictures; put all into subfolders, one a class, or none"
         )
     if nested == {False}:
-        return Raw(x), notes
+        return Raw(x), list(notes)
     classes = [home.parts[depth] for home in homes]
     if len(set(classes)) == 1 and not depth:
         return Raw(x), [*notes, f"the one subfolder {classes[0]!r} is no class"]
-    return Raw(x, np.array(classes)), notes
+    return Raw(x, np.array(classes)), list(notes)
