@@ -4,7 +4,6 @@ import io
 import json
 import math
 import os
-import sys
 
 import numpy as np
 import pyro
@@ -16,7 +15,6 @@ from PIL import Image
 from torch import nn
 
 from pyro_vae import plots
-from pyro_vae.app import cli
 from pyro_vae.inference import (
     IWAE,
     MIWAE,
@@ -336,10 +334,8 @@ def test_the_command_prints_tables_and_writes_files(compared, tmp_path):
     assert compared(SMALL, "--loss", "IWAE", *FEW, "--out", folder)[0] == 2  # of another comparison
 
 
-def test_the_program_may_be_a_run(compared, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["pyro-vae", "train", SMALL, "--steps", "3", "--out", "a"])
-    with pytest.raises(SystemExit):
-        cli.main()
+def test_the_program_may_be_a_run(compared, run):
+    assert run("train", SMALL, "--steps", "3", "--out", "a")[0] == 0
     assert compared("a", "--loss", "IWAE", *FEW, "--out", "b")[0] == 0
 
 
