@@ -19,7 +19,7 @@ from .collect import collect
 from .comparison import HeldOut, Row
 from .elbo import Trace_ELBO
 from .estimator import Estimator
-from .evaluation import mean_and_error, vectorizes
+from .evaluation import mean_and_error
 from .gradients import (
     Gradient,
     Moments,
@@ -31,6 +31,8 @@ from .gradients import (
     reference,
 )
 from .memory import peak_memory
+from .particles import vectorizes
+from .pyros_particles import check_particles
 from .svi import SVI
 
 __all__ = ["Bench", "Cell"]
@@ -136,9 +138,7 @@ class Bench:
         trained = [tensor for tensor, *_ in self._saved.values() if tensor.requires_grad]
         self.optimizer = torch.optim.Adam(trained, lr=0.0, fused=True)  # one state for all
         with evaluating(self.program):
-            # With global latents, which have no weights to tell it by, one draw at a time is safe.
-            nesting = None if t.global_latents else vectorizes(self.program, self.x[:2])
-        self.vectorizes = nesting is not None
+            self.vectorizes = vectorizes(self.program, self.x) is not None
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -205,6 +205,7 @@ class Bench:
 
     def _start(self, cell: Cell) -> None:
         model, guide = self.program.model, self.program.guide
+        check_particles(cell.late(), model, guide, (self.x,))
         svi = self._steps[id(cell)] = SVI(model, guide, self.optimizer, cell.late())
         cell.moments = {part: Moments() for part in self.parts}
         torch.manual_seed(0)

@@ -154,8 +154,7 @@ def log_likelihood(
         first = next(_batches(program, x, y, batch_size))
         t = _first_terms(program, x, first)
         check_true_weights(t, "log_likelihood")
-        few = [part[:2] for part in first]
-        particles = find_particles(program.model, program.guide, few, {})
+        particles = find_particles(program.model, program.guide, first, {})
 
         def log_sum_w(args: Any, kwargs: Any, weights: Any) -> Tensor:
             return _log_w(program, args, particles=particles, **kwargs).logsumexp(0)

@@ -17,7 +17,9 @@ from pyro_vae.program import Program
 
 from .data_sites import check_data
 from .estimator import Estimator
+from .losses import check_loss, total_of
 from .plates import data_plate, is_deterministic, is_factor
+from .pyros_particles import check_particles
 from .report import Report, Site
 from .runs import samples
 from .site_checks import check_latents, check_plate, check_site, name_of, plates_of
@@ -42,7 +44,7 @@ def check(
         y: Their labels, for a program `model(x, y)`.
 
     Raises:
-        TypeError: If the program lacks a model or a guide, or the loss is a class or a text.
+        TypeError: If the program lacks a model or a guide, or the loss is a class.
         ValueError: In one sentence that says what to do, and where an error comes from a line of
             the user's own code, which: if it cannot run, if the guide misses or adds a latent, if
             shapes disagree, if data lie outside their likelihood's support, if a parameter gets no
@@ -56,8 +58,8 @@ def check(
             )
     if isinstance(loss, type):
         raise TypeError(f"the loss is the class {loss.__name__}; write {loss.__name__}()")
-    if isinstance(loss, str):
-        raise TypeError(f"the loss is the text {loss!r}; give the estimator, such as Trace_ELBO()")
+    if loss is not None:
+        check_loss(loss)
     check_data(x, y)
     args = arguments(program, x, y)
     try:
@@ -149,8 +151,11 @@ def _loss(
         if callable(getattr(loss, "at", None)):
             loss = loss.at(0)
         with torch.enable_grad():
-            if hasattr(loss, "differentiable_loss"):
-                value: Tensor = loss.differentiable_loss(model, guide, *args)
+            check_particles(loss, model, guide, args)
+            if not isinstance(loss, ELBO):  # a function of Pyro's kind
+                value: Tensor = total_of(loss(model, guide, *args))
+            elif hasattr(loss, "differentiable_loss"):
+                value = loss.differentiable_loss(model, guide, *args)
             else:
                 value = pyro.infer.Trace_ELBO().differentiable_loss(model, guide, *args)
                 loss.loss(model, guide, *args)

@@ -264,8 +264,35 @@ def test_an_error_names_the_line_of_the_users_code(program, role, text):
 
 
 def test_a_loss_in_text_is_refused():
-    with pytest.raises(TypeError, match=r"the loss is the text 'Trace_ELBO'; give the estimator"):
+    with pytest.raises(ValueError, match=r"the loss is the text 'Trace_ELBO'; give the estimator"):
         check(Program(), X, "Trace_ELBO")
+
+
+def test_a_function_may_be_the_loss():
+    program, loss = Program(), pyro.infer.Trace_ELBO()
+    assert check(program, X, loss.differentiable_loss).loss == check(program, X, loss).loss
+
+
+# Networks of one batch dimension.
+
+
+class Mixing(Program):
+    """Its softmax is over dimension 1, the data where particles stand in front of them."""
+
+    def likelihood(self, z):
+        return dist.Normal(10 * self.decoder(z).softmax(1), 1.0)
+
+
+def test_particles_at_once_are_refused_where_pyro_would_be_wrong():
+    loss = pyro.infer.Trace_ELBO(num_particles=5, vectorize_particles=True)
+    check(Program(), X, loss)
+    with pytest.raises(ValueError, match=r"runs 5 particles at once.*vectorize_particles=False"):
+        check(Mixing(), X, loss)
+
+
+@pytest.mark.parametrize("loss", [IWAE(5), Trace_ELBO(5), pyro.infer.Trace_ELBO(num_particles=5)])
+def test_particles_pass_where_they_run_rightly(loss):
+    check(Mixing(), X, loss)
 
 
 def test_a_gradient_that_is_not_finite_is_named():

@@ -8,7 +8,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
-from pyro.infer.autoguide import AutoDelta
+from pyro.infer.autoguide import AutoDelta, AutoNormal
 from torch import nn
 
 from pyro_vae.inference import evaluate, log_likelihood
@@ -263,6 +263,14 @@ def test_points_that_a_guide_computes_from_its_draws_have_a_density():
             pyro.sample("z", point)
 
     is_exact(SimpleNamespace(model=program().model, guide=guide))
+
+
+def test_an_automatic_guide_of_all_data_is_judged():
+    automatic = SimpleNamespace(model=program().model, guide=AutoNormal(program().model))
+    automatic.guide(X)
+    automatic.guide.locs.z = 0.4 * X
+    automatic.guide.scales.z = torch.full_like(X, math.sqrt(0.2))
+    is_exact(automatic)
 
 
 # Discrete data.
