@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from pyro import poutine
 from pyro.distributions import Independent, MaskedDistribution
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -21,7 +22,7 @@ from pyro_vae.program import Program
 from .layout import Layout, in_particles
 from .plates import find_data_plate, is_deterministic, rows_of
 from .rows import settled
-from .runs import Function, Run, run, samples, subsamples
+from .runs import Function, Run, draws_some, run, samples, subsamples
 from .trials import all_modules, evaluation_mode, stirred, trial
 
 __all__ = ["Particles", "Way", "find_particles", "plate_nesting", "repeated", "vectorizes"]
@@ -174,7 +175,9 @@ def _agrees(
     """Whether a run of all draws has the log densities of the runs of one each."""
     draws = ones[0].held.copy()
     for site in samples(draws):
-        if not site["is_observed"] and hasattr(site["fn"], "event_dim"):
+        if site_is_subsample(site) and not draws_some(site):
+            draws.remove_node(site["name"])  # a plate of all data; folded, it holds more of them
+        elif not site["is_observed"] and hasattr(site["fn"], "event_dim"):
             values = [one.held.nodes[site["name"]]["value"] for one in ones]
             value = lay(values, site["fn"].event_dim)
             draws.nodes[site["name"]] = {**site, "value": value}

@@ -1,7 +1,7 @@
 """One run of guide and model: their traces on the same draws, with Pyro's checks."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .support import invertible
 
-__all__ = ["Function", "Run", "run", "samples", "subsamples", "trace_again"]
+__all__ = ["Function", "Run", "draws_some", "run", "samples", "subsamples", "trace_again"]
 
 Function = Callable[..., Any]
 
@@ -92,10 +92,15 @@ def run(
     return Run(pruned_model, pruned_guide, held)
 
 
+def draws_some(site: Mapping[str, Any]) -> bool:
+    """Whether a plate, by the site that draws from its data, leaves some of them out."""
+    return site["fn"].subsample_size not in (None, site["fn"].size)
+
+
 def subsamples(held: Any) -> Any:
     """The trace of what the plates of a run have drawn from their data; None if they hold all."""
     sites = [site for site in samples(held) if site_is_subsample(site)]
-    if all(site["fn"].subsample_size in (None, site["fn"].size) for site in sites):
+    if not any(draws_some(site) for site in sites):
         return None
     found = Trace()
     for site in sites:
