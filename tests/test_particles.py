@@ -158,30 +158,22 @@ def test_value_and_gradient_are_those_of_all_particles_at_once(estimator, way, m
     torch.testing.assert_close(*found)
 
 
-@pytest.mark.parametrize("decoder", [softmax, convolutions, mixing])
-@pytest.mark.parametrize("estimator", [IWAE(4), DReG(4), Trace_ELBO(4, vectorize_particles=True)])
+@pytest.mark.parametrize("decoder", [softmax, convolutions])
+@pytest.mark.parametrize(
+    "estimator", [IWAE(4), DReG(4), Trace_ELBO(4, vectorize_particles=True)], ids=repr
+)
 def test_networks_of_one_batch_dimension_have_the_right_value(estimator, decoder):
     torch.manual_seed(1)
-    program = Program(*decoder())
+    program, x = Program(*decoder()), X.repeat(500, 1)
     with torch.no_grad():
         for parameter in program.decoder.parameters():
             parameter.mul_(4)
-        draws = torch.tensor([_mean(estimator, program) for _ in range(150)])
-        singles = torch.stack([collect(*_pair(program)).log_w[0] for _ in range(600)])
-        groups = singles.reshape(150, 4, len(X))
-        bounds = groups.logsumexp(1) - torch.tensor(4.0).log()
-        right = groups.mean(1) if isinstance(estimator, Trace_ELBO) else bounds
-    right = right.mean(1)
-    error = (right.var() / 150 + draws.var() / 150).sqrt()
-    assert (draws.mean() - right.mean()).abs() < 4 * error
-
-
-def _pair(program):
-    return program.model, program.guide, (X,), {}
-
-
-def _mean(estimator, program):
-    return -estimator.loss(program.model, program.guide, X) / len(X)
+        found = -estimator.loss(program.model, program.guide, x) / len(x)
+        singles = [collect(program.model, program.guide, (x,), {}).log_w for _ in range(4)]
+    log_w = torch.cat(singles)
+    mean = isinstance(estimator, Trace_ELBO)
+    right = log_w.mean(0) if mean else log_w.logsumexp(0) - torch.tensor(4.0).log()
+    assert abs(found - right.mean()) < 4 * right.std() * (2 / len(x)) ** 0.5
 
 
 def test_particles_in_turn_see_one_subsample():
@@ -215,7 +207,8 @@ def test_weights_of_a_decoder_that_are_latents_run_in_turn():
 def test_log_likelihood_runs_convolutions_folded():
     program = Program(*convolutions())
     found = log_likelihood(program, X, 2000)
-    log_w = torch.stack([collect(*_pair(program)).log_w[0] for _ in range(2000)]).detach()
+    t = collect(program.model, program.guide, (X.repeat(2000, 1),), {})
+    log_w = t.log_w.detach().reshape(2000, 6)
     w = (log_w - log_w.mean(0)).exp()
     error = w.std(0) / w.mean(0) * (2 / 2000) ** 0.5
     assert ((found - w.mean(0).log() - log_w.mean(0)).abs() < 4 * error).all()
