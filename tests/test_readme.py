@@ -46,9 +46,19 @@ def test_the_table_of_estimators_lists_ours():
     assert rows("estimator") == {n for n, loss in losses if loss.__module__.startswith("pyro_vae")}
 
 
+FILES = [block for block in BLOCKS if "def guide" in block]
+
+
+@pytest.mark.parametrize("text", FILES, ids=["my_vae.py", "my_cvae.py"])
+def test_a_file_of_functions_passes_its_check_on_the_digits(text, run, tmp_path):
+    (tmp_path / "mine.py").write_text(text)
+    code, out, err = run("check", "mine.py", "--loss", "IWAE(num_particles=5)")
+    assert code == 0 and "Bernoulli" in out, err
+
+
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself
 def test_the_code_runs_from_top_to_bottom(capsys, tmp_path, monkeypatch):
-    (tmp_path / "my_vae.py").write_text(next(block for block in BLOCKS if "def guide" in block))
+    (tmp_path / "my_vae.py").write_text(FILES[0])
     monkeypatch.syspath_prepend(tmp_path)
     names = {}
     for block in BLOCKS:
@@ -87,5 +97,5 @@ def test_every_picture_is_there():
 
 
 def test_the_file_of_two_functions_is_a_program(tmp_path):
-    (tmp_path / "my_vae.py").write_text(next(block for block in BLOCKS if "def guide" in block))
+    (tmp_path / "my_vae.py").write_text(FILES[0])
     assert read_program("my_vae.py", {}, folder=tmp_path)

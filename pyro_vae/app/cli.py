@@ -391,13 +391,16 @@ def list_(
     kind: Annotated[str | None, typer.Argument(help="programs, losses, data, priors, ...")] = None,
 ) -> None:
     """Lists what there is to write in programs, losses and data."""
+    import difflib
     import inspect
 
     from .text import catalogue
 
     kinds = catalogue()
     if kind is not None and kind not in kinds:
-        raise ValueError(f"there is no kind {kind!r}; the kinds are {', '.join(kinds)}")
+        near = difflib.get_close_matches(kind, kinds, 1)
+        meant = f", did you mean {near[0]!r}" if near else ""
+        raise ValueError(f"there is no kind {kind!r}{meant}; the kinds are {', '.join(kinds)}")
     for title, names in kinds.items():
         if kind in (None, title):
             about = {
