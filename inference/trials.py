@@ -9,6 +9,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.nn.parameter import is_lazy
 
 from pyro_vae.program import modules_of
 
@@ -30,7 +31,7 @@ def leaving_no_trace() -> Iterator[list[nn.Module]]:
     def keep(module: nn.Module, _: Any) -> None:
         ran.append(module)
         for name, buffer in module.named_buffers(recurse=False):
-            if (id(module), name) not in kept:
+            if (id(module), name) not in kept and not is_lazy(buffer):
                 copy = buffer.detach().clone()
                 kept[id(module), name] = (module, buffer, buffer._version, copy)
 

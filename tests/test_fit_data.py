@@ -67,6 +67,14 @@ def test_batch_normalization_at_the_input_trains_on_data_far_from_zero():
     assert run.svi.steps == 4
 
 
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_lazy_modules_are_made_by_the_first_batch():
+    program = Linear()
+    program.encoder = nn.Sequential(nn.LazyBatchNorm1d(), nn.LazyLinear(4))
+    assert trained(program, X, valid=X[:5]).svi.steps == 2
+    assert program.encoder[1].weight.shape == (4, 2)
+
+
 def test_a_single_last_datum_joins_the_batch_before_it_under_batch_normalization():
     program = Mean()
     trained(program, X[:, 0], optim=NO_STEP)
