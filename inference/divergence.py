@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from pyro.distributions import Delta, Independent
+import torch
+from pyro.distributions import Delta, Independent, MaskedDistribution
 from pyro.distributions.util import sum_rightmost
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-__all__ = ["closed_kl"]
+__all__ = ["closed_kl", "kl_of_numbers"]
 
 
 def closed_kl(q: Any, p: Any) -> Tensor | float | None:
@@ -30,3 +31,34 @@ def _log_density_of_point(q: Any) -> Tensor | float:
         inner = _log_density_of_point(q.base_dist)
         return sum_rightmost(inner, q.reinterpreted_batch_ndims) if isinstance(inner, Tensor) else 0
     return q.log_density if isinstance(q, Delta) else 0.0
+
+
+def kl_of_numbers(
+    q: Any, p: Any, z: Tensor, *, averaged: bool, held_q: Any = None
+) -> Tensor | None:
+    """The KL of each number of a draw, in its shape; None unless the numbers are independent.
+
+    Args:
+        q: The guide's distribution.
+        p: The model's; None for a site that the guide alone samples.
+        z: The draw.
+        averaged: Whether to average over draws where a formula is known.
+        held_q: The guide's distribution on draws without gradient, to take out the score of.
+    """
+    single_q, single_p = _of_numbers(q), _of_numbers(p)
+    if single_q is None or single_p is None:
+        return None
+    kl = closed_kl(single_q, single_p) if averaged else None
+    if kl is None:
+        kl = single_q.log_prob(z) - single_p.log_prob(z)
+        if held_q is not None:
+            held = _of_numbers(held_q).log_prob(z.detach())
+            kl = kl - (held - held.detach())
+    return torch.as_tensor(kl).expand(z.shape)
+
+
+def _of_numbers(fn: Any) -> Any:
+    """The distribution of each number by itself, without masks; None if there is no such one."""
+    while isinstance(fn, Independent | MaskedDistribution):
+        fn = fn.base_dist
+    return None if fn is None or fn.event_dim else fn

@@ -2,6 +2,8 @@
 
     ELBO = E_q[log p(x | z)] - beta * |sum_j max(KL_j, free_bits) - capacity|
 
+where j runs over the latent sites, or over the single numbers of their draws.
+
 At beta = 1 without free bits and capacity these are Pyro's estimators of the same names: same loss,
 same gradient. Other betas give the beta-VAE; as a schedule, KL warm-up.
 """
@@ -9,7 +11,7 @@ same gradient. Other betas give the beta-VAE; as a schedule, KL warm-up.
 import math
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro
 import torch
@@ -18,11 +20,15 @@ from pyro.infer import ELBO
 from pyro.infer.util import MultiFrameTensor
 from torch import Tensor
 
-from .divergence import closed_kl
+from .divergence import closed_kl, kl_of_numbers
 from .estimator import Estimator, Latent, Terms, Weight, number, samples
+from .masks import counted, numbers_of
 from .support import check_support, is_point
+from .weights import weighted
 
 __all__ = ["TraceMeanField_ELBO", "Trace_ELBO"]
+
+_OTHERS = ("free_bits", "free_bits_per_dimension", "capacity")  # the weights beside beta
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,9 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
         beta: The weight of the KL, a number or a schedule.
         free_bits: The floor, in nats, of each latent site's KL averaged over the batch of a run: a
             number or a schedule. Unlike with beta < 1, latents above it keep their full gradient.
+            The KL of a site of many numbers is hardly ever below a floor that suits one number.
+        free_bits_per_dimension: The floor of the KL of each number of a latent, instead of the
+            site's: a number or a schedule. The numbers must be independent in guide and prior.
         capacity: The nats that the KL of a datum, averaged over the batch of a run, is held to: a
             number or a schedule, such as linear(0, 25, steps). At 0 the KL itself is paid.
 
@@ -49,26 +58,34 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
         capacity: Burgess et al., 2018, https://arxiv.org/abs/1804.03599, eq. 8
     """
 
+    averages: ClassVar[bool] = False  # whether a KL is averaged over draws, by a formula
+
     vectorize_particles: bool = False  # type: ignore[misc]
     _: KW_ONLY
     beta: Weight = 1.0
     free_bits: Weight = 0.0
+    free_bits_per_dimension: Weight = 0.0
     capacity: Weight = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("beta", "free_bits", "capacity"):
+        for name in ("beta", *_OTHERS):
             value = getattr(self, name)
             if isinstance(value, int | float) and not 0 <= value < math.inf:
                 raise ValueError(
                     f"{name} of {type(self).__name__} must be finite and not negative, "
                     f"but is {value}"
                 )
+        if not (_is_zero(self.free_bits) or _is_zero(self.free_bits_per_dimension)):
+            raise ValueError(
+                f"{type(self).__name__} is given free_bits, the floor of a whole site, and "
+                "free_bits_per_dimension, the floor of each of its numbers; give one of them"
+            )
 
     @property
     def pays_the_kl(self) -> bool:
         """Whether it pays beta times the KL, with neither a floor under it nor a capacity."""
-        return self.free_bits == 0 and self.capacity == 0
+        return all(_is_zero(getattr(self, name)) for name in _OTHERS)
 
     @property
     def is_bound(self) -> bool:
@@ -88,18 +105,20 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
 
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum, (N,)."""
-        return (t.log_px - number(self.beta) * self._held(self._rate(t.latents))).mean(0)
+        rate = self._held(t, self._rate(t, t.latents))
+        return (t.log_px - weighted(number(self.beta), rate)).mean(0)
 
     def global_objective(self, t: Terms) -> Tensor | float:
         """Minus the weighted KL of the latents that all data share, and score-function terms."""
-        rate = number(self.beta) * self._rate(t.global_latents)
-        total = -rate.mean() if isinstance(rate, Tensor) else 0.0
+        rate = self._rate(t, t.global_latents)
+        total = -weighted(number(self.beta), rate.mean()) if t.global_latents else 0.0
         latents = {**t.latents, **t.global_latents}
         total = total - self._observed_by_guide(t)
         if not t.observed_by_guide and all(v.reparameterized for v in latents.values()):
             return total
         if torch.is_grad_enabled():
-            drawn = {name: z.q for name, z in latents.items() if not z.reparameterized}
+            one = {**t.parts[0].latents, **t.parts[0].global_latents}
+            drawn = {name: z.q for name, z in one.items() if not z.reparameterized}
             check_support(drawn, type(self).__name__)
         scores = [self._score_function(*part.traces) for part in t.parts]
         surrogate = torch.as_tensor(sum(scores)) / self.num_particles
@@ -117,30 +136,52 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
                 total = total + (site["log_prob"].detach() if held else site["log_prob"]).sum()
         return total / self.num_particles
 
-    def _rate(self, latents: Mapping[str, Latent]) -> Tensor | float:
-        kls = [self.kl(latent) for latent in latents.values()]
-        bits = number(self.free_bits)
-        # At 0 the KL stays as it is: a drawn KL may well be negative.
-        if isinstance(bits, Tensor):
-            kls = [torch.where(bits > 0, kl.mean().clamp(min=bits), kl.mean()) for kl in kls]
-        elif bits:
-            kls = [kl.mean().clamp(min=bits) for kl in kls]
-        return sum(kls)
+    def _rate(self, t: Terms, latents: Mapping[str, Latent]) -> Tensor:
+        """The KL of all these latents, each with its floor: (K, N)."""
+        kls = [self._floored(t, name, latent) for name, latent in latents.items()]
+        return torch.as_tensor(sum(kls))
 
-    def _held(self, rate: Tensor | float) -> Tensor | float:
-        """What is paid for the rate of the data's own latents."""
+    def _floored(self, t: Terms, name: str, latent: Latent) -> Tensor:
+        """What a latent's KL comes to, (K, N): a drawn one may be negative where no floor is."""
+        kl = self.kl(latent)
+        bits, each = number(self.free_bits), number(self.free_bits_per_dimension)
+        if not _is_zero(bits):
+            counts = counted(t, name).amax(-1, keepdim=True)
+            kl = _where_positive(bits, _floor(kl.reshape(-1, 1), counts, bits).view_as(kl), kl)
+        if not _is_zero(each):
+            numbers = torch.cat([self._kl_of_numbers(part, name) for part in t.parts])
+            floored = _floor(numbers, counted(t, name), each)
+            kl = _where_positive(each, floored.view_as(kl), kl)
+        return kl
+
+    def _kl_of_numbers(self, t: Terms, name: str) -> Tensor:
+        """The KL of each number of a latent, (K N, D)."""
+        latent = {**t.latents, **t.global_latents}[name]
+        kl = kl_of_numbers(
+            latent.q, latent.p, latent.z, averaged=self.averages, held_q=latent.held_q
+        )
+        if kl is None:
+            raise ValueError(
+                "free_bits_per_dimension needs numbers that are independent in guide and prior, "
+                f"as of Normal(...).to_event(1), but those of {name!r} depend on each other in "
+                f"{latent.q} or {latent.p}; use free_bits, the floor of the whole site"
+            )
+        return numbers_of(t, name, kl)
+
+    def _held(self, t: Terms, rate: Tensor) -> Tensor:
+        """What is paid for the rate of the data's own latents, (K, N)."""
         capacity = number(self.capacity)
-        if not isinstance(rate, Tensor) or (not isinstance(capacity, Tensor) and capacity == 0):
+        if _is_zero(capacity) or not t.latents:
             return rate
-        distance = (rate.mean() - capacity).abs()
-        if isinstance(capacity, Tensor):
-            return torch.where(capacity > 0, distance, rate.mean())
-        return distance
+        counts = torch.stack([counted(t, name).amax(-1) for name in t.latents]).amax(0)
+        mean = rate.sum() / counts.sum().clamp(min=1)
+        distance = (mean - _like(mean, capacity)).abs()
+        return _where_positive(capacity, counts.view_as(rate) * distance, rate)
 
     def _score_function(self, model_trace: Any, guide_trace: Any) -> Tensor:
         """Each latent's score times the part of log w that shares its plates, as in Pyro."""
-        for name in ("free_bits", "capacity"):
-            if getattr(self, name) != 0:
+        for name in _OTHERS:
+            if not _is_zero(getattr(self, name)):
                 raise ValueError(f"{name} needs latents with reparameterized draws (rsample)")
         log_w = MultiFrameTensor()
         for site in samples(model_trace):
@@ -171,6 +212,8 @@ class TraceMeanField_ELBO(Trace_ELBO, pyro.infer.TraceMeanField_ELBO):
         ValueError: When it runs a program for which it would be wrong.
     """
 
+    averages: ClassVar[bool] = True
+
     reference = Trace_ELBO.reference
 
     def kl(self, latent: Latent) -> Tensor:
@@ -183,7 +226,7 @@ class TraceMeanField_ELBO(Trace_ELBO, pyro.infer.TraceMeanField_ELBO):
     def check(self, t: Terms) -> None:
         """Refuses draws without a gradient, and a guide that is not factorized as the model is."""
         self.check_reparameterized(t)
-        latents = {**t.latents, **t.global_latents}
+        latents = {**t.parts[0].latents, **t.parts[0].global_latents}
         model_order, guide_order = (
             [site["name"] for site in samples(trace) if site["name"] in latents]
             for trace in t.traces
@@ -199,6 +242,25 @@ class TraceMeanField_ELBO(Trace_ELBO, pyro.infer.TraceMeanField_ELBO):
                 f"samples {model_order} and the guide {guide_order}: its analytic KL would be "
                 "wrong; reorder the guide or use Trace_ELBO"
             )
+
+
+def _floor(kl: Tensor, counts: Tensor, bits: Tensor | float) -> Tensor:
+    """max(mean KL, bits) of each column, paid by each row that counts in it: (R, D) -> (R,)."""
+    mean = kl.sum(0) / counts.sum(0).clamp(min=1)
+    return (counts * mean.clamp(min=_like(mean, bits))).sum(-1)
+
+
+def _like(value: Tensor, weight: Tensor | float) -> Tensor | float:
+    return weight.to(value) if isinstance(weight, Tensor) else weight
+
+
+def _is_zero(weight: Any) -> bool:
+    """Whether it is the number 0; a tensor, a schedule's value in a graph, may be anything."""
+    return isinstance(weight, int | float) and weight == 0
+
+
+def _where_positive(weight: Tensor | float, then: Tensor, otherwise: Tensor) -> Tensor:
+    return torch.where(weight > 0, then, otherwise) if isinstance(weight, Tensor) else then
 
 
 def _is_averaged(latent: Latent) -> bool:

@@ -7,9 +7,12 @@ from typing import Any
 import torch
 from pyro import poutine
 from pyro.infer import ELBO
+from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 
 from .estimator import Estimator, Terms, Weight, number
+from .masks import counted
+from .weights import weighted
 
 __all__ = ["IMQ", "MMD", "RBF"]
 
@@ -83,35 +86,45 @@ class MMD(Estimator):
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum, (N,)."""
         alpha, lambda_ = number(self.alpha), number(self.lambda_)
-        rate = t.log_q - (t.log_p - t.log_px)
-        bound = (t.log_px - (1 - alpha) * rate).mean(0)
-        return bound - (alpha + lambda_ - 1) * self._discrepancy(t)
+        rates = [latent.log_q - latent.log_p for latent in t.latents.values()]
+        bound = (t.log_px - weighted(1 - alpha, torch.stack(rates).sum(0))).mean(0)
+        numbers = torch.cat([counted(t, name) for name in _shared(t)], -1)
+        counts = numbers.amax(-1)  # (K N,): 0 for a datum that is masked as a whole
+        discrepancy = (alpha + lambda_ - 1) * self._discrepancy(t, numbers, counts)
+        return bound - counts.view_as(t.log_px).amax(0) * discrepancy
 
-    def _discrepancy(self, t: Terms) -> Tensor:
+    def _discrepancy(self, t: Terms, numbers: Tensor, counts: Tensor) -> Tensor:
         pairs = [
             (_rows(part, part.traces[1]), _rows(part, poutine.trace(part.program[0]).get_trace()))
             for part in t.parts  # the second not replayed, so z ~ p(z)
         ]
-        u, v = (torch.cat(draws) for draws in zip(*pairs, strict=True))
-        if len(u) < 2:
+        u, v = (numbers * torch.cat(draws) for draws in zip(*pairs, strict=True))
+        few = is_validation_enabled() and counts.sum() < 2  # graphs cannot look, and get a NaN
+        if len(u) < 2 or few:
             raise ValueError(
                 "MMD compares draws of a batch, but this batch has one draw: give it two data or "
-                "more, or num_particles=2"
+                "more, or num_particles=2; masked data do not count"
             )
-        within = _mean_of_pairs(self.kernel(u, u)) + _mean_of_pairs(self.kernel(v, v))
-        return within - 2 * self.kernel(u, v).mean()
+        both = counts.unsqueeze(1) * counts
+        within = _mean_of_pairs(self.kernel(u, u), both) + _mean_of_pairs(self.kernel(v, v), both)
+        return within - 2 * (both * self.kernel(u, v)).sum() / both.sum()
+
+
+def _shared(t: Terms) -> list[str]:
+    """The latents that guide and model have in common: the auxiliary ones are the guide's."""
+    return [name for name, latent in t.parts[0].latents.items() if latent.p is not None]
 
 
 def _rows(t: Terms, trace: Any) -> Tensor:
     """The latents in a trace, (K N, D)."""
-    return torch.cat([t.layout.rows(trace.nodes[name]) for name in t.latents], -1)
+    return torch.cat([t.layout.rows(trace.nodes[name]) for name in _shared(t)], -1)
 
 
 def _squared_distance(u: Tensor, v: Tensor) -> Tensor:
     return (u.unsqueeze(1) - v).square().sum(-1)
 
 
-def _mean_of_pairs(kernel: Tensor) -> Tensor:
-    """The mean over pairs of two different draws."""
-    size = len(kernel)
-    return (kernel.sum() - kernel.diagonal().sum()) / (size * (size - 1))
+def _mean_of_pairs(kernel: Tensor, pairs: Tensor) -> Tensor:
+    """The mean over pairs of two different draws that both count."""
+    different = pairs - pairs.diagonal().diag()
+    return (different * kernel).sum() / different.sum()

@@ -32,6 +32,7 @@ class Latent:
     log_q: Tensor
     reparameterized: bool
     reduce: Callable[[Tensor], Tensor]
+    held_q: TorchDistribution | None = None  # at held draws, where the score is out of log_q
 
     def kl(self) -> Tensor:
         """KL(q || p) in closed form where one is known, else the drawn log q - log p: (K, N)."""
@@ -130,16 +131,16 @@ class Terms:
         else:
             sites = [s for s in samples(self._again(self.functions[1])) if s["name"] in scored]
             held = {s["name"]: self.layout.sum(s, s["log_prob"]) for s in sites}
-        check_support({site["name"]: site["fn"] for site in sites}, user)
-        scores = {name: log_q - log_q.detach() for name, log_q in held.items()}
+        held_q = {site["name"]: site["fn"] for site in sites}
+        check_support(held_q, user)
 
         def path_only(group: Mapping[str, Latent]) -> dict[str, Latent]:
-            return {
-                name: replace(latent, log_q=latent.log_q - scores[name])
-                if name in scores
-                else latent
-                for name, latent in group.items()
+            scores = {n: held[n] - held[n].detach() for n in group if n in held}
+            without = {
+                n: replace(group[n], log_q=group[n].log_q - score, held_q=held_q[n])
+                for n, score in scores.items()
             }
+            return {**group, **without}
 
         local, shared = path_only(self.latents), path_only(self.global_latents)
         return replace(self, latents=local, global_latents=shared)

@@ -4,11 +4,15 @@ import math
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
-from pyro.distributions import Independent
+import torch
+from pyro.distributions import Independent, MaskedDistribution
 from pyro.infer import ELBO
 from torch import Tensor
 
-from .estimator import Estimator, Latent, Terms, Weight, number
+from .estimator import Estimator, Terms, Weight, number
+from .masks import counted
+from .support import parameters_move
+from .weights import weighted
 
 __all__ = ["TotalCorrelation"]
 
@@ -63,39 +67,68 @@ class TotalCorrelation(Estimator):
     def check(self, t: Terms) -> None:
         """Refuses all but one vector of latents with independent dimensions for each datum."""
         super().check(t)
-        fits = [
-            isinstance(latent.q, Independent)
-            and latent.q.event_dim == 1
-            and latent.z.shape[:-1] == t.log_px.shape[1:]
-            for latent in t.latents.values()
-        ]
-        if fits != [True]:
+        if [_independent(latent.q, t.log_px.shape[1]) for latent in t.latents.values()] != [True]:
             raise ValueError(
                 "TotalCorrelation needs a guide of one latent whose dimensions are independent, "
                 "such as Normal(loc, scale).to_event(1) in one data plate, but the guide has "
                 f"{ {name: latent.q for name, latent in t.latents.items()} }"
             )
 
+        (name,) = t.latents
+        if torch.is_grad_enabled() and parameters_move(t.latents[name].q):
+            raise ValueError(
+                f"parameters move the support of {name!r}, where log q(z) jumps, so that draws "
+                "tell TotalCorrelation no gradient of it; use a guide such as Normal, or MMD"
+            )
+
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum, (N,)."""
-        (latent,) = t.latents.values()
-        num_data = self.num_data or round(t.scale * t.log_px.shape[1])
-        log_qz, log_qz_marginals = _aggregate(latent, num_data)
+        ((name, latent),) = t.latents.items()
+        counts = counted(t, name)[:, 0]
+        num_data = self.num_data or t.scale * counts.sum().clamp(min=1)
+        draws = t.layout.rows(t.traces[1].nodes[name])
+        log_qz, log_qz_marginals = _aggregate(latent.q, draws, counts > 0, num_data)
         mutual_information = latent.log_q[0] - log_qz
         total_correlation = log_qz - log_qz_marginals
         dimensions = log_qz_marginals - latent.log_p[0]
         return t.log_px[0] - (
-            number(self.alpha) * mutual_information
-            + number(self.beta) * total_correlation
-            + number(self.gamma) * dimensions
+            weighted(number(self.alpha), mutual_information)
+            + weighted(number(self.beta), total_correlation)
+            + weighted(number(self.gamma), dimensions)
         )
 
 
-def _aggregate(latent: Latent, num_data: int) -> tuple[Any, Any]:
-    """The logs of q(z) and of the product of its marginals at each draw, (N,)."""
-    pairs = latent.q.base_dist.log_prob(latent.z.unsqueeze(1))  # (N draws, N data, latent_dim)
-    log_size = math.log(num_data * pairs.shape[1])
-    return (
-        pairs.sum(-1).logsumexp(1) - log_size,
-        (pairs.logsumexp(1) - log_size).sum(-1),
-    )
+def _independent(q: Any, num_data: int) -> bool:
+    """Whether a draw is one vector of independent numbers for each datum, masked as a whole."""
+    q = _unmasked(q)
+    if not isinstance(q, Independent) or q.event_dim != 1 or q.batch_shape.numel() != num_data:
+        return False
+    return not isinstance(q.base_dist, MaskedDistribution)
+
+
+def _unmasked(q: Any) -> Any:
+    while isinstance(q, MaskedDistribution):
+        q = q.base_dist
+    return q
+
+
+def _aggregate(
+    q: Any, z: Tensor, counts: Tensor, num_data: Tensor | float
+) -> tuple[Tensor, Tensor]:
+    """The logs of q(z) and of the product of its marginals at each draw, (N,); 0 where masked.
+
+    Args:
+        q: The guide's distribution of all data.
+        z: The draws, (N, latent_dim).
+        counts: Which data are not masked, (N,).
+        num_data: N, the number of all data.
+    """
+    q = _unmasked(q)
+    draws = z.reshape(len(z), *(1 for _ in q.batch_shape), -1)
+    pairs = q.base_dist.log_prob(draws).reshape(len(z), len(z), -1)  # (N draws, N data, D)
+    log_size = (num_data * counts.sum().clamp(min=1)).to(pairs).log()
+    # A masked datum's own pair stays, so that its row has a gradient, which is not taken.
+    others = ~(counts | torch.eye(len(z), dtype=torch.bool, device=z.device))
+    joint = pairs.sum(-1).masked_fill(others, -math.inf).logsumexp(1) - log_size
+    single = pairs.masked_fill(others.unsqueeze(-1), -math.inf).logsumexp(1) - log_size
+    return torch.where(counts, joint, 0.0), torch.where(counts, single.sum(-1), 0.0)

@@ -1,0 +1,133 @@
+"""Masked data pay nothing in the estimators that look at all data of a batch together."""
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro import poutine
+
+from pyro_vae.inference import MMD, TotalCorrelation, Trace_ELBO
+
+X = torch.tensor([[1.0, -0.3], [0.2, 2.0], [-1.5, 0.4], [0.7, 0.6], [8.0, 8.0], [8.0, -8.0]])
+X = X.double()
+KEEP = torch.tensor([True] * 4 + [False] * 2)
+
+
+class Program:
+    """Two numbers of a latent for each datum, masked by a handler or by the distributions."""
+
+    def __init__(self, mask=True, *, of_sites=False, dim=-1):
+        self.mask, self.of_sites, self.dim = mask, of_sites, dim
+        self.scale = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+
+    def run(self, x, fn, observe):
+        mask = self.mask
+        if self.dim == -2:
+            x = x.unsqueeze(-2)
+            mask = mask.unsqueeze(-1) if isinstance(mask, torch.Tensor) else mask
+
+        def masked(fn):
+            return fn.to_event(1).mask(mask) if self.of_sites else fn.to_event(1)
+
+        handler = poutine.mask(mask=True if self.of_sites else mask)
+        with pyro.plate("data", len(x), dim=self.dim), handler:
+            z = pyro.sample("z", masked(fn(x)))
+            if observe:
+                pyro.sample("x", masked(dist.Normal(z, 1.0)), obs=x)
+
+    def model(self, x):
+        self.run(x, lambda x: dist.Normal(torch.zeros_like(x), 1.0), True)
+
+    def guide(self, x):
+        self.run(x, lambda x: dist.Normal(x / 2, self.scale), False)
+
+
+def by_hand(x, z, log_px, weights, num_data):
+    """The formula of the paper, from its sums over data."""
+    pairs = dist.Normal(x / 2, 0.7).log_prob(z.unsqueeze(1))
+    log_size = math.log(num_data * len(x))
+    log_qzx = dist.Normal(x / 2, 0.7).log_prob(z).sum(-1)
+    log_qz = pairs.sum(-1).logsumexp(1) - log_size
+    marginals = (pairs.logsumexp(1) - log_size).sum(-1)
+    log_pz = dist.Normal(0.0, 1.0).log_prob(z).sum(-1)
+    alpha, beta, gamma = weights
+    return (
+        log_px
+        - alpha * (log_qzx - log_qz)
+        - beta * (log_qz - marginals)
+        - gamma * (marginals - log_pz)
+    ).sum()
+
+
+KINDS = [{}, {"dim": -2}, {"of_sites": True}, {"of_sites": True, "dim": -2}]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_the_total_correlation_is_that_of_the_data_that_are_not_masked(kind):
+    program = Program(KEEP, **kind)
+    estimator = TotalCorrelation(alpha=0.5, beta=3.0, gamma=2.0)
+    pyro.set_rng_seed(0)
+    t = estimator.terms(program.model, program.guide, X)
+    z = t.layout.rows(t.traces[1].nodes["z"])[:4]
+    log_px = dist.Normal(z, 1.0).log_prob(X[:4]).sum(-1)
+    right = by_hand(X[:4], z, log_px, (0.5, 3.0, 2.0), 4)
+    pyro.set_rng_seed(0)
+    loss = estimator.differentiable_loss(program.model, program.guide, X)
+    assert -loss.item() == pytest.approx(right.item(), rel=1e-9)
+    assert torch.autograd.grad(loss, program.scale)[0].isfinite()
+
+
+@pytest.mark.parametrize("estimator", [MMD(lambda_=50.0), MMD(3, alpha=0.3, lambda_=50.0)])
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_the_discrepancy_is_that_of_the_data_that_are_not_masked(kind, estimator):
+    draws, results = 400, []
+    for mask, x in ((KEEP, X), (True, X[:4])):
+        program = Program(mask, **kind)
+        pyro.set_rng_seed(0)
+        losses = [estimator.loss(program.model, program.guide, x) for _ in range(draws)]
+        results.append(torch.tensor(losses))
+    error = math.hypot(*(losses.std() / math.sqrt(draws) for losses in results))
+    assert abs(results[0].mean() - results[1].mean()) < 4 * error
+
+
+@pytest.mark.parametrize("estimator", [TotalCorrelation(num_data=4), MMD()])
+def test_masked_data_leave_no_gradient(estimator):
+    program = Program(KEEP)
+    x = X.clone().requires_grad_()
+    loss = estimator.differentiable_loss(program.model, program.guide, x)
+    gradient = torch.autograd.grad(loss, x)[0]
+    assert gradient.isfinite().all() and gradient[4:].eq(0).all() and gradient[:4].ne(0).any()
+
+
+@pytest.mark.parametrize("mask", [False, torch.zeros(6, dtype=torch.bool)])
+@pytest.mark.parametrize("estimator", [TotalCorrelation(), Trace_ELBO(free_bits=2.0)])
+def test_a_batch_that_is_masked_as_a_whole_pays_nothing(estimator, mask):
+    program = Program(mask)
+    assert estimator.loss(program.model, program.guide, X) == 0
+
+
+def test_a_discrepancy_of_one_datum_that_is_not_masked_is_refused():
+    program = Program(torch.tensor([True] + [False] * 5))
+    with pytest.raises(ValueError, match="masked data do not count"):
+        MMD().loss(program.model, program.guide, X)
+
+
+def test_single_masked_numbers_are_refused_by_the_total_correlation():
+    def program(x):
+        mask = torch.tensor([True, False])
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros_like(x), 1.0).mask(mask).to_event(1))
+
+    with pytest.raises(ValueError, match="one latent whose dimensions are independent"):
+        TotalCorrelation().loss(program, program, X)
+
+
+def test_a_guide_whose_support_moves_is_refused_by_the_total_correlation():
+    program = Program()
+    box = lambda x: dist.Uniform(x - program.scale, x + program.scale)  # noqa: E731
+    with pytest.raises(ValueError, match="where log q.z. jumps"):
+        TotalCorrelation().loss_and_grads(
+            program.model, lambda x: program.run(x, box, False), X / 100
+        )
