@@ -10,7 +10,7 @@ same gradient. Other betas give the beta-VAE; as a schedule, KL warm-up.
 
 import math
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar
 
 import pyro
@@ -50,6 +50,9 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
             site's: a number or a schedule. The numbers must be independent in guide and prior.
         capacity: The nats that the KL of a datum, averaged over the batch of a run, is held to: a
             number or a schedule, such as linear(0, 25, steps). At 0 the KL itself is paid.
+        strict_enumeration_warning: Taken as Pyro's arguments are, for which it has no use; so are
+            ignore_jit_warnings and jit_options.
+        retain_graph: As in Pyro: whether backward keeps the graph.
 
     Reference:
         Kingma and Welling, 2014, https://arxiv.org/abs/1312.6114;
@@ -66,6 +69,10 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
     free_bits: Weight = 0.0
     free_bits_per_dimension: Weight = 0.0
     capacity: Weight = 0.0
+    strict_enumeration_warning: bool = field(default=True, repr=False)  # type: ignore[misc]
+    ignore_jit_warnings: bool = field(default=False, repr=False)
+    jit_options: Mapping[str, Any] | None = field(default=None, repr=False)
+    retain_graph: bool | None = field(default=None, repr=False)  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -60,8 +60,8 @@ class SVI(pyro.infer.SVI):
     without any parameter
     returns a float                  returns a 0-dim tensor that prints, rounds and computes as
                                      one, so that nothing waits for a GPU
-    zeroes the gradients after a     zeroes them before it, and leaves them to be looked at
-    step
+    zeroes the gradients after a     zeroes them before it, and leaves them to be looked at: zero
+    step                             them before a `loss_and_grads` of your own
     compiles a `Jit` ELBO            runs its plain twin; `compile=True` captures that
     ===============================  ===========================================================
 

@@ -55,7 +55,8 @@ class Trained:
         self._numbers = count(1)
         self._versions: dict[int, list[Tensor]] = {}
         self._of_kind: dict[Any, dict[str, Tensor]] = {}
-        self._stored: dict[str, tuple[str, bool]] = {}  # the store's name, and if a module owns it
+        # the store's name, the constraint there, and whether a module owns it
+        self._stored: dict[str, tuple[str, Any, bool]] = {}
         self._has_plain = False  # whether some are parameters that Pyro knows nothing of
 
     def of(self, kind: Any) -> dict[str, Tensor]:
@@ -76,13 +77,13 @@ class Trained:
         if kind not in self._of_kind:
             return False
         params = pyro.get_param_store()._params
-        for name, (stored, owned) in self._stored.items():
+        for name, (stored, constraint, owned) in self._stored.items():
             parameter = self.parameters[name]
             held = params.get(stored)
             if held is not parameter:
                 if held is None or not owned or not belongs_to_a_module(held):
                     return False
-                put_into_store(stored, parameter)
+                put_into_store(stored, parameter, constraint=constraint)
         return all(parameter.requires_grad for parameter in self.parameters.values()) and not any(
             parameter.requires_grad for parameter in self.frozen
         )
@@ -121,10 +122,11 @@ class Trained:
         self._set(kind, found)
 
     def _add(self, found: dict[str, Tensor], stored: str, parameter: Tensor, owned: bool) -> None:
-        name = normalize_param_name(stored)
+        name, store = normalize_param_name(stored), pyro.get_param_store()
         found[name] = parameter
-        if pyro.get_param_store()._params.get(stored) is parameter:
-            self._stored[name] = stored, owned or belongs_to_a_module(parameter)
+        if store._params.get(stored) is parameter:
+            owned = owned or belongs_to_a_module(parameter)
+            self._stored[name] = stored, store._constraints[stored], owned
             if owned:
                 claim(parameter)
         else:  # of a program that keeps its parameters itself

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx import Node
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -82,4 +83,15 @@ def _has_changing_size(
 
 
 def _is_computed(tensor: Tensor, mode: Any) -> bool:
-    return get_proxy_slot(tensor, mode.tracer, None) is not None
+    """Whether a graph computes it from what may change: not from masks and indices that stay."""
+    proxy = get_proxy_slot(tensor, mode.tracer, None)
+    return proxy is not None and not _stays(proxy.proxy.node, mode.tracer.root)
+
+
+def _stays(node: Node, root: Any) -> bool:
+    if node.op == "get_attr":
+        value = getattr(root, str(node.target))
+        return isinstance(value, Tensor) and not value.is_floating_point()
+    deterministic = torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ())
+    inputs = node.all_input_nodes
+    return bool(inputs) and deterministic and all(_stays(each, root) for each in inputs)

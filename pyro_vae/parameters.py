@@ -104,12 +104,15 @@ def claim(parameter: Tensor) -> None:
     _owners.setdefault(parameter, _Token())
 
 
-def put_into_store(name: str, parameter: Tensor, *, added: bool = False) -> None:
+def put_into_store(
+    name: str, parameter: Tensor, *, constraint: Any = constraints.real, added: bool = False
+) -> None:
     """Lets Pyro's store hold this very tensor, unconstrained, under a name.
 
     Args:
         name: The name.
         parameter: A leaf that requires a gradient.
+        constraint: What its constrained value satisfies.
         added: Whether Pyro itself would not have it in its store.
     """
     store = pyro.get_param_store()
@@ -119,7 +122,8 @@ def put_into_store(name: str, parameter: Tensor, *, added: bool = False) -> None
         del store[name]
     store._params[name] = parameter
     store._param_to_name[parameter] = name
-    store._constraints[name] = constraints.real
+    store._constraints[name] = constraint
+    _OwnContext.changes += 1
     if added:
         _added[parameter] = True
 
@@ -162,7 +166,7 @@ class _OwnContext(_Context):
     seen: Any  # the state of the store in which the module's parameters stood in it
     aside: dict[str, tuple[Tensor, Any]]
 
-    _changes = 0  # by all such modules, so that each knows when to look again
+    changes = 0  # of the store by this file, so that each module knows when to look again
 
     def __enter__(self) -> None:
         if not self.active and not _is_module_local_param_enabled() and self.seen != self._state():
@@ -176,13 +180,13 @@ class _OwnContext(_Context):
         new = [p for p in self._constrained().values() if _owners.get(p) is not self.token]
         _owners.update({parameter: self.token for parameter in new})
         if new or self._bring_back():
-            _OwnContext._changes += 1
+            _OwnContext.changes += 1
         self.seen = self._state()
 
-    def _state(self) -> tuple[int, int, int]:
-        """What differs if another module has been at the store, in which sizes may agree."""
+    def _state(self) -> tuple[int, ...]:
+        """What differs if another module has been at the store, or if this is a copy of one."""
         params = pyro.get_param_store()._params
-        return id(params), len(params), _OwnContext._changes
+        return id(self.token), id(params), len(params), _OwnContext.changes
 
     def _set_aside(self) -> None:
         store = pyro.get_param_store()
@@ -212,9 +216,7 @@ class _OwnContext(_Context):
         self.aside = {}
         for name, (parameter, constraint) in aside.items():
             if name not in store:
-                store._params[name] = parameter
-                store._param_to_name[parameter] = name
-                store._constraints[name] = constraint
+                put_into_store(name, parameter, constraint=constraint)
         return any(store._params[name] is not parameter for name, (parameter, _) in aside.items())
 
     def _constrained(self) -> dict[str, Tensor]:
