@@ -67,16 +67,16 @@ def evaluate(
 ) -> Evaluation:
     """The ELBO of each datum, at beta = 1, split into rate and distortion.
 
+    What the model observes outside the plate of the data, such as a penalty that it writes as a
+    factor, is left out. Data that are masked count for nothing. Of a guide that is a point, such as
+    that of an autoencoder, the value is no bound.
+
     Args:
         program: What to evaluate.
         x: Data, (N, *x_shape).
         y: Their labels, for a program `model(x, y)`.
         num_particles: Draws of the latents for each datum, averaged over.
         batch_size: Data in one run.
-
-    What the model observes outside the plate of the data, such as a penalty that it writes as a
-    factor, is left out. Data that are masked count for nothing. Of a guide that is a point, such as
-    that of an autoencoder, the value is no bound.
 
     Raises:
         ValueError: If the data stand in no plate, so that no datum has a bound of its own, if a
