@@ -76,6 +76,11 @@ def test_fractions_are_conditions_of_which_nan_is_missing(tmp_path):
     assert "conditions of shape (1,), real numbers, 1 entries missing (NaN)" in data.description
 
 
+def test_minus_one_is_missing_among_integers_alone(tmp_path):
+    data = _labelled(tmp_path, np.arange(30) % 3 - 1.0)
+    assert data.y_shape == (1,) and [row[0] for row in _in_order(data)] == [-1, 0, 1] * 10
+
+
 def test_a_column_of_floating_labels_stays_a_condition(tmp_path):
     data = _labelled(tmp_path, (np.arange(30) % 3 * 1.0)[:, None])
     assert data.y_shape == (1,) and data.num_classes is None

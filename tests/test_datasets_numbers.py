@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from pyro_vae import datasets
+from pyro_vae.app.text import text_of
 from pyro_vae.likelihoods import Bernoulli, ContinuousBernoulli, Mixed, Normal
 
 RNG = np.random.default_rng(0)
@@ -170,6 +171,12 @@ def test_nan_is_missing_and_left_out_of_the_likelihood(tmp_path, x, columns):
     assert isinstance(likelihood, Mixed) and isinstance(likelihood.columns[0], columns)
     log_p = likelihood(torch.zeros(60, *likelihood.param_shape)).log_prob(found)
     assert log_p.isfinite().all()
+
+
+def test_the_likelihood_of_a_table_with_missing_entries_has_a_text_for_a_run(tmp_path):
+    x = RNG.standard_normal((60, 4))
+    x[::3, 1] = np.nan
+    assert text_of(_arrays(tmp_path, x).likelihood) == "Mixed()"
 
 
 def test_columns_with_missing_entries_are_standardized_by_those_that_are_there(tmp_path):

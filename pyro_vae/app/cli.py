@@ -469,6 +469,8 @@ def _trained_and_data(
 
     program, loaded = _program(run, seed, device)
     found: Dataset = loaded.data(data, data_dir)
+    if data is not None:
+        print(found.description)
     if found.x_shape != loaded.known["x_shape"]:
         raise ValueError(
             f"data of shape {found.x_shape} do not fit {run}, trained on {loaded.known['x_shape']}"

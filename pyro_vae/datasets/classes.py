@@ -86,7 +86,7 @@ def _are_classes(given: Sequence[Array]) -> bool:
     """Whether floating labels are 0, 1, ..., or 1, 2, ..., without a gap."""
     if any(y.ndim > 1 for y in given):
         return False
-    values = np.unique(np.concatenate([y[~np.isnan(y) & (y != -1)] for y in given]))
+    values = np.unique(np.concatenate([y[~np.isnan(y)] for y in given]))
     return len(values) > 1 and values[0] in (0, 1) and bool((np.diff(values) == 1).all())
 
 

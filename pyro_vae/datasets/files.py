@@ -53,8 +53,9 @@ def arrays(
     (N, 1, H, W), and (N, H, W, C) becomes (N, C, H, W) if only the last size is 1, 3 or 4.
 
     Labels (N,) are classes if they are whole numbers or texts, numbered from 0 on in their order;
-    -1 is a missing one, and so are NaN and an empty cell. Floating numbers are classes if they are
-    all of 0, 1, ... or of 1, 2, ..., and otherwise conditions, where (N,) becomes (N, 1).
+    -1 is a missing one, and so is an empty text or cell. Floating numbers, of which NaN is missing,
+    are classes if they are all of 0, 1, ... or of 1, 2, ..., and otherwise conditions, where (N,)
+    becomes (N, 1).
 
     The likelihood is Bernoulli for zeros and ones, ContinuousBernoulli for numbers in [0, 1],
     Normal for others, and `Mixed` of these where entries are missing.
@@ -66,7 +67,7 @@ def arrays(
         without: Columns of a table to leave out, by name or place.
         scale: Divides the data, in place of the rule above; 1 takes them as they are.
         standardize: Brings each column of a table, or channel of pictures, to mean 0 and standard
-            deviation 1 by those of the training part.
+            deviation 1 by those of the training part of this file.
         x_shape: The shape of a datum, where the file has it flat, or pictures are sequences: rows
             of 784 pixels with x_shape=(1, 28, 28), (N, 50, 8) with x_shape=(50, 8).
         binarize: See `pyro_vae.datasets.binarization`; the data must then lie in [0, 1].

@@ -38,12 +38,11 @@ def bernoulli(x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
 
 def of_what_is_there(likelihood: Builder, splits: Sequence[Split]) -> Builder:
     """The likelihood, of the entries that are there if some are missing."""
-    if any(split.x.isnan().any() for split in splits):
-        return partial(_mixed, likelihood)
-    return likelihood
+    if not any(split.x.isnan().any() for split in splits):
+        return likelihood
+    # Mixed alone is Normal with a scale for each entry, and a run can write it down by its name.
+    return Mixed if likelihood is Normal else partial(_mixed, likelihood)
 
 
 def _mixed(likelihood: Builder, x_shape: tuple[int, ...]) -> nn.Module:
-    if likelihood is Normal:
-        return Mixed(x_shape)  # with a scale for each entry
     return Mixed(x_shape, columns=[likelihood(x_shape)])
