@@ -106,6 +106,11 @@ def fit(
     check_program(program)
     loss = Trace_ELBO() if loss is None else loss
     check_loss(loss)
+    if lr_schedule is not None and not callable(lr_schedule):
+        raise ValueError(
+            f"lr_schedule is {lr_schedule!r}, but must be a function of the step that returns a "
+            "factor of the learning rate, such as cosine(1, 0, steps=10_000)"
+        )
     optim = pyro.optim.Adam({"lr": 1e-3}) if optim is None else optim
     compares = isinstance(loss, MMD)
     data, valid = training_data(data), validation_data(valid)
@@ -119,6 +124,11 @@ def fit(
         run.load_state_dict(resume)
         put_back(program, run.last)
         run.last = {}
+    if svi.steps > total:
+        raise ValueError(
+            f"the training to go on with has taken {svi.steps} steps, more than the {total} in all "
+            "that are asked for; epochs and steps count from its beginning"
+        )
     _warn_of_late_schedules(loss, total)
     counts = Counts(program, loss)
     validation = None

@@ -193,6 +193,11 @@ def test_a_loss_that_is_no_loss_is_refused_with_what_to_write():
         trained(Linear(), X, loss=3)
 
 
+def test_a_learning_rate_schedule_that_is_a_number_is_refused():
+    with pytest.raises(ValueError, match="lr_schedule is 0.1, but must be a function of the step"):
+        trained(Linear(), X, lr_schedule=0.1)
+
+
 def test_data_that_are_not_finite_are_named():
     x = torch.where(torch.arange(33)[:, None] == 32, torch.inf, X)
     with pytest.raises(ValueError, match="the data hold 2 NaN or infinite values, which the prog"):

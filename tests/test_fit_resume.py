@@ -163,6 +163,13 @@ def test_a_state_is_refused_on_other_data_or_batches():
         fit(program, X, epochs=2, resume={"value": 3})
 
 
+def test_fewer_steps_in_all_than_were_taken_are_refused():
+    _, run = trained([2], lambda: X)
+    program = VAE((1, 4, 4), latent_dim=2, hidden=(8,))
+    with pytest.raises(ValueError, match="has taken 6 steps, more than the 3 in all"):
+        fit(program, X, epochs=1, batch_size=16, resume=run.state_dict())
+
+
 def test_a_state_of_another_estimator_is_refused():
     _, run = trained([1], lambda: X, loss=LOSSES["MovingAverage"])
     program = VAE((1, 4, 4), latent_dim=2, hidden=(8,))
