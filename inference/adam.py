@@ -89,8 +89,8 @@ class AdamInGraph:
         }
         held = []
         for parameter in parameters:
-            part, group = place.get(id(parameter), (None, None))
-            if type(part) not in (Adam, AdamW) or not _is_plain(parameter):
+            part, group = place.get(id(parameter), (optimizer, {}))
+            if not group or type(part) not in (Adam, AdamW) or not _is_plain(parameter):
                 return None
             state = part.state.get(parameter)
             if not state or not _is_fused(group):
@@ -178,7 +178,7 @@ def _by_group(
     """Each group with what the kernel takes; None where the optimizer must step by itself."""
     if type(optimizer) not in (Adam, AdamW) or _is_watched(optimizer):
         return None
-    found = []
+    found: list[tuple[Mapping[str, Any], list[tuple[Tensor, ...]]]] = []
     for group in optimizer.param_groups:
         rows = _rows(optimizer, group) if _is_fused(group) else None
         if rows is None:

@@ -124,6 +124,11 @@ class Epochs:
                 for observed in self.counts.observed:
                     observed.check(batch)
             loss = self._timed_step(batch)
+            if first and not self.run.svi.parameters:
+                raise ValueError(
+                    "the loss depends on no parameter, so there is nothing to train; give model or "
+                    "guide an nn.Module, a PyroParam or a pyro.param that is not frozen"
+                )
         return weight * total_of(loss).detach()
 
     def _timed_step(self, batch: Sequence[Any]) -> Any:

@@ -1,6 +1,6 @@
 """The number that a step returns: a tensor, so that no device is waited for until it is read."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,14 +11,15 @@ __all__ = ["Loss"]
 class Loss(Tensor):
     """A loss, detached: a tensor that prints and rounds as the number that it holds."""
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # what one computes is no loss
+    # what one computes with it is no loss
+    __torch_function__: ClassVar[Any] = torch._C._disabled_torch_function_impl
 
     @classmethod
     def of(cls, value: Any) -> "Loss":
         """The loss of a tensor or a number."""
         return torch.as_tensor(value).detach().as_subclass(cls)
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self) -> str:  # type: ignore[override]
         return repr(self.item()) if self.numel() == 1 else super().__repr__()
 
     def __format__(self, spec: str) -> str:

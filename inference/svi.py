@@ -56,8 +56,6 @@ class SVI(pyro.infer.SVI):
     PyroModule
     goes on with a loss that is not  raises FloatingPointError, the parameters as they were
     finite
-    does nothing, for a program      raises ValueError at the first step
-    without any parameter
     returns a float                  returns a 0-dim tensor that prints, rounds and computes as
                                      one, so that nothing waits for a GPU
     zeroes the gradients after a     zeroes them before it, and leaves them to be looked at: zero
@@ -128,8 +126,8 @@ class SVI(pyro.infer.SVI):
         self._kind: Any = None  # of the call under way
         self._graphs = self._make_graphs(compile)
         # Pyro's names for what its own methods call.
-        is_elbo = isinstance(self.estimator, ELBO)
-        self.loss = self.estimator.loss if is_elbo else self.estimator
+        given: Any = self.estimator
+        self.loss = given.loss if isinstance(given, ELBO) else given
         self.loss_and_grads = self._objective.gradients or self._loss_and_grads
 
     def step(self, *args: Any, **kwargs: Any) -> Any:
@@ -167,7 +165,6 @@ class SVI(pyro.infer.SVI):
                 loss = self._objective.add_gradients(args, kwargs)
                 self._trained.look(kind, sites.trace, None, (args, kwargs))
                 self._check_finite(loss, args, kwargs)
-        self._check_trainable()
         self._update(self._trained.of(kind))
         return tree_map(Loss.of, loss)
 
@@ -285,13 +282,6 @@ class SVI(pyro.infer.SVI):
             if part.device.type != "cpu" and self.steps:
                 why += "; the parameters may be spoilt, as only every 100th step looks on a GPU"
             raise FloatingPointError(f"the loss is {part.tolist()} at step {self.steps}: {why}")
-
-    def _check_trainable(self) -> None:
-        if not self.parameters:
-            raise ValueError(
-                "the loss depends on no parameter, so there is nothing to train; give model or "
-                "guide an nn.Module, a PyroParam or a pyro.param that is not frozen"
-            )
 
     def _zero_grad(self) -> None:
         for parameter in self.parameters.values():

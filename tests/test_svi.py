@@ -12,7 +12,7 @@ from pyro.nn import PyroModule, PyroParam, PyroSample
 from torch import nn
 from torch.distributions import constraints
 
-from pyro_vae.inference import SVI, Trace_ELBO, TraceMeanField_ELBO, cosine
+from pyro_vae.inference import SVI, Trace_ELBO, TraceMeanField_ELBO, cosine, fit
 from pyro_vae.models import VAE
 
 X = (torch.rand(32, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
@@ -309,8 +309,11 @@ def test_what_cannot_train_is_refused():
         with pyro.plate("data", len(x)):
             pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
 
+    expected = pyro.infer.Trace_ELBO().loss(model, no_guide, Y)
+    assert SVI(model, no_guide, adam()).step(Y).item() == pytest.approx(expected)  # as in Pyro
+    program = SimpleNamespace(model=model, guide=no_guide)
     with pytest.raises(ValueError, match="depends on no parameter"):
-        SVI(model, no_guide, adam()).step(Y)
+        fit(program, Y, epochs=1, progress=False)
 
 
 @pytest.mark.filterwarnings("ignore:Encountered NaN")
