@@ -118,14 +118,24 @@ def put_into_store(
     store = pyro.get_param_store()
     if store._params.get(name) is parameter:
         return
-    if name in store:
-        del store[name]
+    _forget(name)
     store._params[name] = parameter
     store._param_to_name[parameter] = name
     store._constraints[name] = constraint
     _OwnContext.changes += 1
     if added:
         _added[parameter] = True
+
+
+def _forget(name: str) -> None:
+    """Takes a name out of Pyro's store, whose own way fails where a tensor had two names."""
+    store = pyro.get_param_store()
+    if name not in store:
+        return
+    parameter = store._params.pop(name)
+    if store._param_to_name.get(parameter) == name:
+        del store._param_to_name[parameter]
+    store._constraints.pop(name)
 
 
 def own_parameters(model: Any, guide: Any) -> AbstractContextManager[Any]:
@@ -198,7 +208,7 @@ class _OwnContext(_Context):
             known = name in declared or (prefix and name.startswith(prefix) and "$$$" not in name)
             if known and id(parameter) not in own and self._is_anothers(parameter):
                 self.aside[name] = parameter, store._constraints[name]
-                del store[name]
+                _forget(name)
 
     def _is_anothers(self, parameter: Tensor) -> bool:
         """Whether it is another module's, or one that `pyro.infer.SVI` has trained as such.

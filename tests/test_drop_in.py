@@ -383,3 +383,32 @@ def test_a_module_and_its_copy_train_apart():
     for _ in range(100):
         svi.step(-X)
     assert [drawn(one), drawn(other)] == pytest.approx([5.0, -5.0], abs=0.5)
+
+
+def test_programs_that_share_a_network_may_be_followed_by_others_of_the_same_names():
+    class Around(nn.Module):
+        def __init__(self, net):
+            super().__init__()
+            self.decoder = net
+
+        def model(self, x):
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+                pyro.sample("x", dist.Normal(self.decoder(z), 1.0).to_event(1), obs=x)
+
+        def guide(self, x):
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).expand([len(x), 1]).to_event(1))
+
+    def another(net):
+        program = Around(net)
+        program.net = program.decoder
+        del program.decoder
+        program.model = lambda x: Around(net).model(x)
+        return program
+
+    shared, own = nn.Linear(1, 1), nn.Linear(1, 1)
+    for program in (another(shared), Around(shared), another(own), Around(own)):
+        before = [parameter.clone() for parameter in program.parameters()]
+        SVI(program.model, program.guide, adam(), Trace_ELBO()).step(X[:, None])
+        assert all(map(torch.ne, before, program.parameters()))
