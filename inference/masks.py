@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .terms import Terms
 
-__all__ = ["counted", "numbers_of"]
+__all__ = ["counted", "counted_numbers", "numbers_of"]
 
 
 def counted(t: Terms, name: str) -> Tensor:
@@ -31,7 +31,7 @@ def numbers_of(t: Terms, name: str, values: Tensor) -> Tensor:
 
 def _numbers(t: Terms, name: str, values: Tensor | None) -> Tensor:
     site = t.traces[1].nodes[name]
-    numbers = _ones(site)
+    numbers = counted_numbers(site)
     if values is not None:
         scale = torch.as_tensor(site["scale"]) / (t.scale if t.layout.holds(site) else 1.0)
         scale = _over_event(scale.to(values), site["fn"].event_dim)
@@ -39,7 +39,7 @@ def _numbers(t: Terms, name: str, values: Tensor | None) -> Tensor:
     return t.layout.rows({**site, "value": numbers})
 
 
-def _ones(site: Mapping[str, Any]) -> Tensor:
+def counted_numbers(site: Mapping[str, Any]) -> Tensor:
     """1 or 0 in the shape of a site's draws."""
     fn = site["fn"]
     ones = torch.ones(fn.batch_shape + fn.event_shape, device=site["value"].device)

@@ -1,5 +1,6 @@
 """Reweighted wake-sleep (Bornschein and Bengio, 2015, https://arxiv.org/abs/1406.2751)."""
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from .estimator import Function, Terms, samples, with_gradient
 from .iwae import IWAE
+from .masks import counted_numbers
+from .plates import is_factor
+from .support import is_point
 from .vimco import VIMCO
 from .weights import normalized, weighted
 
@@ -77,11 +81,16 @@ class ReweightedWakeSleep(IWAE):
 
 
 def log_q_of_dreams(model: Function, guide: Function, args: Any, kwargs: Any) -> Tensor:
-    """Log q(z | x) at a draw (x, z) of the model, summed over the data."""
+    """Log q(z | x) at a draw (x, z) of the model, summed over the data.
+
+    What is masked in the data, such as missing values, stays as it is.
+    """
     with torch.no_grad():
         dream = poutine.trace(poutine.uncondition(model)).get_trace(*args, **kwargs)
     observed = [site for site in samples(dream) if site["infer"].get("was_observed")]
-    data = [(site["infer"]["obs"], site["value"]) for site in observed]
+    _refuse_factors(observed)
+    # Deterministic sites, and those that a reparametrized model observes, follow from others.
+    data = [(s["infer"]["obs"], _dreamt(s)) for s in observed if not is_point(s["fn"])]
 
     def dreamt(argument: Any) -> Any:
         return next((x for datum, x in data if datum is argument), argument)
@@ -94,4 +103,29 @@ def log_q_of_dreams(model: Function, guide: Function, args: Any, kwargs: Any) ->
             "observed value must be an argument of the model as it is; use insomnia=1"
         )
     trace = poutine.trace(poutine.replay(guide, trace=dream)).get_trace(*args, **kwargs)
+    _refuse_points(samples(trace))
     return trace.log_prob_sum()
+
+
+def _dreamt(site: Any) -> Any:
+    """The model's draw of data, with what is masked as in the data themselves."""
+    datum, draw, mask = site["infer"]["obs"], site["value"], counted_numbers(site) > 0
+    return draw if not isinstance(datum, Tensor) else torch.where(mask, draw, datum)
+
+
+def _refuse_factors(observed: Sequence[Any]) -> None:
+    factors = [site["name"] for site in observed if is_factor(site)]
+    if factors:
+        raise ValueError(
+            f"the model has the factors {factors}, so that it cannot be drawn from, as the sleep "
+            "phase of ReweightedWakeSleep does; use insomnia=1"
+        )
+
+
+def _refuse_points(guide: Sequence[Any]) -> None:
+    points = [s["name"] for s in guide if is_point(s["fn"]) and not s["is_observed"]]
+    if points:
+        raise ValueError(
+            f"the guide draws the points {points}, which have no density at the model's draws, as "
+            "the sleep phase of ReweightedWakeSleep needs; use insomnia=1"
+        )
