@@ -39,6 +39,7 @@ class FunctionProgram(nn.Module):
             {name: part for name, part in names.items() if isinstance(part, nn.Parameter)}
         )
         self.pyro_params = nn.ParameterDict()
+        self.constraints: dict[str, constraints.Constraint] = {}
 
     def model(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the model."""
@@ -59,15 +60,17 @@ class FunctionProgram(nn.Module):
         return super().load_state_dict(state_dict, *args, **kwargs)
 
     def _local_params(self) -> AbstractContextManager[Any]:
-        return _LocalParams(self.pyro_params)
+        return _LocalParams(self.pyro_params, self.constraints)
 
 
 class _LocalParams(Messenger):
     """Keeps what `pyro.param` declares in a dictionary of unconstrained parameters."""
 
-    def __init__(self, parameters: nn.ParameterDict) -> None:
+    def __init__(
+        self, parameters: nn.ParameterDict, declared: dict[str, constraints.Constraint]
+    ) -> None:
         super().__init__()
-        self.parameters = parameters
+        self.parameters, self.constraints = parameters, declared
 
     def _pyro_param(self, msg: dict[str, Any]) -> None:
         if msg["done"]:
@@ -76,8 +79,12 @@ class _LocalParams(Messenger):
         if isinstance(initial, nn.Parameter):  # of a module, by way of pyro.module
             msg["value"], msg["done"] = initial, True
             return
-        constraint = msg["kwargs"].get("constraint", constraints.real)
         key = msg["name"].replace(".", "/")  # torch allows no dot in a name
+        constraint = msg["kwargs"].get("constraint", constraints.real)
+        if initial is None:  # it was declared before, and is read
+            constraint = self.constraints.get(key, constraint)
+        else:
+            self.constraints[key] = constraint
         if key not in self.parameters:
             if initial is None:
                 return  # Pyro says what is wrong

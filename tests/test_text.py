@@ -1,7 +1,9 @@
 """Programs, losses and data as text: what is understood, filled in, and refused."""
 
+import pyro
 import pytest
 import torch
+from pyro import poutine
 from torch import nn
 
 from pyro_vae import load
@@ -183,6 +185,18 @@ def test_pyro_params_are_loaded_before_they_are_declared(write):
     other.load_state_dict(one.state_dict())
     other.model(torch.zeros(1, 1, 4, 4))
     assert other.pyro_params["sharp"].item() == 0.25
+
+
+def test_a_param_that_is_read_by_its_name_keeps_its_constraint(write):
+    text = FUNCTIONS.replace("* decoder(z)", '* pyro.param("sharp") / sharp * decoder(z)')
+    found, plain = read_program(write(text), KNOWN), read_program(write(FUNCTIONS, "b.py"), KNOWN)
+    found.load_state_dict(plain.state_dict(), strict=False)
+    values = []
+    for each in (found, plain):
+        pyro.set_rng_seed(0)
+        trace = poutine.trace(each.model).get_trace(torch.zeros(3, 1, 4, 4))
+        values.append(trace.log_prob_sum())
+    assert torch.allclose(*values)
 
 
 def test_a_class_of_a_file_takes_arguments_and_what_the_data_know(write):
