@@ -8,7 +8,7 @@ from pyro.distributions.util import sum_rightmost
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-__all__ = ["closed_kl", "kl_of_numbers"]
+__all__ = ["closed_kl", "kl_of_numbers", "log_density_of_point"]
 
 
 def closed_kl(q: Any, p: Any) -> Tensor | float | None:
@@ -23,12 +23,13 @@ def closed_kl(q: Any, p: Any) -> Tensor | float | None:
         kl = kl_divergence(q, p)
     except NotImplementedError:
         return None
-    return kl + _log_density_of_point(q)
+    return kl + log_density_of_point(q)
 
 
-def _log_density_of_point(q: Any) -> Tensor | float:
+def log_density_of_point(q: Any) -> Tensor | float:
+    """The log density that a point, or independent points, is said to have at itself; else 0."""
     if isinstance(q, Independent):
-        inner = _log_density_of_point(q.base_dist)
+        inner = log_density_of_point(q.base_dist)
         return sum_rightmost(inner, q.reinterpreted_batch_ndims) if isinstance(inner, Tensor) else 0
     return q.log_density if isinstance(q, Delta) else 0.0
 

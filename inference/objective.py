@@ -7,9 +7,11 @@ from typing import Any
 import pyro.infer
 import torch
 from pyro.infer import ELBO
+from torch import Tensor
 
+from .divergence import log_density_of_point
 from .elbo import Trace_ELBO, TraceMeanField_ELBO
-from .estimator import Estimator, Function
+from .estimator import Estimator, Function, Latent, Terms
 
 __all__ = ["Objective"]
 
@@ -28,9 +30,23 @@ _PLAIN = {
     pyro.infer.JitTraceEnum_ELBO: pyro.infer.TraceEnum_ELBO,
     pyro.infer.JitTraceGraph_ELBO: pyro.infer.TraceGraph_ELBO,
 }
+
+
+class _PyrosMeanField(TraceMeanField_ELBO):
+    """Ours as Pyro has it: without the density of points, and for any order of sampling."""
+
+    def kl(self, latent: Latent) -> Tensor:
+        density = log_density_of_point(latent.q)
+        kl = latent.kl()
+        return kl - latent.reduce(density) if isinstance(density, Tensor) else kl
+
+    def check(self, t: Terms) -> None:
+        """Refuses nothing, as Pyro."""
+
+
 _OURS = {
     pyro.infer.Trace_ELBO: Trace_ELBO,
-    pyro.infer.TraceMeanField_ELBO: TraceMeanField_ELBO,
+    pyro.infer.TraceMeanField_ELBO: _PyrosMeanField,
 }
 
 

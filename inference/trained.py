@@ -122,6 +122,8 @@ class Trained:
         self._set(kind, found)
 
     def _add(self, found: dict[str, Tensor], stored: str, parameter: Tensor, owned: bool) -> None:
+        if any(parameter is other for other in found.values()):
+            return  # under another name
         name, store = normalize_param_name(stored), pyro.get_param_store()
         found[name] = parameter
         if store._params.get(stored) is parameter:

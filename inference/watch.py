@@ -10,7 +10,9 @@ from operator import is_
 from typing import Any
 
 import numpy as np
+from pyro.infer.autoguide import AutoGuide
 from torch import Tensor, nn
+from torch.distributions import Transform
 
 from pyro_vae.program import modules_of
 
@@ -49,7 +51,7 @@ class Watch:
         seen: dict[str, Any] = {}
         for prefix, module in self.modules:
             held = vars(module)
-            own = (n for n in held if n not in _INTERNAL and not n.startswith("_pyro"))
+            own = (n for n in held if n not in _INTERNAL and not _is_made_anew(module, n))
             seen |= {f"{prefix}.{name}".lstrip("."): held[name] for name in own}
             for name in _TENSORS:
                 found[f"{prefix}.{name}"] = (*map(id, held[name].values()),)
@@ -110,6 +112,13 @@ class Watch:
         for value in (*inner, *(cell.cell_contents for _, cell in self.cells)):
             if inspect.isfunction(value) or inspect.ismethod(value):
                 self._look(value, seen)
+
+
+def _is_made_anew(module: nn.Module, name: str) -> bool:
+    """Whether each run makes the attribute anew: Pyro's own, and caches of transforms."""
+    if isinstance(module, AutoGuide) and name == "plates":
+        return True
+    return name.startswith("_pyro") or (isinstance(module, Transform) and "_cached" in name)
 
 
 def _is_set(cell: Any) -> bool:

@@ -117,9 +117,8 @@ class RandomProgram:
 def loss_and_gradients(estimator, program, seed=0):
     pyro.set_rng_seed(seed)
     loss = estimator.loss_and_grads(program.model, program.guide)
-    found = {}
-    for name, parameter in pyro.get_param_store().named_parameters():
-        if parameter.grad is not None:
-            found[name] = parameter.grad.clone()
+    named = dict(pyro.get_param_store().named_parameters())  # a parameter may have two names
+    found = {name: p.grad.clone() for name, p in named.items() if p.grad is not None}
+    for parameter in named.values():
         parameter.grad = None
     return loss, found

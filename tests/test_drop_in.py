@@ -412,3 +412,45 @@ def test_programs_that_share_a_network_may_be_followed_by_others_of_the_same_nam
         before = [parameter.clone() for parameter in program.parameters()]
         SVI(program.model, program.guide, adam(), Trace_ELBO()).step(X[:, None])
         assert all(map(torch.ne, before, program.parameters()))
+
+
+@pytest.mark.parametrize("autoguide", [AutoNormal, AutoDiagonalNormal])
+def test_pyros_mean_field_is_captured_as_it_is(autoguide):
+    """Of a constrained latent, whose Jacobian it leaves out, too."""
+
+    def positive(x=None):
+        z = pyro.sample("z", dist.LogNormal(0.0, 1.0))
+        with pyro.plate("d", 20):
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    found = []
+    for kind, options in ((pyro.infer.SVI, {}), (SVI, {}), (SVI, {"compile": CAPTURE})):
+        pyro.clear_param_store()
+        pyro.set_rng_seed(0)
+        loss = pyro.infer.TraceMeanField_ELBO()
+        svi = kind(positive, autoguide(positive), adam(0.05), loss, **options)
+        found.append([float(svi.step(X)) for _ in range(15)])
+    assert svi.mode == "captured"
+    assert found[1] == pytest.approx(found[0], rel=1e-5)
+    assert found[2] == pytest.approx(found[0], rel=1e-5)
+
+
+def test_a_parameter_of_two_names_is_stepped_once():
+    found = []
+    for kind in (pyro.infer.SVI, SVI):
+        pyro.clear_param_store()
+        shared = nn.Linear(1, 1)
+        nn.init.ones_(shared.weight)
+        nn.init.zeros_(shared.bias)
+
+        def twice(x=None, shared=shared):
+            pyro.module("one", shared)
+            pyro.module("other", shared)
+            pyro.sample("z", dist.Normal(shared(torch.ones(1)).sum(), 1.0))
+
+        pyro.set_rng_seed(0)
+        svi = kind(model, twice, adam(0.1), pyro.infer.Trace_ELBO())
+        for _ in range(10):
+            svi.step(X)
+        found.append(shared.weight.item())
+    assert found[1] == pytest.approx(found[0], rel=1e-5)

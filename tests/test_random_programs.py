@@ -82,8 +82,6 @@ def test_trace_mean_field_elbo_is_pyros(start):
 def test_captured_steps_are_pyros_too(start):
     for seed in range(start, start + BLOCK):
         program = made(seed)
-        if program.kind == "auto":  # whose parameters SVI keeps apart from the store
-            continue
         theirs = loss_and_gradients(pyro.infer.Trace_ELBO(**options(program)), program)
         elbo = pyro_vae.inference.Trace_ELBO(**options(program))
         optim = pyro.optim.SGD({"lr": 0.0})
