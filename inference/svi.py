@@ -41,17 +41,17 @@ __all__ = ["SVI"]
 class SVI(pyro.infer.SVI):
     """Trains a model and its guide with an estimator's gradients, as `pyro.infer.SVI` does.
 
-    It takes the arguments of `pyro.infer.SVI` and means the same by them, but for this:
+    It takes the arguments of `pyro.infer.SVI` and means the same by them. What differs:
 
     ===============================  ===========================================================
-    Where Pyro                       `SVI`
+    Pyro                             `SVI`
     ===============================  ===========================================================
-    silently trains no plain module  trains what the loss depends on, but for what is frozen
-    without `pyro.module`            (`requires_grad_(False)`) or hidden (`poutine.block`), and
+    leaves a plain module untrained  trains what the loss depends on, but for what is frozen
+    that no `pyro.module` registers  (`requires_grad_(False)`) or hidden (`poutine.block`), and
                                      puts it into Pyro's store
-    makes a second PyroModule, or    keeps both apart; the store holds, under a name that both
-    autoguide, of the same names     have, the parameter of the one that ran last. A value that
-    share the first's parameters     was loaded or assigned is taken over, as in Pyro
+    shares parameters between two    keeps both apart; the store holds, under a name that both
+    PyroModules, or autoguides, of   have, the parameter of the one that was trained or ran last.
+    the same names                   A value that was loaded or assigned is taken over, as in Pyro
     trains a frozen parameter of a   leaves it frozen
     PyroModule
     goes on with a loss that is not  raises FloatingPointError, the parameters as they were
@@ -84,7 +84,6 @@ class SVI(pyro.infer.SVI):
 
     Attributes:
         estimator: The `loss` that was given.
-        parameters: The unconstrained parameters that steps so far have trained, by name.
         optimizer: The torch optimizer, or those of the Pyro optimizer read as one.
         steps: How many steps were taken.
 
