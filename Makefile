@@ -23,6 +23,7 @@ format: $(VENV)/.installed
 
 notebooks: $(VENV)/.installed  ## runs the lessons again with their full sizes and saves them; DATA_DIR has MNIST
 	DATA_DIR="$(abspath $(DATA_DIR))" $(BIN)/jupyter-execute --inplace notebooks/*.ipynb
+	$(BIN)/jupyter-execute --inplace notebooks/solutions/*.ipynb
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

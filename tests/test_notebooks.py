@@ -9,44 +9,55 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).parent.parent
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-SMALL = {
+SOLUTIONS = ROOT / "notebooks" / "solutions"
+# What the text says of the numbers, whichever digits they come from.
+CLAIMS = {
     "01_from_autoencoder_to_vae": """
-from pyro_vae.datasets import digits
-load, epochs = digits, 1
-plane = {"latent_dim": 2, "hidden": (32,)}
-space = {"latent_dim": 4, "hidden": (32,)}
-num_shown, num_pairs, num_neighbours = 100, 20, 1000
+def inside(z):
+    return (z.norm(dim=1) < 2).float().mean()
+
+assert inside(points) < inside(clouds) - 0.3
+assert encode(wide_vae, x)["z"].std(0).max() < 1.3 < encode(wide_ae, x)["z"].std(0).min()
+assert rises[0].mean() > rises[1].mean() and worse.float().mean() > 0.5
+assert distances["autoencoder, fitted"] < distances["autoencoder, $N(0, I)$"]
+assert same.std(0).max() < 0.03
 """,
     "02_the_elbo_and_the_truth": """
-from pyro_vae.datasets import digits
-load, pool = digits, 1
-num_images, latent_dim, epochs, num_climbs, wide = 300, 3, 3, 10, 5
-num_scored, particles, vae_epochs = 20, (1, 4, 16), 1
+assert len(set(counts)) == 1 and better > 3 * error
+assert survivors == 3 and (found_sizes[:3] - predicted_sizes).abs().max() < 0.1
+assert abs(found_elbo - maximum) < 1e-2 and found_gap < 1e-2 and cosines(full).min() < 0.9
+assert angles.min() > 0.999
 """,
     "03_the_gradient_barrier": """
-from pyro_vae.datasets import digits
-load, num_draws, dims = digits, 20_000, (1, 2, 4)
-num_particles, image_particles, repeats, image_repeats = (2, 4), (2, 4), 10, 5
-sizes, num_held_out = {"latent_dim": 4, "hidden": (32,)}, 100
-warm_up, steps, every, class_steps = 5, 10, 5, 5
+noise = {name: row.guide.variance for name, row in first.items()}
+assert noise["score function"] > 5 * noise["moving average"] > 10 * noise["leave-one-out"]
+assert noise["leave-one-out"] > noise["reparameterized"]
+ends = {name: curve[-1][1] for name, curve in curves.items()}
+assert ends["score function"] < ends["moving average"] < ends["leave-one-out"]
+assert ends["leave-one-out"] < ends["reparameterized"] + 0.5
 """,
     "04_write_your_own_model": """
-from pyro_vae.datasets import digits
-load, block = partial(digits, binarize=None), 1
-latent_dim, hidden, components = 4, 32, 5
-steps, batch_size = 60, 100
-num_judged, num_particles, num_replicates = 50, 20, 3
+means = [log_px[name].mean() for name in ("Poisson", "Binomial", "Beta-Binomial")]
+assert means == sorted(means)
+assert log_px["label given"].mean() > log_px["with a mixture prior"].mean() > means[-1]
+rates = [evaluate(each, x).rate.mean() for each in (third, first, second)]
+assert rates == sorted(rates)
+assert right > 0.8 and log_px["labels summed"].mean() > means[-1]
 """,
     "05_comparing_elbo_estimators": """
-from pyro_vae.datasets import digits
-load, network = digits, {"latent_dim": 4, "hidden": (32,)}
-num_draws, num_weights, particles = 40, 20_000, (1, 16, 64)
-warm_up, num_particles, repeats, seeds = 20, (1, 4), 3, (0, 1)
-train_steps, num_held_out = 3, 10
+assert abs(gaps[-1][0] * particles[-1] - variance / 2) < 5 * gaps[-1][1] * particles[-1]
+K = num_particles[-1]
+snr = {row.estimator: row.guide.snr for row in comparison.rows if row.num_particles == K}
+assert snr["IWAE"] < snr["DReG"] and snr["IWAE"] < snr["Renyi, 0.5"] < snr["Trace_ELBO"]
 """,
 }
 
 every_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+every_notebook = pytest.mark.parametrize(
+    "path",
+    [*LESSONS, *sorted(SOLUTIONS.glob("*.ipynb"))],
+    ids=lambda path: f"{path.parent.stem}-{path.stem}",
+)
 
 
 def read(path):
@@ -66,31 +77,43 @@ def troubles(notebook):
     return [o for o in outputs(notebook) if o.output_type == "error" or o.get("name") == "stderr"]
 
 
+def exercises(cell):
+    return re.findall(r"^\*\*Exercise (\d)\.\*\*", cell.source, flags=re.MULTILINE)
+
+
 def parameters(notebook):
     """Where the cells tagged `parameters` are."""
     return [i for i, c in enumerate(notebook.cells) if "parameters" in c.metadata.get("tags", [])]
 
 
 @every_lesson
-def test_a_lesson_runs_with_small_sizes(path, tmp_path):
+def test_a_lesson_and_its_solutions_run_without_a_download_as_they_say(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_DOWNLOAD", "1")
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))  # where nothing is
     notebook = read(path)
-    [where] = parameters(notebook)
-    notebook.cells.insert(where + 1, nbformat.v4.new_code_cell(SMALL[path.stem]))
-    (tmp_path / "images").mkdir()
-    NotebookClient(notebook, timeout=60, resources={"metadata": {"path": tmp_path}}).execute()
+    assert len(parameters(notebook)) == 1
+    _, lesson, *solutions = read(SOLUTIONS / path.name).cells
+    assert f"%run ../{path.name}" in lesson.source
+    notebook.cells += [*solutions, nbformat.v4.new_code_cell(CLAIMS[path.stem])]
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": tmp_path}}).execute()
     assert not troubles(notebook)
+    assert not list(tmp_path.iterdir())  # neither data nor the README's pictures
 
 
-@every_lesson
+@every_notebook
 def test_a_lesson_is_saved_as_it_ran(path):
     notebook = read(path)
     counts = [cell.execution_count for cell in code(notebook)]
     assert counts == list(range(1, len(counts) + 1))
-    assert any("image/png" in output.get("data", {}) for output in outputs(notebook))
     assert not troubles(notebook)
 
 
 @every_lesson
+def test_a_lesson_shows_pictures(path):
+    assert any("image/png" in output.get("data", {}) for output in outputs(read(path)))
+
+
+@every_notebook
 def test_a_lesson_is_below_1_mb_and_names_no_machines_folders(path):
     assert path.stat().st_size < 1_000_000
     assert not re.findall(r"(?:/home|/root|/tmp|/usr|/work|site-packages)/", path.read_text())
@@ -100,7 +123,14 @@ def test_a_lesson_is_below_1_mb_and_names_no_machines_folders(path):
 def test_a_lesson_ends_with_two_exercises(path):
     last = read(path).cells[-1]
     assert last.cell_type == "markdown"
-    assert re.findall(r"^\*\*Exercise (\d)\.\*\*", last.source, flags=re.MULTILINE) == ["1", "2"]
+    assert exercises(last) == ["1", "2"]
+    assert f"](solutions/{path.name})" in last.source
+
+
+@every_lesson
+def test_each_exercise_has_its_solution(path):
+    solved = [exercises(cell) for cell in read(SOLUTIONS / path.name).cells]
+    assert sum(solved, []) == ["1", "2"]
 
 
 @every_lesson
