@@ -13,7 +13,7 @@ import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,9 @@ from torch._guards import TracingContext, tracing
 from torch._subclasses import FakeTensorMode
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from .adam import AdamInGraph
+from .call import Call
 from .passes import prepare
 from .uncapturable import RefuseChangingSizes, UncapturableError, first_line, reason_of
 from .watch import Watch
@@ -135,7 +135,7 @@ class Graphs:
         try:
             # the schedules' values are as exact as what they weigh
             dtype = parameters[0].dtype if parameters else torch.get_default_dtype()
-            call = _Call.of(args, kwargs, weights, dtype)
+            call = Call.of(args, kwargs, weights, dtype)
             if version != self.version:
                 self._look_around(version)
             entry = self._entry(call, version)
@@ -178,7 +178,7 @@ class Graphs:
         self.watch = Watch(self.model, self.guide)
         self.buffers = [b for _, module in self.watch.modules for b in module.buffers(False)]
 
-    def _entry(self, call: "_Call", version: int) -> _Entry:
+    def _entry(self, call: Call, version: int) -> _Entry:
         key = (call.key, version)
         if self.last is None or self.last[0] != key or not self.watch.unchanged():
             self.last = key, self._find(key)
@@ -212,7 +212,7 @@ class Graphs:
             )
         return "the shapes of its data change again and again"
 
-    def _capture(self, entry: _Entry, parameters: Sequence[Tensor], call: "_Call") -> None:
+    def _capture(self, entry: _Entry, parameters: Sequence[Tensor], call: Call) -> None:
         def step(*tensors: Tensor) -> tuple[Tensor, ...]:
             return self._eager(entry, parameters, call.with_tensors(tensors))
 
@@ -234,7 +234,7 @@ class Graphs:
         if self.options.fuse:
             self._fuse(entry, parameters, call)
 
-    def _check(self, entry: _Entry, parameters: Sequence[Tensor], call: "_Call") -> None:
+    def _check(self, entry: _Entry, parameters: Sequence[Tensor], call: Call) -> None:
         """Compares the graph with a run of the program itself, for the same random numbers."""
         found = []
         for run in (entry.graph, lambda *_: self._eager(entry, parameters, call)):
@@ -244,7 +244,7 @@ class Graphs:
         if len(found[0]) != len(found[1]) or not all(close):
             raise UncapturableError("the program no longer does what it did when it was captured")
 
-    def _fuse(self, entry: _Entry, parameters: Sequence[Tensor], call: "_Call") -> None:
+    def _fuse(self, entry: _Entry, parameters: Sequence[Tensor], call: Call) -> None:
         """Compiles the spare graph, with the optimizer's step after it if that can be."""
         entry.update = self.update([parameters[index] for index in entry.reached])
         inputs: list[Any] = list(call.tensors)
@@ -274,9 +274,7 @@ class Graphs:
         else:
             entry.fused = fused
 
-    def _eager(
-        self, entry: _Entry, parameters: Sequence[Tensor], call: "_Call"
-    ) -> tuple[Tensor, ...]:
+    def _eager(self, entry: _Entry, parameters: Sequence[Tensor], call: Call) -> tuple[Tensor, ...]:
         args, kwargs, weights = call.arguments()
         refusing = RefuseChangingSizes() if get_proxy_mode() is not None else nullcontext()
         with pyro.validation_enabled(False), torch.set_grad_enabled(bool(parameters)), refusing:
@@ -298,51 +296,6 @@ class Graphs:
         finally:
             for tensor, value in zip(tensors, values, strict=True):
                 tensor.copy_(value)
-
-
-@dataclass(frozen=True)
-class _Call:
-    """The arguments of a step and the schedules' values, with the tensors apart."""
-
-    tensors: tuple[Tensor, ...]  # the schedules' values last
-    others: tuple[Any, ...]
-    shape: Any  # of the nested arguments; None for tensors alone
-    schedules: tuple[str, ...]
-
-    @classmethod
-    def of(
-        cls,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        weights: Mapping[str, float],
-        dtype: torch.dtype,
-    ) -> "_Call":
-        plain = not kwargs and all(isinstance(arg, Tensor) for arg in args)
-        leaves, shape = (args, None) if plain else tree_flatten((tuple(args), kwargs))
-        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        others = tuple(... if isinstance(leaf, Tensor) else leaf for leaf in leaves)
-        if not all(leaf is ... or isinstance(leaf, int | float | str | None) for leaf in others):
-            raise UncapturableError("its arguments are other than tensors, numbers and texts")
-        device = tensors[0].device if tensors else None
-        numbers = [torch.tensor(float(w), dtype=dtype, device=device) for w in weights.values()]
-        return cls((*tensors, *numbers), others, shape, tuple(weights))
-
-    @property
-    def key(self) -> Any:
-        """What a graph is good for."""
-        meta = tuple((t.shape, t.stride(), t.dtype, t.device) for t in self.tensors)
-        return meta, self.others, self.shape and str(self.shape), self.schedules
-
-    def with_tensors(self, tensors: Sequence[Tensor]) -> "_Call":
-        """The same call with other tensors."""
-        return replace(self, tensors=tuple(tensors))
-
-    def arguments(self) -> tuple[Any, Any, dict[str, Tensor]]:
-        """The args, kwargs and weights again."""
-        left = iter(self.tensors)
-        leaves = [next(left) if other is ... else other for other in self.others]
-        args, kwargs = (leaves, {}) if self.shape is None else tree_unflatten(leaves, self.shape)
-        return args, kwargs, dict(zip(self.schedules, left, strict=True))
 
 
 def _one_fake_mode() -> TracingContext:
