@@ -130,7 +130,10 @@ class Bench:
         for module in modules_of(self.program.model, self.program.guide).values():
             self._save((*module.parameters(), *module.buffers()))
         t = collect(self.program.model, self.program.guide, (self.x,), {})
-        self.size = len(self.x) * t.scale
+        for module in modules_of(self.program.model, self.program.guide).values():
+            self._save(module.parameters())  # those too that an autoguide makes when it first runs
+        # the data that the loss stands for, of which a plate may take a part by itself
+        self.size = t.scale * (len(self.x) if t.layout.data is None else t.log_px.shape[1])
         latents = (*t.latents.values(), *t.global_latents.values())
         self.reparameterized = all(latent.reparameterized for latent in latents)
         self.parts = {part: found for part, found in parts_of(t).items() if found}
@@ -207,6 +210,7 @@ class Bench:
         model, guide = self.program.model, self.program.guide
         check_particles(cell.late(), model, guide, (self.x,))
         svi = self._steps[id(cell)] = SVI(model, guide, self.optimizer, cell.late())
+        svi.keeps_gradients = True
         cell.moments = {part: Moments() for part in self.parts}
         torch.manual_seed(0)
         svi.step(self.x)

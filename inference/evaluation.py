@@ -234,6 +234,11 @@ def _terms(program: Program, args: Sequence[Tensor], **options: Any) -> Terms:
             "TraceEnum_ELBO().loss(model, guide, x)"
         ) from error
     num_data = len(args[0])
+    if t.log_px.shape[1] != num_data and t.scale * t.log_px.shape[1] == num_data:
+        raise ValueError(
+            f"the plate of the data takes {t.log_px.shape[1]} of {num_data} rows at random, so the "
+            "others have no log-likelihood; leave subsample_size out where you evaluate"
+        )
     if t.log_px.shape[1] != num_data:
         raise ValueError(
             f"the data have no log-likelihood each, but {t.log_px.shape[1]} for {num_data} rows; "

@@ -58,8 +58,6 @@ class SVI(pyro.infer.SVI):
     finite
     returns a float                  returns a 0-dim tensor that prints, rounds and computes as
                                      one, so that nothing waits for a GPU
-    zeroes the gradients after a     zeroes them before it, and leaves them to be looked at: zero
-    step                             them before a `loss_and_grads` of your own
     compiles a `Jit` ELBO            runs its plain twin; `compile=True` captures that
     ===============================  ===========================================================
 
@@ -86,6 +84,8 @@ class SVI(pyro.infer.SVI):
         estimator: The `loss` that was given.
         optimizer: The torch optimizer, or those of the Pyro optimizer read as one.
         steps: How many steps were taken.
+        keeps_gradients: Whether gradients stay after a step, to be looked at. By default they are
+            cleared, as in Pyro, so that no other training on the same parameters meets them.
 
     Example:
         >>> vae = VAE((1, 8, 8), latent_dim=2)
@@ -114,9 +114,11 @@ class SVI(pyro.infer.SVI):
         TracePosterior.__init__(self, num_chains)
         self.model, self.guide, self.optim = model, guide, optim
         self.num_samples, self.num_steps = num_samples, num_steps
+        _warn_of_deprecated(num_samples=num_samples, num_steps=num_steps)
         self.estimator = Trace_ELBO() if loss is None else loss
         self.clip_norm, self.lr_schedule, self.bfloat16 = clip_norm, lr_schedule, bfloat16
         self.steps = 0
+        self.keeps_gradients = False
         self.optimizer = optim if isinstance(optim, Optimizer) else OnePerParameter(optim)
         self._objective = Objective(model, guide, self.estimator, loss_and_grads)
         self._trained = Trained(model, guide)
@@ -310,6 +312,8 @@ class SVI(pyro.infer.SVI):
             self.optimizer.step(list(parameters.values()))
         else:
             take_step(self.optimizer)
+        if not self.keeps_gradients:
+            self._zero_grad()
         self.steps += 1
 
     def _set_learning_rates(self) -> None:
@@ -333,6 +337,13 @@ def _check(optim: Any, loss: Any, clip_norm: float | None) -> None:
         )
     if clip_norm is not None and not clip_norm > 0:
         raise ValueError(f"clip_norm must be positive, but is {clip_norm}")
+
+
+def _warn_of_deprecated(**given: int) -> None:
+    for name, value in given.items():
+        if value:
+            message = f"{name} of SVI is deprecated, as in Pyro: call step, or take Predictive"
+            warnings.warn(message, FutureWarning, stacklevel=3)
 
 
 def _check_held(optimizer: Any, parameters: Mapping[str, Tensor]) -> None:

@@ -20,6 +20,7 @@ from pyro_vae.parameters import (
     claim,
     frozen_parameters,
     initial_value,
+    is_added,
     keep_apart,
     leaves,
     named_parameters,
@@ -131,7 +132,8 @@ class Trained:
             self._stored[name] = stored, store._constraints[stored], owned
             if owned:
                 claim(parameter)
-        else:  # of a program that keeps its parameters itself
+        elif stored not in store or is_added(store._params[stored]):
+            # of a program that keeps its parameters itself; what the run has assigned stays
             put_into_store(stored, parameter, added=True)
 
     def _add_plain(
@@ -179,9 +181,7 @@ def _are_same(some: Iterable[Tensor], others: Iterable[Tensor]) -> bool:
 
 
 def _is_trainable(value: Any) -> bool:
-    if not isinstance(value, Tensor) or not hasattr(value, "unconstrained"):
-        return False
-    parameter = unconstrained(value)
+    parameter = unconstrained(value) if isinstance(value, Tensor) else None
     return parameter is not None and parameter.is_leaf and parameter.requires_grad
 
 

@@ -21,6 +21,7 @@ _CURES = {
     "one_hot": "F.one_hot reads the largest class; use torch.eye(n)[y], for n classes",
     ".item()": ".item() takes a number out of a tensor; compute with the tensor",
     ".tolist()": ".tolist() takes numbers out of a tensor; compute with the tensor",
+    "pyro.plate(": "a loop over pyro.plate reads its indices as numbers; loop over range(n)",
     "if ": "a branch on a tensor's value is taken once for all; use torch.where",
 }
 
@@ -61,6 +62,8 @@ def first_line(error: Exception) -> str:
 def reason_of(error: Exception) -> str:
     """The first line of an error, the user's line that it comes from, and the cure if known."""
     said = first_line(error)
+    if "_local_scalar_dense" in said:  # torch tells of its own inner life
+        said = "a number is taken out of a tensor, as .item(), int() and `if` do"
     place = user_place(error)
     if place is None:
         return said

@@ -25,6 +25,7 @@ __all__ = [
     "claim",
     "frozen_parameters",
     "initial_value",
+    "is_added",
     "keep_apart",
     "leaves",
     "leaving_frozen",
@@ -102,6 +103,11 @@ def belongs_to_a_module(parameter: Tensor) -> bool:
 def claim(parameter: Tensor) -> None:
     """Notes that a parameter is a module's."""
     _owners.setdefault(parameter, _Token())
+
+
+def is_added(parameter: Tensor) -> bool:
+    """Whether `put_into_store` has added it, as Pyro would not have it in its store."""
+    return parameter in _added
 
 
 def put_into_store(
@@ -236,6 +242,7 @@ class _OwnContext(_Context):
             for part in self.module.modules()
             if isinstance(part, PyroModule)
             for name in part._pyro_params
+            if f"{name}_unconstrained" in part._parameters  # an error may have cut it off
         }
 
 

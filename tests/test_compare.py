@@ -4,6 +4,7 @@ import io
 import json
 import math
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pyro
@@ -12,6 +13,7 @@ import pyro.infer
 import pytest
 import torch
 from PIL import Image
+from pyro.infer.autoguide import AutoDelta
 from torch import nn
 
 from pyro_vae import plots
@@ -387,3 +389,41 @@ def test_what_lies_below_the_floor_is_shaded():
 def test_a_figure_without_positive_values_is_refused():
     with pytest.raises(ValueError, match="no positive values"):
         plots.snr({"guide": {"IWAE": [(1, 0.0)]}})
+
+
+def test_a_plate_that_takes_part_of_the_data_by_itself_is_judged_per_datum_of_all():
+    x = torch.linspace(-2.0, 2.0, 20)
+
+    def model(x):
+        with pyro.plate("data", 20, subsample_size=5) as rows:
+            z = pyro.sample("z", dist.Normal(torch.zeros(5), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x[rows])
+
+    class Posterior(nn.Module):
+        """The exact one, so that each draw of a datum has its log p(x)."""
+
+        def __init__(self):
+            super().__init__()
+            self.slope = nn.Parameter(torch.tensor(0.5))
+
+        def model(self, x):
+            model(x)
+
+        def guide(self, x):
+            with pyro.plate("data", 20, subsample_size=5) as rows:
+                pyro.sample("z", dist.Normal(self.slope * x[rows], 0.5**0.5))
+
+    evidence = dist.Normal(0.0, 2**0.5).log_prob(x).mean().item()
+    (row,) = quick(Posterior(), x, [Trace_ELBO()], num_particles=(1,), repeats=200).rows
+    assert row.bound == pytest.approx(evidence, abs=4 * row.bound_error)
+
+
+def test_an_autoguide_need_not_have_run_before():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    program = SimpleNamespace(model=model, guide=AutoDelta(model))
+    (row,) = quick(program, torch.ones(4), [Trace_ELBO()], num_particles=(1,), repeats=2).rows
+    assert row.refusal is None

@@ -12,7 +12,7 @@ from pyro import poutine
 from pyro.contrib.easyguide import EasyGuide
 from pyro.contrib.gp.kernels import RBF
 from pyro.infer import Predictive
-from pyro.infer.autoguide import AutoDiagonalNormal, AutoNormal, AutoNormalMessenger
+from pyro.infer.autoguide import AutoDelta, AutoDiagonalNormal, AutoNormal, AutoNormalMessenger
 from pyro.nn import PyroModule, PyroParam
 from torch import nn
 
@@ -113,8 +113,6 @@ def test_a_saved_optimizer_goes_on_and_is_pyros(tmp_path):
         for _ in range(10):
             svi.step(X)
         optim.save(str(tmp_path / "optim"))
-        for _, parameter in pyro.get_param_store().named_parameters():
-            parameter.grad = None  # which ours leaves to be looked at
         loaded = adam()
         loaded.load(str(tmp_path / "optim"))
         svi = second(model, guide, loaded, pyro.infer.Trace_ELBO())
@@ -454,3 +452,71 @@ def test_a_parameter_of_two_names_is_stepped_once():
             svi.step(X)
         found.append(shared.weight.item())
     assert found[1] == pytest.approx(found[0], rel=1e-5)
+
+
+def test_two_trainings_on_one_module_do_not_meet_each_others_gradients():
+    """As in semi-supervised programs, whose second loss reaches nothing for some batches."""
+    found = []
+    for kind in (pyro.infer.SVI, SVI):
+        pyro.clear_param_store()
+        net = nn.Linear(1, 1)
+        nn.init.zeros_(net.weight), nn.init.zeros_(net.bias)
+
+        def first(y=None, net=net):
+            pyro.module("net", net)
+            pyro.sample("x", dist.Normal(net(torch.ones(1))[0], 1.0), obs=torch.tensor(5.0))
+
+        def second(y=None, net=net):
+            pyro.module("net", net)
+            if y is not None:
+                pyro.sample("y", dist.Normal(net(torch.ones(1))[0], 1.0), obs=y)
+
+        optim = pyro.optim.SGD({"lr": 0.1})
+        svis = [
+            kind(m, lambda y=None: None, optim, loss())
+            for m in (first, second)
+            for loss in (pyro.infer.Trace_ELBO, pyro.infer.TraceGraph_ELBO)
+        ]
+        for _ in range(3):
+            for svi in svis:
+                svi.step()
+        found.append(net.bias.item())
+    assert found[1] == pytest.approx(found[0])
+
+
+def test_a_value_assigned_within_a_step_stays():
+    """As TraceGraph_ELBO does with a baseline that is a moving average."""
+
+    def discrete(x=None):
+        infer = {"baseline": {"use_decaying_avg_baseline": True, "baseline_beta": 0.9}}
+        p = pyro.param("p", torch.tensor(0.0))
+        pyro.sample("k", dist.Bernoulli(logits=p), infer=infer)
+
+    def observed(x=None):
+        k = pyro.sample("k", dist.Bernoulli(0.3))
+        pyro.sample("x", dist.Normal(2 * k, 1.0), obs=torch.tensor(1.7))
+
+    found = []
+    for kind in (pyro.infer.SVI, SVI):
+        pyro.clear_param_store()
+        pyro.set_rng_seed(0)
+        svi = kind(observed, discrete, adam(0.1), pyro.infer.TraceGraph_ELBO())
+        for _ in range(5):
+            svi.step()
+        found.append({name: value.item() for name, value in pyro.get_param_store().items()})
+    assert len(found[0]) == 2 and found[1] == pytest.approx(found[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", [pyro.infer.SVI, SVI])
+def test_an_autoguide_of_a_module_trains_with_local_parameters(kind):
+    class Model(PyroModule):
+        def forward(self):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=torch.tensor(3.0))
+
+    with pyro.settings.context(module_local_params=True):
+        program = Model()
+        guide = AutoDelta(program)
+        svi = kind(program, guide, pyro.optim.SGD({"lr": 0.1}), pyro.infer.Trace_ELBO())
+        losses = [float(svi.step()) for _ in range(6)]
+    assert losses == sorted(losses, reverse=True) and len(set(losses)) == 6
