@@ -167,6 +167,12 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
         kl = kl_of_numbers(
             latent.q, latent.p, latent.z, averaged=self.averages, held_q=latent.held_q
         )
+        if latent.p is None:
+            raise ValueError(
+                "free_bits_per_dimension needs latents that the guide draws at sites of their own, "
+                f"but {name!r} is an auxiliary site, of which an autoguide makes the latent; use "
+                "free_bits, the floor of the whole site"
+            )
         if kl is None:
             raise ValueError(
                 "free_bits_per_dimension needs numbers that are independent in guide and prior, "

@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
+from pyro.infer.autoguide import AutoNormal
 from torch.distributions import kl_divergence
 
 from pyro_vae.inference import STL, SVI, Compile, Trace_ELBO, TraceMeanField_ELBO, linear
@@ -192,3 +193,14 @@ def test_sticking_the_landing_has_the_same_floors_and_no_noise_at_the_prior():
         STL(2, vectorize_particles=True, free_bits_per_dimension=1e-9), program
     )
     assert abs(few[1][1]) < 1e-12 and abs(few[2][1]) < 1e-12
+
+
+def test_the_auxiliary_site_of_an_autoguide_is_named_as_such():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    loss = TraceMeanField_ELBO(free_bits_per_dimension=0.1)
+    with pytest.raises(ValueError, match="'z_unconstrained' is an auxiliary site"):
+        loss.loss(model, AutoNormal(model), torch.zeros(4))
