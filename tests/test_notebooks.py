@@ -23,6 +23,8 @@ assert distances["autoencoder, fitted"] < distances["autoencoder, $N(0, I)$"]
 assert same.std(0).max() < 0.03
 """,
     "02_the_elbo_and_the_truth": """
+at_the_top = rows["columns of W\\nat the top"]
+assert torch.nn.functional.cosine_similarity(at_the_top, axes_of).abs().min() > 0.99
 assert len(set(counts)) == 1 and better > 3 * error
 assert survivors == 3 and (found_sizes[:3] - predicted_sizes).abs().max() < 0.1
 assert abs(found_elbo - maximum) < 1e-2 and found_gap < 1e-2 and cosines(full).min() < 0.9
