@@ -82,11 +82,6 @@ class Objective:
             return True
         return type(self._loss) in _DIFFERENTIABLE
 
-    @property
-    def has_value(self) -> bool:
-        """Whether the loss is a number to look at: some of Pyro's give a gradient alone."""
-        return not isinstance(self._loss, pyro.infer.TraceTailAdaptive_ELBO)
-
     def for_graphs(self) -> "Objective":
         """The same with our estimator for Pyro's, which waits for numbers."""
         return replace(self, loss=_ours(self._loss)) if self.gradients is None else self

@@ -30,6 +30,7 @@ from .diagnostics import explain_nonfinite
 from .elbo import Trace_ELBO
 from .estimator import Estimator, Function
 from .loss import Loss
+from .losses import has_value
 from .objective import Objective
 from .optimizer import OnePerParameter, check_closure, clip_each, set_learning_rates, set_state
 from .precision import layers_in_bfloat16
@@ -270,7 +271,7 @@ class SVI(pyro.infer.SVI):
         return value
 
     def _check_finite(self, loss: Any, args: Any, kwargs: Any) -> None:
-        if not self._objective.has_value:
+        if not has_value(self.estimator):
             return
         for part in (loss,) if isinstance(loss, Tensor) else tree_leaves(loss):
             part = torch.as_tensor(part)
