@@ -7,8 +7,8 @@ import pyro.distributions as dist
 from pyro.nn import pyro_method
 from torch import Tensor, nn
 
+from pyro_vae.distributions import OneHotDistribution
 from pyro_vae.priors import GaussianMixture
-from pyro_vae.priors.one_hot import OneHotDistribution
 from pyro_vae.wiring import Network
 
 from .vae import VAE

@@ -17,6 +17,7 @@ __all__ = ["Program", "check", "load"]
 
 _ROOMS = {
     "datasets",
+    "distributions",
     "inference",
     "likelihoods",
     "models",

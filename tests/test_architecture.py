@@ -13,7 +13,15 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 # The real folders of each package; links are left out.
-PARTS = ("datasets", "likelihoods", "networks", "plots", "posteriors", "priors")
+PARTS = (
+    "datasets",
+    "distributions",
+    "likelihoods",
+    "networks",
+    "plots",
+    "posteriors",
+    "priors",
+)
 HOMES = {
     "pyro_vae": ROOT / "pyro_vae",
     **{f"pyro_vae.{name}": ROOT / "pyro_vae" / name for name in PARTS},

@@ -16,9 +16,9 @@ from torch.distributions import kl_divergence
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyro_vae import posteriors, priors
+from pyro_vae.distributions import NormalMixture
 from pyro_vae.networks import MLP
 from pyro_vae.priors.flat import FlatDistribution
-from pyro_vae.priors.normal_mixture import NormalMixture
 
 X_SHAPE = (2, 2)
 LEARNED = ["AutoregressivePrior", "FlowPrior", "GaussianMixture", "VampPrior"]

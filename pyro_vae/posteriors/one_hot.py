@@ -3,7 +3,7 @@
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from pyro_vae.priors.one_hot import OneHotDistribution, RelaxedOneHotDistribution
+from pyro_vae.distributions import OneHotDistribution, RelaxedOneHotDistribution
 from pyro_vae.wiring import check_positive, check_sizes
 
 __all__ = ["OneHot", "RelaxedOneHot"]

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 import pyro.distributions as dist
 import torch
-import zuko  # has been imported by the priors, which undo what that does
 from torch import Tensor, nn
 from torch.distributions import AffineTransform
 
-from pyro_vae.priors.flow_prior import FlowDistribution
+from pyro_vae.distributions import FlowDistribution, zuko
 from pyro_vae.wiring import check_sizes
 
 __all__ = ["SplineFlow"]

@@ -1,22 +1,12 @@
-"""Normalizing flows as distributions, and the prior that is one."""
+"""A prior that is a normalizing flow."""
 
 from collections.abc import Sequence
-from typing import Self
 
-import pyro
 import pyro.distributions as dist
-import torch
-from pyro.contrib.zuko import ZukoToPyro
-from torch import Tensor, nn
-from torch.distributions import constraints
+from torch import nn
 
+from pyro_vae.distributions import FlowDistribution, zuko
 from pyro_vae.wiring import check_sizes
-
-# Importing zuko turns the validation of all distributions off; this puts it back.
-with pyro.settings.context(
-    validate_distributions_torch=pyro.settings.get("validate_distributions_torch")
-):
-    import zuko
 
 __all__ = ["FlowPrior"]
 
@@ -49,31 +39,3 @@ class FlowPrior(nn.Module):
     def forward(self) -> dist.TorchDistribution:
         """Returns p(z), batch shape (), event shape (latent_dim,)."""
         return FlowDistribution(self.flow())
-
-
-class FlowDistribution(ZukoToPyro):
-    """A flow of zuko as a Pyro distribution that also has `rsample`, `sample` and a support.
-
-    It remembers the log densities of its own draws, which come with them.
-    """
-
-    arg_constraints: dict[str, constraints.Constraint] = {}
-    support = constraints.real_vector
-
-    @property
-    def event_shape(self) -> torch.Size:  # zuko's broadcasts it with the batch of a transform
-        return self.dist.base.event_shape
-
-    def __call__(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        return self.rsample(sample_shape)
-
-    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        z, self.cache[z] = self.dist.rsample_and_log_prob(torch.Size(sample_shape))
-        return z
-
-    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        with torch.no_grad():  # not remembered: their log densities would have no gradient
-            return self.dist.rsample(torch.Size(sample_shape))
-
-    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
-        return type(self)(self.dist.expand(torch.Size(batch_shape)))

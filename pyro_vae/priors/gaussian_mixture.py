@@ -4,9 +4,8 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
+from pyro_vae.distributions import NormalMixture
 from pyro_vae.wiring import check_sizes
-
-from .normal_mixture import NormalMixture
 
 __all__ = ["GaussianMixture"]
 

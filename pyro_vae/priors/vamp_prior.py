@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from pyro_vae.distributions import NormalMixture
 from pyro_vae.wiring import check_network, check_part, check_sizes
-
-from .normal_mixture import NormalMixture
 
 __all__ = ["VampPrior"]
 

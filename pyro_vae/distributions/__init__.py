@@ -1,0 +1,17 @@
+"""Distributions that Pyro lacks, and that more than one prior, posterior or program is made of."""
+
+from .flow import FlowDistribution, zuko
+from .normal_mixture import NormalMixture
+from .one_hot import OneHotDistribution, RelaxedOneHotDistribution
+from .power_spherical import PowerSphericalDistribution
+from .uniform_sphere import UniformSphereDistribution
+
+__all__ = [
+    "FlowDistribution",
+    "NormalMixture",
+    "OneHotDistribution",
+    "PowerSphericalDistribution",
+    "RelaxedOneHotDistribution",
+    "UniformSphereDistribution",
+    "zuko",
+]
