@@ -36,9 +36,23 @@ MODULES = [
     if path.stem != "__main__"
 ]
 ABOVE_THE_VOCABULARY = {"pyro_vae.models", "pyro_vae.inference", "pyro_vae.app"}
+# What a part may import of the others.
+OTHERS = {
+    "datasets": {"likelihoods"},
+    "distributions": set(),
+    "likelihoods": {"distributions"},
+    "networks": set(),
+    "plots": set(),
+    "posteriors": {"distributions", "networks"},
+    "priors": {"distributions", "networks"},
+}
 MAY_NOT_IMPORT = {
     "pyro_vae": ABOVE_THE_VOCABULARY,
-    **{f"pyro_vae.{name}": ABOVE_THE_VOCABULARY for name in PARTS},
+    **{
+        f"pyro_vae.{name}": ABOVE_THE_VOCABULARY
+        | {f"pyro_vae.{other}" for other in {*PARTS} - {name} - OTHERS[name]}
+        for name in PARTS
+    },
     "pyro_vae.models": {"pyro_vae.inference", "pyro_vae.app"},
     "pyro_vae.inference": {"pyro_vae.models", "pyro_vae.app"},
     "pyro_vae.app": set(),
@@ -73,6 +87,16 @@ def test_imports_are_relative_within_a_folder_and_absolute_across(package, path)
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             assert node.level <= 1, f"{path} imports across folders with dots"
+
+
+@pytest.mark.parametrize("package, path", FILES, ids=lambda value: getattr(value, "name", value))
+def test_a_part_of_programs_is_imported_from_its_folder(package, path):
+    parts = ("distributions", "likelihoods", "networks", "posteriors", "priors")
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            for part in parts:
+                file = f"pyro_vae.{part}."
+                assert not node.module.startswith(file), f"{path} imports from {node.module}"
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -15,6 +15,7 @@ class OneHotDistribution(dist.OneHotCategorical):
     """Pyro's, with draws that can be captured in a graph: `one_hot` looks at its indices."""
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draws one-hot vectors, (*sample_shape, *batch_shape, n)."""
         with torch.no_grad():
             k = dist.Categorical(logits=self.logits).sample(torch.Size(sample_shape))
             n = self.event_shape[0]
@@ -46,11 +47,13 @@ class RelaxedOneHotDistribution(dist.TorchDistribution):
         super().__init__(logits.shape[:-1], logits.shape[-1:])
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draws (*sample_shape, *batch_shape, n), with a gradient."""
         score = dist.Gumbel(self.logits, 1.0).rsample(torch.Size(sample_shape))
         z = (score / self.temperature).softmax(-1)
         return z.clamp(min=torch.finfo(z.dtype).tiny)  # the smallest number with full precision
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """Maps (..., n) on the simplex to (...)."""
         if self._validate_args:
             self._validate_sample(value)
         n, log_z = value.shape[-1], value.log()

@@ -37,10 +37,12 @@ class PowerSphericalDistribution(dist.TorchDistribution):
         super().__init__(concentration.shape, loc.shape[-1:])
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
+        """The same distribution in another batch shape, into which its own expands."""
         loc = self.loc.expand(*batch_shape, *self.event_shape)
         return type(self)(loc, self.concentration.expand(torch.Size(batch_shape)))
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draws vectors of length 1, (*sample_shape, *batch_shape, d), with a gradient."""
         b = dist.Beta(self.alpha, self.beta).rsample(torch.Size(sample_shape)).unsqueeze(-1)
         eps = torch.finfo(b.dtype).eps
         b = b.clamp(eps, 1 - eps)  # at loc itself the gradient of the square root is infinite
@@ -50,6 +52,7 @@ class PowerSphericalDistribution(dist.TorchDistribution):
         return normalize((2 * b - 1) * self.loc + 2 * (b * (1 - b)).sqrt() * v, dim=-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """Maps vectors of length 1, (..., d), to (...)."""
         if self._validate_args:
             self._validate_sample(value)
         # Rounding may put t below -1.
@@ -57,6 +60,7 @@ class PowerSphericalDistribution(dist.TorchDistribution):
         return self.concentration * torch.log1p(t) - self._log_norm()
 
     def entropy(self) -> Tensor:
+        """The entropy on the sphere, (*batch_shape,), in nats."""
         log_1_plus_t = math.log(2) + torch.digamma(self.alpha)
         log_1_plus_t = log_1_plus_t - torch.digamma(self.alpha + self.beta)
         return self._log_norm() - self.concentration * log_1_plus_t

@@ -35,13 +35,16 @@ class UniformSphereDistribution(dist.TorchDistribution):
         return math.log(2) + half * math.log(math.pi) - math.lgamma(half)
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
+        """The same distribution in another batch shape, into which its own expands."""
         return type(self)(self.event_shape[0], self.zero.expand(torch.Size(batch_shape)))
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draws vectors of length 1, (*sample_shape, *batch_shape, dim), with a gradient."""
         z = torch.randn_like(self.zero.unsqueeze(-1).expand(self.shape(sample_shape)))
         return nn.functional.normalize(z, dim=-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """Maps vectors of length 1, (..., dim), to (...)."""
         if self._validate_args:
             self._validate_sample(value)
         return torch.zeros_like(value[..., 0]) + self.zero - self.log_area
