@@ -116,8 +116,8 @@ def test_labels_of_which_some_are_missing_train_a_semi_supervised_program(tmp_pa
     assert set(y.tolist()) == {-1, 0, 1, 2}
 
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-OWN = re.search(r"### Your own data\n(.*?)\n`check` and", README, flags=re.DOTALL)[1]
+PAGE = (Path(__file__).parent.parent / "docs" / "data.md").read_text()
+OWN = re.search(r"## Your own data\n(.*?)\n`check` and", PAGE, flags=re.DOTALL)[1]
 SHAPES = {
     "arrays('x.npy')": (1, 50, 8),
     "arrays('x.npz')": (1, 50, 8),
@@ -137,7 +137,7 @@ def _write_rows(path, header, rows):
     path.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]))
 
 
-def test_the_own_data_of_the_readme_are_read_as_it_says(tmp_path, monkeypatch):
+def test_the_own_data_of_the_page_are_read_as_it_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     x, y = RNG.integers(0, 256, (60, 50, 8), np.uint8), np.arange(60) % 3
     np.save("x.npy", x)

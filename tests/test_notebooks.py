@@ -99,7 +99,7 @@ def test_a_lesson_and_its_solutions_run_without_a_download_as_they_say(path, tmp
     notebook.cells += [*solutions, nbformat.v4.new_code_cell(CLAIMS[path.stem])]
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": tmp_path}}).execute()
     assert not troubles(notebook)
-    assert not list(tmp_path.iterdir())  # neither data nor the README's pictures
+    assert not list(tmp_path.iterdir())  # neither data nor the pages' pictures
 
 
 @every_notebook
@@ -136,5 +136,5 @@ def test_each_exercise_has_its_solution(path):
 
 
 @every_lesson
-def test_a_lesson_stands_in_the_readme(path):
-    assert f"](notebooks/{path.name})" in (ROOT / "README.md").read_text()
+def test_a_lesson_stands_on_the_page_of_lessons(path):
+    assert f"](../notebooks/{path.name})" in (ROOT / "docs" / "lessons.md").read_text()

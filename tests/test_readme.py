@@ -1,9 +1,11 @@
-"""The README is true: its code runs, its commands are understood, its tables are complete."""
+"""The README and its pages are true: code runs, commands are understood, tables are complete."""
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 import typer
 
@@ -11,19 +13,62 @@ from pyro_vae.app import cli
 from pyro_vae.app.text import catalogue, read_loss, read_program
 
 ROOT = Path(__file__).parent.parent
-TEXT = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
-SHELL = "\n".join(re.findall(r"```bash\n(.*?)```", TEXT, flags=re.DOTALL))
-COMMANDS = sorted(
-    {line for line in SHELL.splitlines() if line.startswith("pyro-vae")}
-    | set(re.findall(r"`(pyro-vae (?!VERB)[^`]*)`", TEXT))
-)
+README, *DOCS = PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("**/*.ipynb"))
+TEXT = "\n".join(page.read_text() for page in PAGES)
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+
+
+def blocks(page):
+    return re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+
+
+def files(page):
+    """The blocks that are files, by the names in their first lines."""
+    named = {re.match(r"# (\w+\.py)\n", block): block for block in blocks(page)}
+    return {match[1]: block for match, block in named.items() if match}
+
+
+def commands(page):
+    """The command lines, in blocks and in the text."""
+    text = page.read_text()
+    shell = "\n".join(re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL))
+    lines = {line for line in shell.splitlines() if line.startswith("pyro-vae")}
+    return sorted(lines | set(re.findall(r"`(pyro-vae (?!VERB)[^`]*)`", text)))
+
+
+COMMANDS = [(page, command) for page in PAGES for command in commands(page)]
+FUNCTIONS = [
+    (page, name)
+    for page in PAGES
+    for name, block in files(page).items()
+    if re.search(r"^def guide", block, flags=re.MULTILINE)
+]
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """Writes the files of a page into an empty folder, where code can import them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(page):
+        for name, block in files(page).items():
+            (tmp_path / name).write_text(block)
+            monkeypatch.delitem(sys.modules, Path(name).stem, raising=False)
+        return tmp_path
+
+    return write
 
 
 def rows(header):
-    """The names in the first column of the table with this header."""
-    table = re.search(rf"^\| {header} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", TEXT, flags=re.MULTILINE)
-    return set(re.findall(r"^\| `(\w+)` \|", table[1], flags=re.MULTILINE))
+    """The names in the first column of the one table with this header."""
+    pattern = rf"^\| {header} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)"
+    (table,) = re.findall(pattern, TEXT, flags=re.MULTILINE)
+    names = re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)
+    assert len(set(names)) == len(names)
+    return set(names)
 
 
 @pytest.mark.parametrize(
@@ -46,30 +91,47 @@ def test_the_table_of_estimators_lists_ours():
     assert rows("estimator") == {n for n, loss in losses if loss.__module__.startswith("pyro_vae")}
 
 
-FILES = [block for block in BLOCKS if "def guide" in block]
-
-
-@pytest.mark.parametrize("text", FILES, ids=["my_vae.py", "my_cvae.py"])
-def test_a_file_of_functions_passes_its_check_on_the_digits(text, run, tmp_path):
-    (tmp_path / "mine.py").write_text(text)
-    code, out, err = run("check", "mine.py", "--loss", "IWAE(num_particles=5)")
-    assert code == 0 and "Bernoulli" in out, err
+# What the text says of the numbers that its code computes.
+CLAIMS = {
+    "README": "assert images.shape == (64, 1, 8, 8)",
+    "write-your-own-model": """
+assert bound.shape == log_px.shape == (300,) and log_px.mean() > bound.mean()
+assert images.shape == (64, 1, 8, 8)
+""",
+    "coming-from-pyro": "assert loss.shape == () and not loss.requires_grad",
+    "compare-estimators": """
+assert [row.num_particles for row in found.rows] == [1, 1, 4, 4]
+assert all(row.guide.bias is not None for row in found.rows)
+""",
+}
 
 
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself
-def test_the_code_runs_from_top_to_bottom(capsys, tmp_path, monkeypatch):
-    (tmp_path / "my_vae.py").write_text(FILES[0])
-    monkeypatch.syspath_prepend(tmp_path)
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.stem)
+def test_the_code_of_a_page_runs_from_top_to_bottom(page, written, capsys):
+    written(page)
     names = {}
-    for block in BLOCKS:
-        exec(compile(block, "README.md", "exec"), names)
-    assert float(re.search(r"tensor\((.*)\)", capsys.readouterr().out)[1]) > -250
-    assert names["images"].shape == (64, 1, 8, 8)
-    assert names["bound"].shape == (300,)
+    for block in [*(b for b in blocks(page) if b not in files(page).values()), CLAIMS[page.stem]]:
+        exec(compile(block, page.name, "exec"), names)
+    if page == README:
+        assert float(re.search(r"tensor\((.*)\)", capsys.readouterr().out)[1]) > -250
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_is_understood(command):
+@pytest.mark.parametrize("page, name", FUNCTIONS, ids=[name for _, name in FUNCTIONS])
+def test_a_file_of_functions_passes_its_check_on_the_digits(page, name, run, written):
+    written(page)
+    code, out, err = run("check", name, "--loss", "IWAE(num_particles=5)")
+    assert code == 0 and "Bernoulli" in out, err
+
+
+@pytest.mark.parametrize("page, name", FUNCTIONS, ids=[name for _, name in FUNCTIONS])
+def test_a_file_of_two_functions_is_a_program(page, name, written):
+    assert read_program(name, {}, folder=written(page))
+
+
+@pytest.mark.parametrize("page, command", COMMANDS, ids=[command for _, command in COMMANDS])
+def test_a_command_is_understood(page, command, written):
+    written(page)
     words = shlex.split(command, comments=True)[1:]
     if words == ["list"]:
         return
@@ -84,18 +146,40 @@ def test_a_command_is_understood(command):
     }
     data = (options.get("data") or "digits").partition("(")[0]
     known = {"x_shape": shapes.get(data, (1, 8, 8)), "num_data": 1297, "num_classes": 10}
-    if options.get("program") and not re.search(r"\.py|^runs/", options["program"]):
-        read_program(options["program"], known)
+    program = options.get("program")
+    if program and not program.startswith("runs/"):
+        read_program(program, known)
     losses = options.get("loss") or []
     for loss in [losses] if isinstance(losses, str) else losses:
         read_loss(loss, known)
 
 
-def test_every_picture_is_there():
-    for path in re.findall(r"!\[.*?\]\((.*?)\)", TEXT):
-        assert (ROOT / path).is_file()
+def links(page):
+    """The relative links of a page or notebook."""
+    if page.suffix == ".ipynb":
+        cells = nbformat.read(page, as_version=4).cells
+        text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    else:
+        text = page.read_text()
+    return [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
 
 
-def test_the_file_of_two_functions_is_a_program(tmp_path):
-    (tmp_path / "my_vae.py").write_text(FILES[0])
-    assert read_program("my_vae.py", {}, folder=tmp_path)
+def anchors(page):
+    """The anchors that GitHub gives to the headings of a page."""
+    prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    titles = re.findall(r"^#+ (.*)$", prose, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", [*PAGES, *NOTEBOOKS], ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_every_link_leads_to_a_file_and_a_heading_in_it(page):
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_readme_leads_to_every_page():
+    found = {(ROOT / link).resolve() for link in links(README)}
+    assert found.issuperset(DOCS)

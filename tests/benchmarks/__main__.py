@@ -2,7 +2,7 @@
 
     pip install -e ".[benchmarks]"
     python -m tests.benchmarks --out tests/benchmarks/results.json \\
-        --markdown tests/benchmarks/RESULTS.md --readme README.md
+        --markdown tests/benchmarks/RESULTS.md --page docs/speed.md
 
 Takes some ten minutes on two cores, which should have nothing else to do. `--cases c` measures
 the steps of one case alone.
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--out", type=Path, help="writes all numbers here, as JSON")
     parser.add_argument("--markdown", type=Path, help="writes all tables here")
-    parser.add_argument("--readme", type=Path, help="puts the step times between this file's marks")
+    parser.add_argument("--page", type=Path, help="puts the step times between this file's marks")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")  # of compilers, about themselves
     pyro.enable_validation(False)
@@ -80,9 +80,9 @@ def main() -> None:
         options.out.write_text(json.dumps(results, indent=2) + "\n")
     if options.markdown:
         options.markdown.write_text(text)
-    if options.readme:
+    if options.page:
         table = step_times(results["steps"])
-        options.readme.write_text(between_marks(options.readme.read_text(), table))
+        options.page.write_text(between_marks(options.page.read_text(), table))
 
 
 if __name__ == "__main__":
