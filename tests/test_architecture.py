@@ -26,6 +26,7 @@ HOMES = {
     "pyro_vae": ROOT / "pyro_vae",
     **{f"pyro_vae.{name}": ROOT / "pyro_vae" / name for name in PARTS},
     "pyro_vae.app": ROOT / "pyro_vae" / "app",
+    "pyro_vae.app.commands": ROOT / "pyro_vae" / "app" / "commands",
     "pyro_vae.models": ROOT / "models",
     "pyro_vae.inference": ROOT / "inference",
 }
@@ -56,6 +57,7 @@ MAY_NOT_IMPORT = {
     "pyro_vae.models": {"pyro_vae.inference", "pyro_vae.app"},
     "pyro_vae.inference": {"pyro_vae.models", "pyro_vae.app"},
     "pyro_vae.app": set(),
+    "pyro_vae.app.commands": set(),
 }
 
 

@@ -63,7 +63,7 @@ def test_train_writes_a_run_folder_and_ends_with_the_test_bound(run, tmp_path):
 def test_load_gives_the_trained_program_back(trained, tmp_path):
     program = pyro_vae.load("a")
     results = json.loads((tmp_path / "a" / "results.json").read_text())
-    from pyro_vae.app.train import evaluation
+    from pyro_vae.app.results import evaluation
     from pyro_vae.datasets import digits
 
     again = evaluation(program, digits().test)

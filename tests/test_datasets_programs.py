@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from pyro_vae.app.prepare import known, labelled, preflight
 from pyro_vae.app.text import read_data, read_loss, read_program
-from pyro_vae.app.train import known, labelled, preflight
 from pyro_vae.inference import Trace_ELBO, evaluate
 
 RNG = np.random.default_rng(0)

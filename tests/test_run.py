@@ -135,7 +135,7 @@ def test_an_evaluation_is_written_before_it_is_printed(trained, tmp_path, monkey
     def fail(*_):
         raise BrokenPipeError(errno.EPIPE, "gone")
 
-    monkeypatch.setattr("pyro_vae.app.cli.print_table", fail)
+    monkeypatch.setattr("pyro_vae.app.commands.evaluate.print_table", fail)
     assert trained("evaluate", "a", "--num-particles", 2)[0] == 1
     assert (tmp_path / "a" / "evaluation-test.json").exists()
 
@@ -283,7 +283,7 @@ def test_a_program_that_cannot_be_evaluated_is_no_reason_to_call_the_loss_a_boun
     def refuse(*_, **__):
         raise ValueError("no rate")
 
-    monkeypatch.setattr("pyro_vae.app.train.evaluate", refuse)
+    monkeypatch.setattr("pyro_vae.app.results.evaluate", refuse)
     words = ("train", SMALL, *ARRAYS, "--epochs", 1)
     code, out, _ = trained(*words, "--loss", "Trace_ELBO(beta=4)", "--out", "b")
     assert code == 0 and "objective" in out and "bound" not in out

@@ -14,10 +14,12 @@ from pyro_vae.program import ProgramModule
 
 from .cost import cost
 from .lock import LOCK, locked
+from .prepare import find_device, prepare
+from .results import finish
 from .run import Config, Run
 from .tables import print_results
 from .text import split_file
-from .train import find_device, finish, prepare, resume, train
+from .train import resume, train
 
 __all__ = ["begin", "beside_resume", "free_folder", "go_on", "optimizer"]
 

@@ -21,9 +21,9 @@ from pyro_vae.inference.training_data import check_counts
 from pyro_vae.program import ProgramModule
 
 from .figures import save
+from .prepare import find_device, known, preflight
 from .run import Run
 from .text import read_data, read_loss, read_program, split_file
-from .train import find_device, known, preflight
 
 __all__ = ["LOSSES", "Settings", "free_folder", "particles", "run", "write"]
 

@@ -1,0 +1,49 @@
+"""The command `arithmetic`: a picture of data with an attribute added in latent space."""
+
+from typing import Annotated
+
+import typer
+
+from pyro_vae.app.options import DataDir, Device, Folder, OtherData, Out, Seed
+
+from .trained import first, trained_and_data
+
+__all__ = ["arithmetic"]
+
+
+def arithmetic(
+    run: Folder,
+    label: Annotated[int, typer.Option(help="The label whose attribute is added.")] = 1,
+    num: Annotated[int, typer.Option("--num", "-n", min=1, help="How many data to change.")] = 8,
+    weights: Annotated[
+        str, typer.Option(help="How much to add; one column each, after the data themselves.")
+    ] = "-1,0,1,2",
+    data: OtherData = None,
+    data_dir: DataDir = None,
+    out: Out = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """A picture of test data without a label moved, in latent space, towards those that have it."""
+    from pyro_vae.app import figures
+    from pyro_vae.app.prepare import labelled
+
+    program, found = trained_and_data(run, data, data_dir, seed, device)
+    part, train = found.test, found.train
+    if part.y is None or train.y is None or train.y.is_floating_point():
+        raise ValueError("the data have no classes, so there is no attribute to add")
+    x, y = labelled(program, part)
+    if y is not None:
+        raise ValueError("the program is model(x, y): sample it with another label instead")
+    examples, _ = labelled(program, first(train, 5000))
+    try:
+        numbers = [float(weight) for weight in weights.split(",")]
+    except ValueError:
+        raise ValueError(f'--weights takes numbers such as "0,1,2", but got {weights!r}') from None
+    lacks = (part.y >= 0) & (part.y != label)  # of -1, a label that is missing, nobody knows
+    x = x[lacks.to(x.device)][:num]
+    classes = train.y[: len(examples)].to(x.device)
+    examples, has = examples[classes >= 0], classes[classes >= 0] == label
+    name = f"label {label}"
+    figure = figures.arithmetic(program, x, examples, has, weights=numbers, name=name)
+    print(figures.save(figure, out or run / "arithmetic.png"))

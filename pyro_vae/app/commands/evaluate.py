@@ -1,0 +1,36 @@
+"""The command `evaluate`: the bounds of a trained program, printed and written down."""
+
+from typing import Annotated
+
+import typer
+
+from pyro_vae.app.options import DataDir, Device, Folder, OtherData, Part, Seed, Split
+from pyro_vae.app.tables import print_table
+
+from .trained import first, trained
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    run: Folder,
+    data: OtherData = None,
+    split: Split = Part.test,
+    num_particles: Annotated[
+        int, typer.Option(min=1, help="Draws for each datum's log-likelihood.")
+    ] = 5000,
+    limit: Annotated[int | None, typer.Option(min=1, help="The first so many data only.")] = None,
+    data_dir: DataDir = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Prints the bound, its rate and distortion, and the importance-weighted log-likelihood."""
+    from pyro_vae.app.results import evaluation
+    from pyro_vae.app.run import Run
+
+    program, part = trained(run, data, data_dir, split, seed, device)
+    results = evaluation(program, first(part, limit), num_particles=num_particles)
+    results |= {"split": split, "data": data or "as trained on", "seed": seed}
+    path = Run(run).write_evaluation(results)
+    print_table(results, f"{split} data")
+    print(path)

@@ -1,0 +1,31 @@
+"""The command `manifold`: a picture of the latent space."""
+
+from typing import Annotated
+
+import typer
+
+from pyro_vae.app.options import DataDir, Device, Folder, OtherData, Out, Part, Seed, Split
+
+from .trained import trained
+
+__all__ = ["manifold"]
+
+
+def manifold(
+    run: Folder,
+    columns: Annotated[int, typer.Option(min=2, help="Of the grid of a 2-D latent.")] = 20,
+    data: OtherData = None,
+    split: Split = Part.test,
+    data_dir: DataDir = None,
+    out: Out = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """A picture of the latent space: a 2-D one decoded on a grid, else the data's latents."""
+    from pyro_vae.app import figures
+    from pyro_vae.app.prepare import labelled
+
+    program, part = trained(run, data, data_dir, split, seed, device)
+    x, y = labelled(program, part)
+    figure = figures.latent_space(program, x, y, part.y, columns=columns)
+    print(figures.save(figure, out or run / "manifold.png"))

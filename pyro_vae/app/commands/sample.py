@@ -1,0 +1,37 @@
+"""The command `sample`: a picture of what latents of the prior decode to."""
+
+from typing import Annotated
+
+import typer
+
+from pyro_vae.app.options import Device, Folder, Out, Seed
+
+from .trained import trained_program
+
+__all__ = ["sample"]
+
+
+def sample(
+    run: Folder,
+    num: Annotated[int, typer.Option("--num", "-n", min=1, help="How many.")] = 64,
+    draw: Annotated[
+        bool, typer.Option(help="Draws x ~ p(x | z) instead of showing its mean.")
+    ] = False,
+    label: Annotated[
+        int | None,
+        typer.Option(help="The label to draw, of a program model(x, y).  [default: one row each]"),
+    ] = None,
+    out: Out = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Draws latents from the prior, and a picture of what they decode to."""
+    from pyro_vae.app import figures
+
+    program, loaded = trained_program(run, seed, device)
+    known = loaded.known
+    classes = known.get("num_classes")
+    figure = figures.samples(
+        program, num, known["x_shape"], num_classes=classes, label=label, mean=not draw
+    )
+    print(figures.save(figure, out or run / "samples.png"))

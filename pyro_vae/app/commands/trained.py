@@ -1,0 +1,63 @@
+"""What the commands that look at a run share: its trained program, and data for it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyro_vae.app.options import Part
+
+if TYPE_CHECKING:
+    from pyro_vae.app.run import Run
+    from pyro_vae.datasets import Dataset, Split
+    from pyro_vae.program import ProgramModule
+
+__all__ = ["first", "trained", "trained_and_data", "trained_program"]
+
+
+def trained_program(run: Path, seed: int, device: str) -> "tuple[ProgramModule, Run]":
+    """The trained program of a run folder, on a device, with a seed set."""
+    import pyro
+
+    from pyro_vae.app.prepare import find_device
+    from pyro_vae.app.run import Run
+
+    loaded = Run(run)
+    program = loaded.load().to(find_device(device))
+    pyro.set_rng_seed(seed)
+    return program, loaded
+
+
+def trained(
+    run: Path, data: str | None, data_dir: str | None, split: Part, seed: int, device: str
+) -> "tuple[ProgramModule, Split]":
+    """The trained program, and a part of its data or of others."""
+    program, found = trained_and_data(run, data, data_dir, seed, device)
+    return program, getattr(found, split)
+
+
+def trained_and_data(
+    run: Path, data: str | None, data_dir: str | None, seed: int, device: str
+) -> "tuple[ProgramModule, Dataset]":
+    """The trained program, and its data or others, which are checked to fit it."""
+    from pyro_vae.app.prepare import known, preflight
+    from pyro_vae.app.text import read_loss
+
+    program, loaded = trained_program(run, seed, device)
+    found: Dataset = loaded.data(data, data_dir)
+    if data is not None:
+        print(found.description)
+    if found.x_shape != loaded.known["x_shape"]:
+        raise ValueError(
+            f"data of shape {found.x_shape} do not fit {run}, trained on {loaded.known['x_shape']}"
+        )
+    if data is not None:
+        preflight(program, found, read_loss(loaded.config.loss, known(found)), 128)
+    return program, found
+
+
+def first(part: "Split", num: int | None) -> "Split":
+    """The first so many data, or all."""
+    from dataclasses import replace
+
+    if num is None:
+        return part
+    return replace(part, x=part.x[:num], y=None if part.y is None else part.y[:num])

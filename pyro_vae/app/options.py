@@ -1,0 +1,47 @@
+"""The arguments and options that several commands have."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "BatchSize",
+    "Data",
+    "DataDir",
+    "Device",
+    "Folder",
+    "Loss",
+    "OtherData",
+    "Out",
+    "Part",
+    "Program",
+    "Seed",
+    "Split",
+]
+
+
+class Part(StrEnum):
+    """The parts of a data set."""
+
+    train = "train"
+    valid = "valid"
+    test = "test"
+
+
+Program = Annotated[
+    str, typer.Argument(help='"VAE(latent_dim=16)", my_vae.py or "my_vae.py:MyVAE(latent_dim=16)".')
+]
+Folder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+Data = Annotated[str, typer.Option(help="A data set, such as \"mnist(binarize='dynamic')\".")]
+Loss = Annotated[str, typer.Option(help='An estimator, such as "Trace_ELBO(beta=4)".')]
+DataDir = Annotated[str | None, typer.Option(help="Where data sets look for their files.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all random numbers.")]
+Out = Annotated[Path | None, typer.Option(help="The PNG to write; by default in the run's folder.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Data in a step.")]
+Split = Annotated[Part, typer.Option("--split", help="The part of the data.")]
+OtherData = Annotated[
+    str | None, typer.Option("--data", help="Another data set than the one trained on.")
+]

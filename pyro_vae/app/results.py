@@ -1,0 +1,101 @@
+"""What came out of a training: its evaluation, and the figures beside it."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyro
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pyro_vae import plots
+from pyro_vae.datasets import Dataset, Split
+from pyro_vae.inference import evaluate, log_likelihood, mean_and_error
+from pyro_vae.program import ProgramModule, device_of, evaluating
+
+from . import figures
+from .objective import objective, summed_out
+from .prepare import known, labelled
+from .run import Config, Run
+from .text import read_loss
+
+__all__ = ["evaluation", "finish"]
+
+
+def evaluation(
+    program: ProgramModule, split: Split, *, num_particles: int | None = None
+) -> dict[str, Any]:
+    """The mean over data, with its standard error, of the bound, its rate and its distortion.
+
+    Of a program that classifies, the share of labels that it finds, too.
+
+    Args:
+        program: What to evaluate.
+        split: The data.
+        num_particles: K of the importance-weighted log-likelihood; None leaves it out.
+    """
+    x, y = labelled(program, split)
+    terms = evaluate(program, x, y, num_particles=10)
+    values = {"bound": terms.bound, "rate": terms.rate, "distortion": terms.distortion}
+    result: dict[str, Any] = {"num_data": len(x)}
+    if num_particles is not None:
+        values["log_likelihood"] = log_likelihood(program, x, num_particles, y=y, progress=True)
+        result["num_particles"] = num_particles
+    return result | _means(values) | _accuracy(program, split)
+
+
+def finish(run: Run, program: ProgramModule, data: Dataset, records: Any) -> dict[str, Any]:
+    """Evaluates the best parameters on the test data and draws the figures."""
+    program.load_state_dict(run.load().state_dict())
+    pyro.set_rng_seed(run.config.seed)
+    results = _results(program, data, run.config, steps=records[-1]["step"])
+    run.write_results(results | {"split": "test"})
+    few = labelled(program, data.test, 10)
+    pictures: dict[str, Callable[[], Figure]] = {
+        "samples": lambda: figures.samples(program, 64, data.x_shape, num_classes=data.num_classes),
+        "reconstructions": lambda: figures.reconstructions(program, *few),
+        "curves": lambda: plots.curves(records),
+    }
+    for name, draw in pictures.items():
+        try:
+            figures.save(draw(), run.folder / f"{name}.png")
+        except ValueError as error:
+            print(f"no {name}.png: {error}")
+    return results
+
+
+def _results(
+    program: ProgramModule, data: Dataset, config: Config, *, steps: int
+) -> dict[str, Any]:
+    """The evaluation on the test data; the loss alone where data have no rate."""
+    why = ""
+    if not summed_out(program, data.test):
+        try:
+            return evaluation(program, data.test)
+        except ValueError as error:  # a bound of all data together, for one
+            why = f"no rate and no distortion: {error}"
+    loss = read_loss(config.loss, known(data))
+    results = objective(program, loss, data.test, steps) | _accuracy(program, data.test)
+    print(why, end="\n" if why else "")
+    return results
+
+
+def _accuracy(program: ProgramModule, split: Split) -> dict[str, Any]:
+    if not hasattr(program, "classify") or split.y is None or not (split.y >= 0).any():
+        return {}
+    right = []
+    with evaluating(program):
+        for x, y in split.batches(500, labels=True):
+            guess = program.classify(x.to(device_of(program))).argmax(-1).to(y.device)
+            right.append((guess == y)[y >= 0])
+    return _means({"accuracy": torch.cat(right).double()})
+
+
+def _means(values: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The mean of each by its name, and its standard error by name_error, None where unknown."""
+    result: dict[str, Any] = {}
+    for name, value in values.items():
+        result[name], error = mean_and_error(value)
+        result[f"{name}_error"] = error if math.isfinite(error) else None
+    return result
