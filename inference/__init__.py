@@ -6,27 +6,42 @@ It sees model and guide as Pyro functions and traces, never a model class.
 if not __name__.startswith("pyro_vae."):  # a second copy of every class would follow
     raise ImportError("import pyro_vae.inference, not inference: it is installed inside pyro_vae")
 
-from .capture import Compile
-from .compare import compare
-from .comparison import Comparison
-from .dreg import DReG
-from .elbo import Trace_ELBO, TraceMeanField_ELBO
-from .estimator import Estimator, Latent, Terms
-from .evaluation import Evaluation, evaluate, log_likelihood, mean_and_error
-from .fit import fit
-from .iwae import IWAE
-from .miwae import CIWAE, MIWAE, PIWAE
-from .mmd import IMQ, MMD, RBF
-from .predictive import decode, encode, reconstruct, sample
-from .progress import Fit
-from .renyi import Renyi
+from .comparison import Comparison, compare
+from .estimators import (
+    CIWAE,
+    IMQ,
+    IWAE,
+    MIWAE,
+    MMD,
+    PIWAE,
+    RBF,
+    STL,
+    VIMCO,
+    DReG,
+    Estimator,
+    LeaveOneOut,
+    MovingAverage,
+    Renyi,
+    ReweightedWakeSleep,
+    ScoreFunction,
+    TotalCorrelation,
+    Trace_ELBO,
+    TraceMeanField_ELBO,
+)
+from .evaluation import (
+    Evaluation,
+    decode,
+    encode,
+    evaluate,
+    log_likelihood,
+    mean_and_error,
+    reconstruct,
+    sample,
+)
+from .graphs import Compile
 from .schedules import constant, cosine, cyclical, linear
-from .score_function import LeaveOneOut, MovingAverage, ScoreFunction
-from .stl import STL
-from .svi import SVI
-from .total_correlation import TotalCorrelation
-from .vimco import VIMCO
-from .wake_sleep import ReweightedWakeSleep
+from .terms import Latent, Terms
+from .training import SVI, Fit, fit
 
 __all__ = [
     "CIWAE",

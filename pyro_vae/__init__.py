@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .app.run import load
-    from .inference.preflight import check
+    from .inference.checking import check
     from .program import Program
 
 __all__ = ["Program", "check", "load"]
@@ -26,7 +26,7 @@ _ROOMS = {
     "posteriors",
     "priors",
 }
-_HOMES = {"Program": ".program", "check": ".inference.preflight", "load": ".app.run"}
+_HOMES = {"Program": ".program", "check": ".inference.checking", "load": ".app.run"}
 
 
 def __getattr__(name: str) -> Any:

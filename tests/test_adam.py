@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch.optim import SGD, Adam, AdamW, lr_scheduler
 
-from pyro_vae.inference import adam
-from pyro_vae.inference.adam import AdamInGraph, take_step
+from pyro_vae.inference.training import AdamInGraph, adam, take_step
 
 
 def parameters(dtype=torch.float32):

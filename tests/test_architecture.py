@@ -12,6 +12,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+# The rooms of inference/, each with those that it may import.
+ROOMS = {
+    "terms": set(),
+    "graphs": set(),
+    "estimators": {"terms"},
+    "evaluation": {"terms", "graphs"},
+    "checking": {"terms", "estimators"},
+    "training": {"terms", "graphs", "estimators", "evaluation"},
+    "comparison": {"terms", "estimators", "evaluation", "training"},
+}
 # The real folders of each package; links are left out.
 PARTS = (
     "datasets",
@@ -29,6 +39,7 @@ HOMES = {
     "pyro_vae.app.commands": ROOT / "pyro_vae" / "app" / "commands",
     "pyro_vae.models": ROOT / "models",
     "pyro_vae.inference": ROOT / "inference",
+    **{f"pyro_vae.inference.{room}": ROOT / "inference" / room for room in ROOMS},
 }
 FILES = [(package, path) for package, home in HOMES.items() for path in sorted(home.glob("*.py"))]
 MODULES = [
@@ -56,6 +67,11 @@ MAY_NOT_IMPORT = {
     },
     "pyro_vae.models": {"pyro_vae.inference", "pyro_vae.app"},
     "pyro_vae.inference": {"pyro_vae.models", "pyro_vae.app"},
+    **{
+        f"pyro_vae.inference.{room}": {"pyro_vae.models", "pyro_vae.app"}
+        | {f"pyro_vae.inference.{other}" for other in ROOMS.keys() - allowed - {room}}
+        for room, allowed in ROOMS.items()
+    },
     "pyro_vae.app": set(),
     "pyro_vae.app.commands": set(),
 }
@@ -92,13 +108,21 @@ def test_imports_are_relative_within_a_folder_and_absolute_across(package, path)
 
 
 @pytest.mark.parametrize("package, path", FILES, ids=lambda value: getattr(value, "name", value))
-def test_a_part_of_programs_is_imported_from_its_folder(package, path):
+def test_what_lies_in_another_room_is_imported_from_the_room(package, path):
     parts = ("distributions", "likelihoods", "networks", "posteriors", "priors")
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and not node.level:
-            for part in parts:
-                file = f"pyro_vae.{part}."
+            for room in (*parts, *(f"inference.{room}" for room in ROOMS)):
+                file = f"pyro_vae.{room}."
                 assert not node.module.startswith(file), f"{path} imports from {node.module}"
+
+
+def depth(room):
+    return 1 + max(map(depth, ROOMS[room]), default=0)
+
+
+def test_no_chain_of_imports_passes_through_more_than_six_rooms():
+    assert max(map(depth, ROOMS)) <= 6
 
 
 @pytest.mark.parametrize("module", MODULES)

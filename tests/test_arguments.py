@@ -16,7 +16,7 @@ from torch import nn
 from pyro_vae.arguments import arguments, gives_labels, needs_labels, takes_labels
 from pyro_vae.datasets import Split
 from pyro_vae.inference import evaluate, fit, log_likelihood, reconstruct, sample
-from pyro_vae.inference.preflight import check
+from pyro_vae.inference.checking import check
 from pyro_vae.source import FunctionProgram
 
 X, Y = torch.arange(3.0), torch.arange(3)

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from pyro_vae import likelihoods, networks
 from pyro_vae.inference import SVI, Compile, Trace_ELBO, TraceMeanField_ELBO, encode, sample
-from pyro_vae.inference.preflight import check
+from pyro_vae.inference.checking import check
 from pyro_vae.models import Autoencoder
 
 X = (torch.rand(16, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.3).double()

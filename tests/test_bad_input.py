@@ -16,7 +16,7 @@ from pyro_vae.inference import (
     reconstruct,
     sample,
 )
-from pyro_vae.inference.predictive import discrete_latents
+from pyro_vae.inference.evaluation import discrete_latents
 from pyro_vae.models import VAE, ConditionalVAE
 
 X = torch.zeros(3, 4)

@@ -7,9 +7,16 @@ import torch
 from torch import nn
 
 from pyro_vae import likelihoods, networks, posteriors, priors
-from pyro_vae.inference import IWAE, STL, Trace_ELBO, TraceMeanField_ELBO, evaluate, log_likelihood
-from pyro_vae.inference.estimator import collect
-from pyro_vae.inference.predictive import decode
+from pyro_vae.inference import (
+    IWAE,
+    STL,
+    Trace_ELBO,
+    TraceMeanField_ELBO,
+    decode,
+    evaluate,
+    log_likelihood,
+)
+from pyro_vae.inference.terms import collect
 from pyro_vae.models import BayesianVAE
 
 from .test_compile import captured_like_eager

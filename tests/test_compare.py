@@ -31,7 +31,7 @@ from pyro_vae.inference import (
     compare,
     linear,
 )
-from pyro_vae.inference.memory import peak_memory
+from pyro_vae.inference.comparison import peak_memory
 from pyro_vae.models import LinearGaussian
 
 from .oracles import Discrete

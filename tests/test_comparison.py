@@ -28,8 +28,8 @@ from pyro_vae.inference import (
     compare,
     linear,
 )
-from pyro_vae.inference.estimator import with_gradient
-from pyro_vae.inference.gradients import is_bound, reference
+from pyro_vae.inference.comparison import is_bound, reference
+from pyro_vae.inference.estimators import with_gradient
 from pyro_vae.models import LinearGaussian
 
 

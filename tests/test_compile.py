@@ -31,10 +31,10 @@ from pyro_vae.inference import (
     Trace_ELBO,
     TraceMeanField_ELBO,
     linear,
-    passes,
 )
-from pyro_vae.inference.precision import layers_in_bfloat16
+from pyro_vae.inference.graphs import passes
 from pyro_vae.models import VAE
+from pyro_vae.precision import layers_in_bfloat16
 
 X = (torch.rand(4, 16, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
 CAPTURE = Compile(fuse=False)

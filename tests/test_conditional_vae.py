@@ -14,8 +14,8 @@ from torch.nn import functional
 from pyro_vae import networks
 from pyro_vae.datasets import Split
 from pyro_vae.inference import IWAE, SVI, Compile, Trace_ELBO, fit, sample
-from pyro_vae.inference.estimator import collect
-from pyro_vae.inference.preflight import check
+from pyro_vae.inference.checking import check
+from pyro_vae.inference.terms import collect
 from pyro_vae.likelihoods import Normal
 from pyro_vae.models import ConditionalVAE
 from pyro_vae.posteriors import DiagonalNormal

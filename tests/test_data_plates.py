@@ -21,9 +21,7 @@ from pyro_vae.inference import (
     Trace_ELBO,
     evaluate,
 )
-from pyro_vae.inference.columns import check_own_bounds
-from pyro_vae.inference.estimator import collect
-from pyro_vae.inference.plates import data_plate
+from pyro_vae.inference.terms import check_own_bounds, collect, data_plate
 
 # Of guides that name, observe or call otherwise what the model does not, Pyro warns.
 pytestmark = pytest.mark.filterwarnings("ignore:Found (non-auxiliary vars|plate statements)")

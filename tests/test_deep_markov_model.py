@@ -20,9 +20,10 @@ from pyro_vae.inference import (
     Trace_ELBO,
     TraceMeanField_ELBO,
     log_likelihood,
+    reconstruct,
+    sample,
 )
-from pyro_vae.inference.predictive import reconstruct, sample
-from pyro_vae.inference.preflight import check
+from pyro_vae.inference.checking import check
 from pyro_vae.models import DeepMarkovModel
 
 A, Q, SIGMA = 0.8, 0.5, 0.7  # z_t = A z_t-1 + Q noise;  x_t = B z_t + b + SIGMA noise

@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pyro_vae.inference.diagnostics import explain_nonfinite
-from pyro_vae.inference.precision import layers_in_bfloat16
+from pyro_vae.inference.terms import explain_nonfinite
 from pyro_vae.likelihoods import Mixed
+from pyro_vae.precision import layers_in_bfloat16
 
 
 def no_latent(x):

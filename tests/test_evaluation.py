@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pyro_vae.inference import evaluate, log_likelihood, mean_and_error
-from pyro_vae.inference.capture import Graphs
+from pyro_vae.inference.graphs import Graphs
 from pyro_vae.likelihoods import Normal
 from pyro_vae.models import VAE
 

@@ -11,8 +11,8 @@ from pyro.infer import TraceEnum_ELBO
 from scipy import special, stats
 
 from pyro_vae.inference import SVI, Compile, Trace_ELBO, decode, evaluate, fit
-from pyro_vae.inference.estimator import collect
-from pyro_vae.inference.preflight import check
+from pyro_vae.inference.checking import check
+from pyro_vae.inference.terms import collect
 from pyro_vae.likelihoods import Normal
 from pyro_vae.models import VAE, GaussianMixtureVAE
 from pyro_vae.networks import MLP

@@ -8,7 +8,7 @@ from torch import nn
 
 from pyro_vae import likelihoods, networks, posteriors, priors
 from pyro_vae.inference import IWAE, STL, DReG, Trace_ELBO, TraceMeanField_ELBO, log_likelihood
-from pyro_vae.inference.preflight import check
+from pyro_vae.inference.checking import check
 from pyro_vae.models import HVAE
 
 from .test_compile import captured_like_eager

@@ -19,8 +19,7 @@ from pyro_vae.inference import (
     TraceMeanField_ELBO,
     log_likelihood,
 )
-from pyro_vae.inference.estimator import collect
-from pyro_vae.inference.particles import Particles, Way, find_particles
+from pyro_vae.inference.terms import Particles, Way, collect, find_particles
 from pyro_vae.models import VAE, BayesianVAE
 
 X = (torch.rand(6, 16, generator=torch.Generator().manual_seed(0)) > 0.5).double()

@@ -12,10 +12,18 @@ from scipy import stats
 
 from pyro_vae import likelihoods, models, networks, posteriors, priors
 from pyro_vae.arguments import takes_labels
-from pyro_vae.inference import SVI, Compile, Trace_ELBO, evaluate
-from pyro_vae.inference.estimator import collect
-from pyro_vae.inference.predictive import decode, encode, reconstruct, sample
-from pyro_vae.inference.preflight import check
+from pyro_vae.inference import (
+    SVI,
+    Compile,
+    Trace_ELBO,
+    decode,
+    encode,
+    evaluate,
+    reconstruct,
+    sample,
+)
+from pyro_vae.inference.checking import check
+from pyro_vae.inference.terms import collect
 
 X_SHAPE = (1, 4, 4)
 LATENT_DIM = 3

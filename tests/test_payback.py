@@ -4,7 +4,8 @@ import pyro
 import pytest
 import torch
 
-from pyro_vae.inference import Compile, fit, payback
+from pyro_vae.inference import Compile, fit
+from pyro_vae.inference.training import payback
 from pyro_vae.models import VAE
 
 

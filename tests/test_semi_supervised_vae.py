@@ -12,17 +12,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax, o
 
 from pyro_vae import networks
 from pyro_vae.datasets import digits
-from pyro_vae.inference import (
-    SVI,
-    Compile,
-    encode,
-    evaluate,
-    fit,
-    log_likelihood,
-    sample,
-)
-from pyro_vae.inference.estimator import collect
-from pyro_vae.inference.preflight import check
+from pyro_vae.inference import SVI, Compile, encode, evaluate, fit, log_likelihood, sample
+from pyro_vae.inference.checking import check
+from pyro_vae.inference.terms import collect
 from pyro_vae.models import ConditionalVAE, SemiSupervisedVAE
 from pyro_vae.posteriors import DiagonalNormal
 

@@ -24,7 +24,7 @@ from pyro_vae.inference import (
     Trace_ELBO,
     TraceMeanField_ELBO,
 )
-from pyro_vae.inference.support import parameters_move
+from pyro_vae.inference.terms import parameters_move
 
 
 def param(*shape, value=0.7):

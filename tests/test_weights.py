@@ -23,7 +23,7 @@ from pyro_vae.inference import (
     ScoreFunction,
     linear,
 )
-from pyro_vae.inference.weights import log_mean_exp, log_power_mean, normalized, weighted
+from pyro_vae.inference.terms import log_mean_exp, log_power_mean, normalized, weighted
 from pyro_vae.models import VAE
 
 NONE = -math.inf

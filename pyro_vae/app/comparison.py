@@ -17,7 +17,7 @@ from pyro_vae import plots
 from pyro_vae.arguments import needs_labels
 from pyro_vae.datasets.split import PARTS
 from pyro_vae.inference import Comparison, Trace_ELBO, compare, fit
-from pyro_vae.inference.training_data import check_counts
+from pyro_vae.inference.training import check_counts
 from pyro_vae.program import ProgramModule
 
 from .figures import save

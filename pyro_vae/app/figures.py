@@ -11,7 +11,7 @@ from torch import Tensor
 from pyro_vae import plots
 from pyro_vae.arguments import needs_labels, takes_labels
 from pyro_vae.inference import decode, encode, reconstruct, sample
-from pyro_vae.inference.predictive import discrete_latents
+from pyro_vae.inference.evaluation import discrete_latents
 from pyro_vae.program import Program, device_of
 
 __all__ = ["arithmetic", "interpolation", "latent_space", "reconstructions", "samples", "save"]

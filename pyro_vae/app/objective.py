@@ -10,10 +10,9 @@ from torch import Tensor
 from pyro_vae.arguments import arguments
 from pyro_vae.datasets import Split
 from pyro_vae.inference import Estimator
-from pyro_vae.inference.counts import Counts
+from pyro_vae.inference.comparison import is_bound
 from pyro_vae.inference.evaluation import enumerated_latents
-from pyro_vae.inference.gradients import is_bound
-from pyro_vae.inference.training_data import has_labels
+from pyro_vae.inference.training import Counts, has_labels
 from pyro_vae.program import ProgramModule, device_of, evaluating
 
 __all__ = ["objective", "summed_out"]

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from pyro_vae.datasets import Dataset, Split
 from pyro_vae.inference import SVI
-from pyro_vae.inference.optimizer import check_arguments
-from pyro_vae.inference.preflight import Report, check
-from pyro_vae.inference.training_data import check_counts, has_labels
+from pyro_vae.inference.checking import Report, check
+from pyro_vae.inference.training import check_arguments, check_counts, has_labels
 from pyro_vae.program import ProgramModule, device_of
 
 from .run import Config

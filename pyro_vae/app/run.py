@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from pyro_vae.arguments import arguments, takes_labels
 from pyro_vae.datasets import Dataset
-from pyro_vae.inference.progress import Progress
+from pyro_vae.inference.training import Progress
 from pyro_vae.program import Program, ProgramModule, evaluating
 from pyro_vae.source import sources
 

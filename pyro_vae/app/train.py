@@ -12,7 +12,7 @@ import torch
 
 from pyro_vae.datasets import Dataset
 from pyro_vae.inference import Fit, fit
-from pyro_vae.inference.training_data import check_counts
+from pyro_vae.inference.training import check_counts
 from pyro_vae.program import ProgramModule, device_of
 
 from .cost import plan

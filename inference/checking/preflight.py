@@ -1,0 +1,194 @@
+"""The pre-flight of a program: one run on one batch that finds what would go wrong in training."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import ELBO
+from pyro.poutine.util import prune_subsample_sites
+from torch import Tensor
+
+from pyro_vae.arguments import arguments
+from pyro_vae.blame import sentence_of
+from pyro_vae.inference.estimators import Estimator, check_loss, check_particles, total_of
+from pyro_vae.inference.terms import (
+    check_data,
+    data_plate,
+    is_deterministic,
+    is_factor,
+    leaving_no_trace,
+    samples,
+)
+from pyro_vae.parameters import leaves, named_parameters, own_parameters
+from pyro_vae.program import Program
+
+from .report import Report, Site
+from .site_checks import check_latents, check_plate, check_site, name_of, plates_of
+
+__all__ = ["Report", "Site", "check"]
+
+
+def check(
+    program: Program, x: Tensor, loss: ELBO | None = None, *, y: Tensor | None = None
+) -> Report:
+    """Runs model and guide on one batch, and the loss with its gradient.
+
+    They run in the mode in which their modules are: a new program in that of training. Nothing is
+    changed: neither parameters and buffers nor the state of the random generators.
+
+    Args:
+        program: The program to look at.
+        x: A batch of data, (N, *x_shape). What is missing may be NaN if the program takes it.
+        loss: The estimator to train with, by default Pyro's Trace_ELBO, or TraceEnum_ELBO where
+            the guide enumerates a latent.
+        y: Their labels, for a program `model(x, y)`.
+
+    Raises:
+        TypeError: If the program lacks a model or a guide, or the loss is a class.
+        ValueError: In one sentence that says what to do, and where an error comes from a line of
+            the user's own code, which: if it cannot run, if the guide misses or adds a latent, if
+            shapes disagree, if data lie outside their likelihood's support, if a parameter gets no
+            gradient or one that is not finite, or if the estimator does not fit.
+    """
+    for role in ("model", "guide"):
+        if not callable(getattr(program, role, None)):
+            raise TypeError(
+                f"a program needs functions model(x) and guide(x), but {program!r:.80} has no "
+                f"{role}"
+            )
+    if isinstance(loss, type):
+        raise TypeError(f"the loss is the class {loss.__name__}; write {loss.__name__}()")
+    if loss is not None:
+        check_loss(loss)
+    check_data(x, y)
+    args = arguments(program, x, y)
+    try:
+        with leaving_no_trace(), own_parameters(program.model, program.guide):
+            return _report(program, x, args, loss)
+    except ValueError as error:
+        missing = int((~x.isfinite()).sum())
+        unknown = 0 if y is None else int((y.isnan() if y.is_floating_point() else y < 0).sum())
+        said = str(error).partition(";")[0]
+        if missing:
+            raise ValueError(
+                f"the data hold {missing} NaN or infinite values, which the program does not leave "
+                f"out: {said}; take encoder=ZeroImputed and likelihood=Mixed(), or fill them with "
+                "numbers and mask their densities"
+            ) from error
+        if unknown:
+            raise ValueError(
+                f"{unknown} labels are missing (-1, or NaN), which the program does not take: "
+                f"{said}; take SemiSupervisedVAE, or leave such data out"
+            ) from error
+        raise
+
+
+def _report(program: Program, x: Tensor, args: Sequence[Tensor], loss: ELBO | None) -> Report:
+    model, guide = program.model, program.guide
+    with pyro.validation_enabled(False):
+        guide_trace = _run("guide", guide, x, args)
+        model_trace = _run("model", poutine.replay(model, trace=guide_trace), x, args)
+    check_latents(model_trace, guide_trace)
+    for role, trace in (("guide", guide_trace), ("model", model_trace)):
+        for site in samples(trace):
+            if not is_deterministic(site):
+                check_site(role, site)
+    plate = data_plate(samples(model_trace), len(x))
+    if isinstance(loss, Estimator):
+        check_plate(plate, len(x))
+    value = _loss(loss or _default_loss(guide_trace), model, guide, args)
+    reached = leaves(value)
+    parameters = named_parameters(model, guide)
+    for name, parameter in parameters.items():
+        if all(parameter is not leaf for leaf in reached):
+            raise ValueError(
+                f"parameter {name!r} gets no gradient: neither model nor guide uses it, or a "
+                "detach() cuts it off; use it, delete it, or freeze it with requires_grad_(False)"
+            )
+    if not reached:
+        raise ValueError("the program has no parameter to train")
+    names = _declared(guide_trace) | _declared(model_trace)
+    names |= {id(parameter): name for name, parameter in parameters.items()}
+    trained = {names.get(id(leaf), f"parameter_{i}"): leaf for i, leaf in enumerate(reached)}
+    _check_gradients(value, trained)
+    found = [s for s in samples(model_trace) if not is_deterministic(s)]
+    sites = [_site(s, guide_trace.nodes.get(s["name"])) for s in found if not is_factor(s)]
+    factors = tuple(site["name"] for site in found if is_factor(site))
+    num_data = max(len(x), (plate and plate.full_size) or 0)
+    return Report(sites, value.item() / num_data, trained, factors)
+
+
+def _default_loss(guide_trace: Any) -> ELBO:
+    enumerates = any(site["infer"].get("enumerate") for site in samples(guide_trace))
+    return pyro.infer.TraceEnum_ELBO() if enumerates else pyro.infer.Trace_ELBO()
+
+
+def _run(role: str, function: Callable[..., Any], x: Tensor, args: Sequence[Tensor]) -> Any:
+    try:
+        return prune_subsample_sites(poutine.trace(function).get_trace(*args))
+    except Exception as error:  # a user's code may raise anything
+        shape = tuple(x.shape)
+        sentence = f"the {role} fails on data of shape {shape}: {sentence_of(error)}"
+        if "Shape mismatch inside plate" in str(error):
+            sentence += "; declare the dimensions of one datum with .to_event(n)"
+        if "more than 1 value per channel" in str(error):
+            sentence += "; BatchNorm trains on batches of two data or more"
+        raise ValueError(sentence) from error
+
+
+def _declared(trace: Any) -> dict[int, str]:
+    """The names of what `pyro.param` declares, by the ids of its unconstrained parameters."""
+    sites = (site for site in trace.nodes.values() if site["type"] == "param")
+    values = ((site["name"], site["value"]) for site in sites)
+    return {id(v.unconstrained() if hasattr(v, "unconstrained") else v): n for n, v in values}
+
+
+def _loss(
+    loss: ELBO, model: Callable[..., Any], guide: Callable[..., Any], args: Sequence[Tensor]
+) -> Tensor:
+    """The loss, with its gradient."""
+    try:
+        if callable(getattr(loss, "at", None)):
+            loss = loss.at(0)
+        with torch.enable_grad():
+            check_particles(loss, model, guide, args)
+            if not isinstance(loss, ELBO):  # a function of Pyro's kind
+                value: Tensor = total_of(loss(model, guide, *args))
+            elif hasattr(loss, "differentiable_loss"):
+                value = loss.differentiable_loss(model, guide, *args)
+            else:
+                value = pyro.infer.Trace_ELBO().differentiable_loss(model, guide, *args)
+                loss.loss(model, guide, *args)
+    except Exception as error:
+        raise ValueError(
+            f"{type(loss).__name__} does not fit this program: {sentence_of(error)}"
+        ) from error
+    if not value.isfinite():
+        raise ValueError(f"the loss is {value.item()} by {type(loss).__name__}")
+    return value
+
+
+def _check_gradients(value: Tensor, parameters: Mapping[str, Tensor]) -> None:
+    gradients = torch.autograd.grad(value, list(parameters.values()))
+    for name, gradient in zip(parameters, gradients, strict=True):
+        if not gradient.isfinite().all():
+            raise ValueError(
+                f"parameter {name!r} gets a gradient that is not finite, although the loss is; "
+                "look for a root, a logarithm or a division at 0, or for NaN that a mask hides, "
+                "as 0 * NaN is NaN: put other numbers in their place, such as by nan_to_num"
+            )
+
+
+def _site(site: Any, twin: Any) -> Site:
+    return Site(
+        name=site["name"],
+        observed=site["is_observed"],
+        model=name_of(site["fn"]),
+        guide="" if twin is None else name_of(twin["fn"]),
+        batch_shape=tuple(site["fn"].batch_shape),
+        event_shape=tuple(site["fn"].event_shape),
+        plates=tuple(plates_of(site)),
+        reparameterized=None if twin is None else bool(twin["fn"].has_rsample),
+    )

@@ -1,0 +1,242 @@
+"""Training steps that change nothing: draws of bounds and gradients, in turns and timed."""
+
+import copy
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer import ELBO
+from torch import Tensor
+
+from pyro_vae.inference.estimators import Estimator, Trace_ELBO, check_particles
+from pyro_vae.inference.evaluation import mean_and_error
+from pyro_vae.inference.terms import collect, vectorizes
+from pyro_vae.inference.training import SVI
+from pyro_vae.program import Program, device_of, evaluating, modules_of
+
+from .gradients import (
+    Gradient,
+    Moments,
+    check_finite,
+    exact_elbo,
+    flat,
+    is_bound,
+    parts_of,
+    reference,
+)
+from .peak_memory import peak_memory
+from .result import HeldOut, Row
+
+__all__ = ["Bench", "Cell"]
+
+# What says that an estimator cannot be had: its check, a loss that is not finite, a memory that is
+# too small, or networks that do not take a dimension of particles.
+REFUSALS = (ValueError, FloatingPointError, RuntimeError)
+LATE = 10**9  # a step at which schedules are at their end
+
+
+@dataclass
+class Cell:
+    """One estimator with one K, and what has been measured of it."""
+
+    name: str
+    given: ELBO
+    num_particles: int
+    refusal: str | None = None
+    bounds: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    memory: int | None = None
+    moments: dict[str, Moments] = field(default_factory=dict)
+    gradients: dict[str, Gradient] = field(default_factory=dict)
+    reference: "Cell | None" = None
+    held_out: dict[str, HeldOut] = field(default_factory=dict)
+    is_reference: bool = False
+
+    def estimator(self) -> ELBO:
+        """The estimator with this K, and with a state of its own if its baseline has one."""
+        estimator = copy.deepcopy(self.given)
+        if isinstance(estimator, Estimator):
+            return replace(estimator, num_particles=self.num_particles)
+        estimator.num_particles = self.num_particles
+        return estimator
+
+    def late(self) -> ELBO:
+        """The estimator with its schedules at their end."""
+        estimator = self.estimator()
+        return estimator.at(LATE) if isinstance(estimator, Estimator) else estimator
+
+    def refuse(self, error: Exception) -> None:
+        """Keeps the sentence of an error."""
+        self.refusal = str(error).split("\n")[0] or type(error).__name__
+
+    def row(self) -> Row:
+        """What has been measured, as numbers."""
+        if self.refusal is not None:
+            return Row(self.name, self.num_particles, self.refusal)
+        bound, error = mean_and_error(torch.tensor(self.bounds, dtype=torch.float64))
+        return Row(
+            self.name,
+            self.num_particles,
+            bound=bound,
+            bound_error=error if math.isfinite(error) else None,
+            is_bound=is_bound(self.late()),
+            milliseconds=1000 * median(self.seconds),
+            memory=self.memory,
+            model=self.gradients.get("model"),
+            guide=self.gradients.get("guide"),
+            equal_steps=self.held_out.get("equal_steps"),
+            equal_time=self.held_out.get("equal_time"),
+        )
+
+    def finish(self) -> None:
+        """Sums the gradients up, and lets go of their moments, which are large."""
+        if self.is_reference or self.refusal is not None:
+            return
+        others: Mapping[str, Moments] = {}
+        if self.reference is not None:
+            if self.reference.refusal is not None:
+                self.refusal = f"its reference cannot be had: {self.reference.refusal}"
+                return
+            others = self.reference.moments
+        self.gradients = {p: Gradient.of(m, others.get(p)) for p, m in self.moments.items()}
+        self.moments = {}
+
+
+class Bench:
+    """A program and a batch, on which estimators take steps at learning rate 0.
+
+    Leaving it puts all parameters, buffers and gradients back.
+
+    Args:
+        program: The program.
+        x: The batch, (N, *x_shape).
+    """
+
+    def __init__(self, program: Program, x: Tensor) -> None:
+        self.program, self.device = program, device_of(program)
+        self.x = x.to(self.device)
+        self._saved: dict[int, tuple[Tensor, Tensor, Tensor | None]] = {}
+        self._steps: dict[int, SVI] = {}
+
+    def __enter__(self) -> "Bench":
+        for module in modules_of(self.program.model, self.program.guide).values():
+            self._save((*module.parameters(), *module.buffers()))
+        t = collect(self.program.model, self.program.guide, (self.x,), {})
+        for module in modules_of(self.program.model, self.program.guide).values():
+            self._save(module.parameters())  # those too that an autoguide makes when it first runs
+        # the data that the loss stands for, of which a plate may take a part by itself
+        self.size = t.scale * (len(self.x) if t.layout.data is None else t.log_px.shape[1])
+        latents = (*t.latents.values(), *t.global_latents.values())
+        self.reparameterized = all(latent.reparameterized for latent in latents)
+        self.parts = {part: found for part, found in parts_of(t).items() if found}
+        self._save(p for found in self.parts.values() for p in found)
+        trained = [tensor for tensor, *_ in self._saved.values() if tensor.requires_grad]
+        self.optimizer = torch.optim.Adam(trained, lr=0.0, fused=True)  # one state for all
+        with evaluating(self.program):
+            self.vectorizes = vectorizes(self.program, self.x) is not None
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.restore()
+        for tensor, _, gradient in self._saved.values():
+            tensor.grad = gradient
+
+    def restore(self) -> None:
+        """Puts the parameters and buffers back."""
+        with torch.no_grad():
+            for tensor, value, _ in self._saved.values():
+                tensor.copy_(value)
+
+    def prepare(self, cells: Sequence[Cell]) -> None:
+        """Takes the first steps of estimators, which show what they refuse, and their memory."""
+        for cell in cells:
+            try:
+                self._start(cell)
+            except REFUSALS as error:
+                cell.refuse(error)
+                self.restore()
+
+    def references(self, cells: Sequence[Cell]) -> list[Cell]:
+        """What the gradients of estimators are held against; those with one bound share it."""
+        # Any number of draws at once serves the ELBO; so many still fit into the memory.
+        most = min(max(cell.num_particles for cell in cells), 64) if self.vectorizes else 1
+        found: dict[ELBO, Cell] = {}
+        for cell in cells:
+            wanted = reference(cell.late(), reparameterized=self.reparameterized)
+            if wanted is None:
+                continue
+            if type(wanted) is Trace_ELBO and wanted.pays_the_kl:
+                wanted = replace(wanted, num_particles=most, vectorize_particles=True)
+            if wanted not in found:
+                size = getattr(wanted, "num_particles", 1)
+                found[wanted] = Cell("reference", wanted, size, is_reference=True)
+            cell.reference = found[wanted]
+        return list(found.values())
+
+    def measure(self, cells: Sequence[Cell], seeds: Iterable[int], bar: Any) -> None:
+        """Draws from each estimator in turn, once for each seed."""
+        for seed in seeds:
+            for cell in cells:
+                bar.update(cell.num_particles)
+                if cell.refusal is not None:
+                    continue
+                try:
+                    self._draw(cell, seed)
+                except REFUSALS as error:
+                    cell.refuse(error)
+                    self.restore()
+        for cell in cells:
+            cell.finish()
+
+    def settle(self, cell: Cell) -> bool:
+        """Puts the exact gradient in the place of draws, where there is one."""
+        bound = exact_elbo(self.program, self.x, cell.given)
+        if bound is None:
+            return False
+        for part, parameters in self.parts.items():
+            gradients = torch.autograd.grad(bound, parameters, allow_unused=True, retain_graph=True)
+            cell.moments[part] = Moments(flat(gradients, parameters))
+        return True
+
+    def _start(self, cell: Cell) -> None:
+        model, guide = self.program.model, self.program.guide
+        check_particles(cell.late(), model, guide, (self.x,))
+        svi = self._steps[id(cell)] = SVI(model, guide, self.optimizer, cell.late())
+        svi.keeps_gradients = True
+        cell.moments = {part: Moments() for part in self.parts}
+        torch.manual_seed(0)
+        svi.step(self.x)
+        for tensor, _, _ in self._saved.values():
+            tensor.grad = None  # so that the step makes its own
+        with pyro.validation_enabled(False):
+            cell.memory = peak_memory(lambda: svi.step(self.x), self.device)
+
+    def _draw(self, cell: Cell, seed: int) -> None:
+        torch.manual_seed(seed)
+        with pyro.validation_enabled(False):
+            began = self._now()
+            loss = self._steps[id(cell)].step(self.x)
+            cell.seconds.append(self._now() - began)
+        gradients = {
+            part: -flat([p.grad for p in parameters], parameters) / self.size
+            for part, parameters in self.parts.items()
+        }
+        check_finite(gradients)
+        cell.bounds.append(-float(loss) / self.size)
+        for part, gradient in gradients.items():
+            cell.moments[part].add(gradient)
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def _save(self, tensors: Iterable[Tensor]) -> None:
+        for tensor in tensors:
+            if id(tensor) not in self._saved:
+                self._saved[id(tensor)] = (tensor, tensor.detach().clone(), tensor.grad)

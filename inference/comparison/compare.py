@@ -1,0 +1,177 @@
+"""One program under several estimators: how right each is, how noisy, and what it costs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import torch
+from pyro.infer import ELBO
+from pyro.optim import PyroOptim
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from pyro_vae.datasets import Split
+from pyro_vae.inference.estimators import Estimator
+from pyro_vae.inference.terms import check_data
+from pyro_vae.parameters import own_parameters
+from pyro_vae.program import Program
+
+from .bench import Bench, Cell
+from .held_out import Training
+from .result import Comparison
+
+__all__ = ["compare"]
+
+
+def compare(
+    program: Program,
+    x: Tensor,
+    estimators: Sequence[ELBO] | Mapping[str, ELBO],
+    *,
+    num_particles: Sequence[int] = (1, 5, 50),
+    seeds: Sequence[int] = (0,),
+    repeats: int = 100,
+    data: Tensor | Split | None = None,
+    held_out: Tensor | None = None,
+    train_steps: int | None = None,
+    train_seconds: float | None = None,
+    optim: PyroOptim | None = None,
+    progress: bool = True,
+) -> Comparison:
+    """Compares estimators on one program, as it is: its parameters stay what they are.
+
+    Each draw is a training step on the same batch at learning rate 0. Steps of different
+    estimators take turns, so that what else the machine does slows all of them. The bias of a
+    gradient is that to the gradient of the value that the estimator reports, so it shows the one
+    that is there by design, too, as in the guide of `PIWAE`. That gradient is exact for the ELBO of
+    a program with methods `log_evidence(x)`, the log p(x) of each datum, and `posterior(x)`, the
+    exact p(z | x), such as `LinearGaussian`. Elsewhere it is the mean of twice as many other draws
+    of the estimator's `reference`: `Trace_ELBO` or `IWAE` where it has their bound, itself where
+    its gradient is plain. An estimator that names none, as yours may not, has no bias in the table.
+
+    Args:
+        program: The program.
+        x: The batch, (N, *x_shape).
+        estimators: In a mapping by name, else named after their class and fields. Their schedules
+            stand at their end, except in training.
+        num_particles: The K of each estimator in turn, for `MIWAE` and `PIWAE` all M K of them.
+        seeds: Each gives draws, and a training, of its own.
+        repeats: Draws of the bound and its gradient for each seed.
+        data: What to train on, in batches of N; None for no training.
+        held_out: Data for the log-likelihood after training (from 1000 draws for each).
+        train_steps: How long to train, for the log-likelihood after equal steps.
+        train_seconds: How long to train, for that after equal time: the number of steps follows
+            from their median time, so that it does not depend on what the machine did meanwhile.
+        optim: A Pyro optimizer for the training, by default Adam with learning rate 1e-3.
+        progress: Shows a bar with the time left, on a terminal or in a notebook.
+
+    Returns:
+        A row for each K and estimator. An estimator that refuses has its sentence there.
+
+    Raises:
+        ValueError: If there is nothing to compare, or every estimator refuses.
+
+    Example:
+        >>> program = LinearGaussian((5,), latent_dim=2)
+        >>> x = torch.randn(8, 5)
+        >>> found = compare(program, x, [IWAE(), DReG()], num_particles=(1, 4), repeats=5)
+        >>> [(row.estimator, row.num_particles) for row in found.rows]
+        [('IWAE', 1), ('DReG', 1), ('IWAE', 4), ('DReG', 4)]
+
+    Reference:
+        Rainforth et al., 2018, https://arxiv.org/abs/1802.04537
+    """
+    check_data(x)
+    named = _named(estimators)
+    _check(num_particles, seeds, repeats)
+    training = Training.asked(data, held_out, train_steps, train_seconds, optim)
+    with (
+        torch.random.fork_rng(),
+        own_parameters(program.model, program.guide),
+        Bench(program, x) as bench,
+        tqdm(unit="particle", unit_scale=True, disable=None if progress else True) as bar,
+    ):
+        if training is not None:
+            training.check(bench)
+        cells = [Cell(name, e, k) for k in num_particles for name, e in named.items()]
+        bench.prepare(cells)
+        live = [cell for cell in cells if cell.refusal is None]
+        if not live:
+            sentences = [f"{cell.name}, K = {cell.num_particles}: {cell.refusal}" for cell in cells]
+            raise ValueError(f"every estimator refuses: {'; '.join(sentences)}")
+        _measure(bench, live, seeds, repeats, bar)
+        if training is not None:
+            training.run([cell for cell in live if cell.refusal is None], bench, seeds, bar)
+        return Comparison(tuple(cell.row() for cell in cells), len(x), repeats * len(seeds))
+
+
+def _measure(
+    bench: Bench, cells: Sequence[Cell], seeds: Sequence[int], repeats: int, bar: Any
+) -> None:
+    references = [cell for cell in bench.references(cells) if not bench.settle(cell)]
+    bench.prepare(references)
+    streams = [_stream(seed, 3 * repeats) for seed in seeds]
+    first = [seed for stream in streams for seed in stream[:repeats]]
+    others = [seed for stream in streams for seed in stream[repeats:]]
+    bar.total = len(first) * sum(cell.num_particles for cell in cells)
+    bar.total += len(others) * sum(cell.num_particles for cell in references)
+    bar.set_description("references")
+    bench.measure(references, others, bar)
+    for k in dict.fromkeys(cell.num_particles for cell in cells):
+        bar.set_description(f"K = {k}")
+        bench.measure([cell for cell in cells if cell.num_particles == k], first, bar)
+
+
+def _stream(seed: int, count: int) -> list[int]:
+    """Seeds for draws that are independent of each other."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(2**62, (count,), generator=generator).tolist()
+
+
+def _named(estimators: Sequence[ELBO] | Mapping[str, ELBO]) -> dict[str, ELBO]:
+    several = isinstance(estimators, Mapping | Sequence) and not isinstance(estimators, str)
+    if not several:
+        raise TypeError(f"compare takes several estimators, such as [{estimators}, ...]")
+    for estimator in estimators.values() if isinstance(estimators, Mapping) else estimators:
+        if isinstance(estimator, type):
+            raise TypeError(f"{estimator.__name__} is a class; write {estimator.__name__}()")
+        if not isinstance(estimator, ELBO):
+            raise TypeError(
+                f"estimators are objects such as IWAE() or pyro.infer.Trace_ELBO(), but one is "
+                f"{estimator!r:.80}"
+            )
+    if not estimators:
+        raise ValueError("there is no estimator to compare; give some, such as [IWAE(), DReG()]")
+    if isinstance(estimators, Mapping):
+        return dict(estimators)
+    named: dict[str, ELBO] = {}
+    for estimator in estimators:
+        name, number = _name(estimator), 2
+        while name in named:
+            name, number = f"{_name(estimator)} {number}", number + 1
+        named[name] = estimator
+    return named
+
+
+def _name(estimator: ELBO) -> str:
+    """The class with what differs from its defaults, but for K and how its draws are run."""
+    values = []
+    if isinstance(estimator, Estimator):
+        plumbing = {"num_particles", "max_plate_nesting", "vectorize_particles", "chunk_size"}
+        values = [
+            f"{f.name}={getattr(estimator, f.name)!r}"
+            for f in fields(estimator)
+            if f.name not in plumbing and getattr(estimator, f.name) != f.default
+        ]
+    return type(estimator).__name__ + (f"({', '.join(values)})" if values else "")
+
+
+def _check(num_particles: Sequence[int], seeds: Sequence[int], repeats: int) -> None:
+    if not num_particles or min(num_particles) < 1:
+        raise ValueError(
+            f"num_particles must be numbers of at least 1, but are {tuple(num_particles)}"
+        )
+    if not seeds:
+        raise ValueError("there is no seed; give some, such as seeds=(0,)")
+    if repeats < 2:
+        raise ValueError(f"repeats must be at least 2, for a variance, but is {repeats}")

@@ -1,0 +1,202 @@
+"""What there is to know of a stochastic gradient: its bias, variance and signal to noise.
+
+Model and guide each have their parameters; what both use counts as the model's.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import pyro.infer
+import torch
+from pyro.infer import ELBO
+from torch import Tensor
+from torch.distributions import kl_divergence
+
+from pyro_vae.inference.estimators import Estimator, Trace_ELBO
+from pyro_vae.inference.terms import Terms, collect
+from pyro_vae.parameters import leaves
+from pyro_vae.program import Program
+
+__all__ = [
+    "Gradient",
+    "Moments",
+    "Solved",
+    "check_finite",
+    "exact_elbo",
+    "flat",
+    "is_bound",
+    "parts_of",
+    "reference",
+]
+
+# Pyro's that sum latents out, exactly or by tensors of draws.
+_PYROS_TIGHTER_BOUNDS = {
+    pyro.infer.JitTraceEnum_ELBO,
+    pyro.infer.TraceEnum_ELBO,
+    pyro.infer.TraceTMC_ELBO,
+}
+# Pyro's whose value and gradient have the expectations of those of Trace_ELBO.
+_PYROS_ELBOS = {
+    pyro.infer.JitTrace_ELBO,
+    pyro.infer.JitTraceMeanField_ELBO,
+    pyro.infer.TraceGraph_ELBO,
+    pyro.infer.TraceMeanField_ELBO,
+    pyro.infer.Trace_ELBO,
+}
+# What a subclass changes an estimator's value or gradient by.
+_FORMULA = {"bound", "differentiable_loss", "global_objective", "kl", "objective", "terms"}
+
+
+@runtime_checkable
+class Solved(Program, Protocol):
+    """A program of one latent whose ELBO is known: log p(x) - KL(q(z | x) || p(z | x))."""
+
+    def log_evidence(self, x: Tensor) -> Tensor:
+        """The exact log p(x) of each datum, (N,)."""
+
+    def posterior(self, x: Tensor) -> Any:
+        """The exact p(z | x) of each datum."""
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Draws of a gradient of the bound per datum, summed up over the parameters of one part.
+
+        bias      ||mean - g||,     g the reference, exact or from many draws of another
+        variance  sum_i var_i
+        snr       mean_i |mean_i| / sqrt(var_i)
+
+    The mean is over R draws, so a gradient without signal shows an snr of about sqrt(2 / (pi R)).
+    Parameters whose gradient has no noise, such as the weights of a pixel that is always black,
+    have no part in the snr; None if there are no others.
+
+    Args:
+        num_parameters: How many numbers the parameters hold.
+        length: ||g||, or ||mean|| without a reference.
+        bias: How far the mean is from the reference; None without one.
+        bias_error: How far the noise of both alone would put it, in root mean square.
+        variance: Of one draw.
+        snr: The signal-to-noise ratio of one draw.
+
+    Reference:
+        Rainforth et al., 2018, https://arxiv.org/abs/1802.04537, section 3
+    """
+
+    num_parameters: int
+    length: float
+    bias: float | None
+    bias_error: float | None
+    variance: float
+    snr: float | None
+
+    @classmethod
+    def of(cls, draws: "Moments", reference: "Moments | None") -> "Gradient":
+        """Sums up draws, with the mean of others, or an exact value, as the reference."""
+        variance, mean = draws.variance, draws.mean
+        bias = bias_error = None
+        if reference is not None:
+            noise = sum((m.variance / m.count).sum().item() for m in (draws, reference))
+            bias, bias_error = (mean - reference.mean).norm().item(), math.sqrt(noise)
+        # Less deviation is rounding: of the gradient, and of terms of some nats that cancel in it.
+        noisy = variance.sqrt() > draws.eps * (1 + 10 * mean.abs())
+        snr = (mean.abs() / variance.sqrt())[noisy].mean().item()
+        return cls(
+            num_parameters=len(mean),
+            length=(reference or draws).mean.norm().item(),
+            bias=bias,
+            bias_error=bias_error,
+            variance=variance.sum().item(),
+            snr=snr if math.isfinite(snr) else None,
+        )
+
+
+class Moments:
+    """The running mean and variance of vectors, which are not kept (Welford, 1962)."""
+
+    def __init__(self, exact: Tensor | None = None) -> None:
+        self.count, self.eps = 0, 0.0
+        self.mean = self._squares = torch.zeros(())
+        if exact is not None:
+            self.add(exact)
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance of each component; 0 after one vector."""
+        return self._squares / max(self.count - 1, 1)
+
+    def add(self, value: Tensor) -> None:
+        """Takes a vector in."""
+        self.eps = torch.finfo(value.dtype).eps
+        value = value.double()
+        if self.count == 0:
+            self.mean, self._squares = torch.zeros_like(value), torch.zeros_like(value)
+        self.count += 1
+        deviation = value - self.mean
+        self.mean.add_(deviation, alpha=1 / self.count)
+        self._squares.addcmul_(deviation, value.sub_(self.mean))
+
+
+def parts_of(t: Terms) -> dict[str, list[Tensor]]:
+    """The parameters that log p reaches at held draws, and those that log q alone reaches."""
+    latents = [*t.latents.values(), *t.global_latents.values()]
+    found = {
+        "model": leaves(t.log_p_at_held_draws()),
+        "guide": [leaf for latent in latents for leaf in leaves(latent.log_q)],
+    }
+    parts: dict[str, list[Tensor]] = {}
+    seen: set[int] = set()
+    for part, tensors in found.items():
+        parts[part] = list({id(p): p for p in tensors if id(p) not in seen}.values())
+        seen |= {id(p) for p in tensors}
+    return parts
+
+
+def reference(estimator: ELBO, *, reparameterized: bool) -> ELBO | None:
+    """The estimator whose averaged gradient tells the bias of another's; None if none is known.
+
+    Args:
+        estimator: The other one. One of ours says it by its method `reference`, which a subclass
+            that changes the formula does not inherit.
+        reparameterized: Whether the program's latents are.
+    """
+    if not isinstance(estimator, Estimator):
+        return Trace_ELBO() if type(estimator) in _PYROS_ELBOS else None
+    for kind in type(estimator).__mro__:
+        if "reference" in vars(kind):
+            return estimator.reference(reparameterized=reparameterized)
+        if _FORMULA & vars(kind).keys():
+            break
+    return None
+
+
+def is_bound(estimator: ELBO) -> bool:
+    """Whether an estimator's value is known to be the ELBO or a tighter bound on log p(x)."""
+    if isinstance(estimator, Estimator):
+        return estimator.is_bound
+    return type(estimator) in _PYROS_ELBOS | _PYROS_TIGHTER_BOUNDS
+
+
+def exact_elbo(program: Program, x: Tensor, estimator: ELBO) -> Tensor | None:
+    """The ELBO per datum, exact and with its gradient, if that is what is estimated; else None."""
+    plain = type(estimator) is Trace_ELBO and estimator.beta == 1 and estimator.pays_the_kl
+    if not (plain and isinstance(program, Solved)):
+        return None
+    (latent,) = collect(program.model, program.guide, (x,), {}).latents.values()
+    gap = kl_divergence(latent.q, program.posterior(x))
+    return (program.log_evidence(x) - gap).mean()
+
+
+def flat(gradients: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> Tensor:
+    """Gradients as one vector, with zeros for parameters that have none."""
+    pairs = zip(gradients, parameters, strict=True)
+    found = [torch.zeros_like(p) if g is None else g.detach() for g, p in pairs]
+    return torch.cat([g.flatten() for g in found]) if found else torch.zeros(0)
+
+
+def check_finite(gradients: Mapping[str, Tensor]) -> None:
+    """Refuses gradients that are not finite."""
+    for part, gradient in gradients.items():
+        if not gradient.isfinite().all():
+            raise FloatingPointError(f"the gradient of the {part}'s parameters is not finite")

@@ -1,0 +1,106 @@
+"""The log-likelihood of held-out data after training with an estimator, for equal steps or time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from pyro.optim import PyroOptim
+from torch import Tensor
+
+from pyro_vae.datasets import Split
+from pyro_vae.inference.evaluation import log_likelihood, mean_and_error
+from pyro_vae.inference.training import fit
+
+from .bench import Bench, Cell
+from .result import HeldOut
+
+__all__ = ["Training"]
+
+PARTICLES = 1000  # of the log-likelihood
+
+
+@dataclass(frozen=True)
+class Training:
+    """Trainings that all begin with the same parameters.
+
+    Args:
+        data: What to train on.
+        held_out: What to judge by.
+        steps: The length of each, for equal steps.
+        seconds: The length of each, for equal time.
+        optim: The optimizer; None for that of `fit`.
+    """
+
+    data: Tensor | Split
+    held_out: Tensor
+    steps: int | None
+    seconds: float | None
+    optim: PyroOptim | None
+
+    @classmethod
+    def asked(
+        cls,
+        data: Tensor | Split | None,
+        held_out: Tensor | None,
+        steps: int | None,
+        seconds: float | None,
+        optim: PyroOptim | None,
+    ) -> "Training | None":
+        """The trainings that arguments of `compare` ask for; None if they ask for none."""
+        for name, length in (("train_steps", steps), ("train_seconds", seconds)):
+            if length is not None and not length > 0:
+                raise ValueError(f"{name} must be positive, but is {length}")
+        if steps is None and seconds is None:
+            return None
+        if data is None or held_out is None:
+            raise ValueError("training needs data to train on, and others held_out to judge it by")
+        return cls(data, held_out, steps, seconds, optim)
+
+    def check(self, bench: Bench) -> None:
+        """Refuses a program whose data have no likelihood each."""
+        log_likelihood(bench.program, self.held_out[:2].to(bench.device), 1)
+
+    def run(self, cells: Sequence[Cell], bench: Bench, seeds: Sequence[int], bar: Any) -> None:
+        """Trains each estimator from where the program stands, and judges it."""
+        plan = [(cell, name, n) for cell in cells for name, n in self._lengths(cell).items()]
+        bar.set_description("training")
+        bar.total += len(seeds) * sum(cell.num_particles * n for cell, _, n in plan)
+        for cell, name, steps in plan:
+            try:
+                values = [self._held_out(cell, bench, seed, steps) for seed in seeds]
+            except FloatingPointError as error:
+                cell.refuse(error)
+                continue
+            finally:
+                bar.update(len(seeds) * cell.num_particles * steps)
+            found = torch.stack(values)  # (seeds, N)
+            mean, error_of_data = mean_and_error(found.mean(0))
+            error_of_seeds = mean_and_error(found.mean(1))[1] if len(seeds) > 1 else None
+            cell.held_out[name] = HeldOut(steps, mean, error_of_data, error_of_seeds)
+
+    def _lengths(self, cell: Cell) -> dict[str, int]:
+        lengths = {}
+        if self.steps is not None:
+            lengths["equal_steps"] = self.steps
+        if self.seconds is not None:
+            lengths["equal_time"] = max(1, round(self.seconds / median(cell.seconds)))
+        return lengths
+
+    def _held_out(self, cell: Cell, bench: Bench, seed: int, steps: int) -> Tensor:
+        bench.restore()
+        torch.manual_seed(seed)
+        trained = fit(
+            bench.program,
+            self.data,
+            loss=cell.estimator(),
+            optim=self.optim,
+            steps=steps,
+            batch_size=len(bench.x),
+            progress=False,
+            compile=False,  # as the steps were that have been timed
+        )
+        if trained.interrupted:
+            raise KeyboardInterrupt
+        return log_likelihood(bench.program, self.held_out.to(bench.device), PARTICLES)

@@ -1,0 +1,44 @@
+"""The estimators of the bound, one file a bound, and what they share."""
+
+from .dreg import DReG
+from .elbo import Trace_ELBO, TraceMeanField_ELBO
+from .estimator import Estimator, with_gradient
+from .iwae import IWAE
+from .losses import check_has_value, check_loss, has_value, total_of
+from .miwae import CIWAE, MIWAE, PIWAE
+from .mmd import IMQ, MMD, RBF
+from .pyros_particles import check_particles
+from .renyi import Renyi
+from .score_function import LeaveOneOut, MovingAverage, ScoreFunction
+from .stl import STL
+from .total_correlation import TotalCorrelation
+from .vimco import VIMCO
+from .wake_sleep import ReweightedWakeSleep
+
+__all__ = [
+    "CIWAE",
+    "DReG",
+    "Estimator",
+    "IMQ",
+    "IWAE",
+    "LeaveOneOut",
+    "MIWAE",
+    "MMD",
+    "MovingAverage",
+    "PIWAE",
+    "RBF",
+    "Renyi",
+    "ReweightedWakeSleep",
+    "STL",
+    "ScoreFunction",
+    "TotalCorrelation",
+    "TraceMeanField_ELBO",
+    "Trace_ELBO",
+    "VIMCO",
+    "check_has_value",
+    "check_loss",
+    "check_particles",
+    "has_value",
+    "total_of",
+    "with_gradient",
+]

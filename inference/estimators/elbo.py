@@ -1,0 +1,290 @@
+"""The evidence lower bound, with drawn or analytic KL (Kingma and Welling, 2014, eqs. 2 and 10).
+
+    ELBO = E_q[log p(x | z)] - beta * |sum_j max(KL_j, free_bits) - capacity|
+
+where j runs over the latent sites, or over the single numbers of their draws.
+
+At beta = 1 without free bits and capacity these are Pyro's estimators of the same names: same loss,
+same gradient. Other betas give the beta-VAE; as a schedule, KL warm-up.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, ClassVar
+
+import pyro
+import torch
+from pyro.distributions.util import is_identically_zero
+from pyro.infer import ELBO
+from pyro.infer.util import MultiFrameTensor
+from torch import Tensor
+
+from pyro_vae.inference.terms import (
+    Latent,
+    Terms,
+    check_support,
+    closed_kl,
+    counted,
+    is_point,
+    kl_of_numbers,
+    numbers_of,
+    samples,
+    weighted,
+)
+
+from .estimator import Estimator, Weight, number
+
+__all__ = ["TraceMeanField_ELBO", "Trace_ELBO"]
+
+_OTHERS = ("free_bits", "free_bits_per_dimension", "capacity")  # the weights beside beta
+
+
+@dataclass(frozen=True)
+class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
+    """The ELBO with each latent's KL estimated at the draws: E_q[log q(z | x) - log p(z)].
+
+    Latents without reparameterized draws get Pyro's score-function gradient.
+
+    Args:
+        num_particles: Draws of the latents, averaged over.
+        max_plate_nesting: How many batch dimensions the program's plates take; by default this is
+            found by running it once.
+        vectorize_particles: All draws in one run, in a plate; else one run each.
+        beta: The weight of the KL, a number or a schedule.
+        free_bits: The floor, in nats, of each latent site's KL averaged over the batch of a run: a
+            number or a schedule. Unlike with beta < 1, latents above it keep their full gradient.
+            The KL of a site of many numbers is hardly ever below a floor that suits one number.
+        free_bits_per_dimension: The floor of the KL of each number of a latent, instead of the
+            site's: a number or a schedule. The numbers must be independent in guide and prior.
+        capacity: The nats that the KL of a datum, averaged over the batch of a run, is held to: a
+            number or a schedule, such as linear(0, 25, steps). At 0 the KL itself is paid.
+        strict_enumeration_warning: Taken as Pyro's arguments are, for which it has no use; so are
+            ignore_jit_warnings and jit_options.
+        retain_graph: As in Pyro: whether backward keeps the graph.
+
+    Reference:
+        Kingma and Welling, 2014, https://arxiv.org/abs/1312.6114;
+        beta: Higgins et al., 2017, https://openreview.net/forum?id=Sy2fzU9gl;
+        free bits: Kingma et al., 2016, https://arxiv.org/abs/1606.04934, eq. 15;
+        capacity: Burgess et al., 2018, https://arxiv.org/abs/1804.03599, eq. 8
+    """
+
+    averages: ClassVar[bool] = False  # whether a KL is averaged over draws, by a formula
+
+    vectorize_particles: bool = False  # type: ignore[misc]
+    _: KW_ONLY
+    beta: Weight = 1.0
+    free_bits: Weight = 0.0
+    free_bits_per_dimension: Weight = 0.0
+    capacity: Weight = 0.0
+    strict_enumeration_warning: bool = field(default=True, repr=False)  # type: ignore[misc]
+    ignore_jit_warnings: bool = field(default=False, repr=False)
+    jit_options: Mapping[str, Any] | None = field(default=None, repr=False)
+    retain_graph: bool | None = field(default=None, repr=False)  # type: ignore[misc]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("beta", *_OTHERS):
+            value = getattr(self, name)
+            if isinstance(value, int | float) and not 0 <= value < math.inf:
+                raise ValueError(
+                    f"{name} of {type(self).__name__} must be finite and not negative, "
+                    f"but is {value}"
+                )
+        if not (_is_zero(self.free_bits) or _is_zero(self.free_bits_per_dimension)):
+            raise ValueError(
+                f"{type(self).__name__} is given free_bits, the floor of a whole site, and "
+                "free_bits_per_dimension, the floor of each of its numbers; give one of them"
+            )
+
+    @property
+    def pays_the_kl(self) -> bool:
+        """Whether it pays beta times the KL, with neither a floor under it nor a capacity."""
+        return all(_is_zero(getattr(self, name)) for name in _OTHERS)
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it pays the KL as it is."""
+        return self.pays_the_kl and self.beta == 1
+
+    def reference(self, *, reparameterized: bool) -> ELBO | None:
+        """That of drawn KLs, or itself where another KL is paid."""
+        return Trace_ELBO(beta=self.beta) if self.pays_the_kl else self
+
+    def kl(self, latent: Latent) -> Tensor:
+        """The KL of one latent, (K, N)."""
+        # The gradient of log q at a fixed draw has mean zero; what moves the draw's distribution
+        # is the score-function term.
+        log_q = latent.log_q if latent.reparameterized else latent.log_q.detach()
+        return log_q - latent.log_p
+
+    def objective(self, t: Terms) -> Tensor:
+        """The bound of each datum, (N,)."""
+        rate = self._held(t, self._rate(t, t.latents))
+        return (t.log_px - weighted(number(self.beta), rate)).mean(0)
+
+    def global_objective(self, t: Terms) -> Tensor | float:
+        """Minus the weighted KL of the latents that all data share, and score-function terms."""
+        rate = self._rate(t, t.global_latents)
+        total = -weighted(number(self.beta), rate.mean()) if t.global_latents else 0.0
+        latents = {**t.latents, **t.global_latents}
+        total = total - self._observed_by_guide(t)
+        if not t.observed_by_guide and all(v.reparameterized for v in latents.values()):
+            return total
+        if torch.is_grad_enabled():
+            one = {**t.parts[0].latents, **t.parts[0].global_latents}
+            drawn = {name: z.q for name, z in one.items() if not z.reparameterized}
+            check_support(drawn, type(self).__name__)
+        scores = [self._score_function(*part.traces) for part in t.parts]
+        surrogate = torch.as_tensor(sum(scores)) / self.num_particles
+        return total + (surrogate - surrogate.detach())
+
+    def check(self, t: Terms) -> None:
+        """Refuses nothing: it is right for every program."""
+
+    def _observed_by_guide(self, t: Terms) -> Tensor | float:
+        """Log q of what the guide observes, which Pyro's `Trace_ELBO` takes off, as in its loss."""
+        total: Tensor | float = 0.0
+        for part in t.parts:
+            for site in (part.traces[1].nodes[name] for name in t.observed_by_guide):
+                held = is_identically_zero(site["score_parts"].entropy_term)
+                total = total + (site["log_prob"].detach() if held else site["log_prob"]).sum()
+        return total / self.num_particles
+
+    def _rate(self, t: Terms, latents: Mapping[str, Latent]) -> Tensor:
+        """The KL of all these latents, each with its floor: (K, N)."""
+        kls = [self._floored(t, name, latent) for name, latent in latents.items()]
+        return torch.as_tensor(sum(kls))
+
+    def _floored(self, t: Terms, name: str, latent: Latent) -> Tensor:
+        """What a latent's KL comes to, (K, N): a drawn one may be negative where no floor is."""
+        kl = self.kl(latent)
+        bits, each = number(self.free_bits), number(self.free_bits_per_dimension)
+        if not _is_zero(bits):
+            counts = counted(t, name).amax(-1, keepdim=True)
+            kl = _where_positive(bits, _floor(kl.reshape(-1, 1), counts, bits).view_as(kl), kl)
+        if not _is_zero(each):
+            numbers = torch.cat([self._kl_of_numbers(part, name) for part in t.parts])
+            floored = _floor(numbers, counted(t, name), each)
+            kl = _where_positive(each, floored.view_as(kl), kl)
+        return kl
+
+    def _kl_of_numbers(self, t: Terms, name: str) -> Tensor:
+        """The KL of each number of a latent, (K N, D)."""
+        latent = {**t.latents, **t.global_latents}[name]
+        kl = kl_of_numbers(
+            latent.q, latent.p, latent.z, averaged=self.averages, held_q=latent.held_q
+        )
+        if latent.p is None:
+            raise ValueError(
+                "free_bits_per_dimension needs latents that the guide draws at sites of their own, "
+                f"but {name!r} is an auxiliary site, of which an autoguide makes the latent; use "
+                "free_bits, the floor of the whole site"
+            )
+        if kl is None:
+            raise ValueError(
+                "free_bits_per_dimension needs numbers that are independent in guide and prior, "
+                f"as of Normal(...).to_event(1), but those of {name!r} depend on each other in "
+                f"{latent.q} or {latent.p}; use free_bits, the floor of the whole site"
+            )
+        return numbers_of(t, name, kl)
+
+    def _held(self, t: Terms, rate: Tensor) -> Tensor:
+        """What is paid for the rate of the data's own latents, (K, N)."""
+        capacity = number(self.capacity)
+        if _is_zero(capacity) or not t.latents:
+            return rate
+        counts = torch.stack([counted(t, name).amax(-1) for name in t.latents]).amax(0)
+        mean = rate.sum() / counts.sum().clamp(min=1)
+        distance = (mean - _like(mean, capacity)).abs()
+        return _where_positive(capacity, counts.view_as(rate) * distance, rate)
+
+    def _score_function(self, model_trace: Any, guide_trace: Any) -> Tensor:
+        """Each latent's score times the part of log w that shares its plates, as in Pyro."""
+        for name in _OTHERS:
+            if not _is_zero(getattr(self, name)):
+                raise ValueError(f"{name} needs latents with reparameterized draws (rsample)")
+        log_w = MultiFrameTensor()
+        for site in samples(model_trace):
+            term = site["log_prob"]
+            if not site["is_observed"]:
+                term = self.beta * (term - guide_trace.nodes[site["name"]]["log_prob"])
+            log_w.add((site["cond_indep_stack"], term.detach()))
+        scores = [(site, site["score_parts"].score_function) for site in samples(guide_trace)]
+        return sum(
+            (log_w.sum_to(site["cond_indep_stack"]) * score).sum()
+            for site, score in scores
+            if not is_identically_zero(score)
+        )
+
+
+@dataclass(frozen=True)
+class TraceMeanField_ELBO(Trace_ELBO, pyro.infer.TraceMeanField_ELBO):
+    """The ELBO with each latent's KL(q || p) in closed form, where one is known.
+
+    Often less noise than `Trace_ELBO`, though not near the posterior of a datum far from the prior,
+    where sampled terms cancel. Right only where the guide samples each latent after those that the
+    model's prior of it depends on: so both must sample in the same order, points aside, and each
+    latent's draws must be reparameterized; Pyro only warns of the first. The density of a point,
+    which is the Jacobian of an autoguide's constrained latent, counts as in `Trace_ELBO`, while
+    Pyro's estimator of this name leaves it out.
+
+    Raises:
+        ValueError: When it runs a program for which it would be wrong.
+    """
+
+    averages: ClassVar[bool] = True
+
+    reference = Trace_ELBO.reference
+
+    def kl(self, latent: Latent) -> Tensor:
+        """The KL of one latent, (K, N)."""
+        return latent.kl()
+
+    def _observed_by_guide(self, t: Terms) -> Tensor | float:
+        return 0.0  # as in Pyro's
+
+    def check(self, t: Terms) -> None:
+        """Refuses draws without a gradient, and a guide that is not factorized as the model is."""
+        self.check_reparameterized(t)
+        latents = {**t.parts[0].latents, **t.parts[0].global_latents}
+        model_order, guide_order = (
+            [site["name"] for site in samples(trace) if site["name"] in latents]
+            for trace in t.traces
+        )
+        guide_order = [name for name in guide_order if name in model_order]
+        for name in guide_order:
+            before = set(model_order[: model_order.index(name)])
+            after = guide_order[guide_order.index(name) :]
+            if before.isdisjoint(after) or not _is_averaged(latents[name]):
+                continue
+            raise ValueError(
+                f"TraceMeanField_ELBO needs model and guide to sample in one order, but the model "
+                f"samples {model_order} and the guide {guide_order}: its analytic KL would be "
+                "wrong; reorder the guide or use Trace_ELBO"
+            )
+
+
+def _floor(kl: Tensor, counts: Tensor, bits: Tensor | float) -> Tensor:
+    """max(mean KL, bits) of each column, paid by each row that counts in it: (R, D) -> (R,)."""
+    mean = kl.sum(0) / counts.sum(0).clamp(min=1)
+    return (counts * mean.clamp(min=_like(mean, bits))).sum(-1)
+
+
+def _like(value: Tensor, weight: Tensor | float) -> Tensor | float:
+    return weight.to(value) if isinstance(weight, Tensor) else weight
+
+
+def _is_zero(weight: Any) -> bool:
+    """Whether it is the number 0; a tensor, a schedule's value in a graph, may be anything."""
+    return isinstance(weight, int | float) and weight == 0
+
+
+def _where_positive(weight: Tensor | float, then: Tensor, otherwise: Tensor) -> Tensor:
+    return torch.where(weight > 0, then, otherwise) if isinstance(weight, Tensor) else then
+
+
+def _is_averaged(latent: Latent) -> bool:
+    """Whether the KL is an average over the latent, and not that of its draw."""
+    return not is_point(latent.q) and closed_kl(latent.q, latent.p) is not None

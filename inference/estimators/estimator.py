@@ -1,0 +1,299 @@
+"""What every estimator shares: run guide and model together, refuse what would be wrong, sum up."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import torch
+from pyro.infer import ELBO
+from torch import Tensor, nn
+
+from pyro_vae.inference.terms import (
+    Function,
+    Latent,
+    Particles,
+    Terms,
+    check_own_bounds,
+    check_support,
+    collect,
+    explain_nonfinite,
+    find_particles,
+    plate_nesting,
+    run,
+    samples,
+)
+
+__all__ = [
+    "Estimator",
+    "Function",
+    "Latent",
+    "Terms",
+    "Weight",
+    "collect",
+    "number",
+    "plate_nesting",
+    "samples",
+    "with_gradient",
+]
+
+Weight = float | Callable[[int], float]  # a number or a schedule
+
+
+@dataclass(frozen=True)
+class Estimator(ELBO):
+    """A bound on log p(x): a small value that runs a program and returns minus its bound.
+
+    A subclass writes one formula, `objective`. Its fields are numbers, schedules or modules.
+    `at(step)` puts the numbers of a step in; `state_dict()` saves the modules, such as a baseline
+    that averages over past steps. It works in `pyro_vae.inference.SVI` and in `pyro.infer.SVI`.
+
+    Args:
+        num_particles: K, the number of draws of the latents for each datum.
+        max_plate_nesting: How many batch dimensions the program's plates take; by default this is
+            found by running it once.
+    """
+
+    num_particles: int = 1
+    max_plate_nesting: float = math.inf
+    # How this program's particles are run, once `prepared` has found it.
+    particles: Particles | None = field(default=None, kw_only=True, repr=False, compare=False)
+
+    # What else Pyro's base class holds, and its methods read.
+    vectorize_particles: ClassVar[bool] = True
+    retain_graph: ClassVar[bool | None] = None
+    strict_enumeration_warning: ClassVar[bool] = True
+
+    # Whether no gradient flows through the draws, reparameterized or not; if not held, each latent
+    # of the guide must have rsample.
+    holds_draws: ClassVar[bool] = False
+
+    @property
+    def in_chunks(self) -> bool:
+        """Whether the particles run in chunks, again for the gradient, which no graph can hold."""
+        return False
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """The fields that are modules, by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, nn.Module)}
+
+    @property
+    def state(self) -> Sequence[Tensor]:
+        """The tensors that a step itself changes, such as a moving average: the modules' buffers.
+
+        Parameters of the modules are no part of it, since it is the optimizer that changes them.
+        """
+        return [buffer for module in self.modules.values() for buffer in module.buffers()]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The parameters and buffers of the modules, by names such as "baseline.value".
+
+        As with modules of torch these are the tensors in use; copy them to keep their values.
+        """
+        state: dict[str, Tensor] = {}
+        for name, module in self.modules.items():
+            module.state_dict(destination=state, prefix=f"{name}.")
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Puts a `state_dict` of an estimator with the same modules into this one's modules."""
+        here = self.state_dict()
+        if state.keys() != here.keys():
+            raise ValueError(
+                f"the saved state of the estimator holds {sorted(state)}, but "
+                f"{type(self).__name__} holds {sorted(here)}; load it into the estimator that "
+                "it was saved of"
+            )
+        for name, module in self.modules.items():
+            prefix = f"{name}."
+            module.load_state_dict(
+                {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            )
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.num_particles, Integral):
+            raise ValueError(
+                f"num_particles of {type(self).__name__} must be an integer, "
+                f"but is {self.num_particles!r}"
+            )
+        if self.num_particles < 1:
+            raise ValueError(
+                f"{type(self).__name__} needs at least one particle, "
+                f"but num_particles is {self.num_particles}"
+            )
+
+    def objective(self, t: Terms) -> Tensor:
+        """The bound of each datum, (N,), from the terms; it goes up."""
+        raise NotImplementedError
+
+    def global_objective(self, t: Terms) -> Tensor | float:
+        """What latents outside the data plate add to the sum of the bounds."""
+        return 0.0
+
+    def check(self, t: Terms) -> None:
+        """Refuses a program for which this estimator would be wrong.
+
+        Raises:
+            ValueError: With a sentence that names the site and says what to use instead.
+        """
+        check_own_bounds(t, type(self).__name__)
+        if t.global_latents:
+            raise ValueError(
+                f"{type(self).__name__} is a bound for each datum, but {_names(t.global_latents)} "
+                "stand outside the data plate and are shared by all data; use Trace_ELBO"
+            )
+        if self.particles is not None and self.particles.coupling:
+            raise ValueError(
+                f"{type(self).__name__} is a bound for each datum, but "
+                f"{_names(self.particles.coupling)}, outside the data plate, depends on the "
+                "latents of all data; put it in the plate or use Trace_ELBO"
+            )
+        if not self.holds_draws:
+            self.check_reparameterized(t)
+        elif torch.is_grad_enabled():
+            latents = t.parts[0].latents.items()
+            check_support({name: z.q for name, z in latents}, type(self).__name__)
+
+    def check_reparameterized(self, t: Terms) -> None:
+        """Refuses latents without reparameterized draws where a gradient is asked for."""
+        latents = {**t.latents, **t.global_latents}
+        drawn = [name for name, latent in latents.items() if not latent.reparameterized]
+        if drawn and torch.is_grad_enabled():
+            raise ValueError(
+                f"{type(self).__name__} needs reparameterized draws (rsample), but those of "
+                f"{drawn} are not; use Trace_ELBO, ScoreFunction or VIMCO"
+            )
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether its value is the ELBO or a tighter bound on log p(x), or just an objective."""
+        return False
+
+    def reference(self, *, reparameterized: bool) -> ELBO | None:
+        """The estimator that has the same value and the plain gradient of it, without tricks.
+
+        The bias of this estimator's gradient is judged by the mean of many gradients of that one.
+        A subclass that changes the formula must say it anew.
+
+        Args:
+            reparameterized: Whether the program's latents are.
+
+        Returns:
+            None where no such estimator is known: then there is nothing to judge the bias by.
+        """
+        return None
+
+    def at(self, step: int) -> Self:
+        """This estimator with each schedule replaced by its value at a step."""
+        now = {name: schedule(step) for name, schedule in self.schedules().items()}
+        return replace(self, **now) if now else self  # type: ignore[arg-type]
+
+    def schedules(self) -> dict[str, Callable[[int], float]]:
+        """The fields that are schedules, by name: functions where the default is a number."""
+        numbers = [field.name for field in fields(self) if isinstance(field.default, int | float)]
+        values = {name: getattr(self, name) for name in numbers}
+        return {name: value for name, value in values.items() if callable(value)}
+
+    def prepared(self, model: Function, guide: Function, *args: Any, **kwargs: Any) -> Self:
+        """This estimator with the way found to run the particles, where it needs it.
+
+        `SVI` asks once; otherwise each call finds it anew, by some runs of the program.
+        """
+        several = self.num_particles > 1 and self.vectorize_particles
+        if self.particles is not None or not (several or self.holds_draws):
+            return self
+        found = find_particles(model, guide, args, kwargs, self.max_plate_nesting)
+        return replace(self, max_plate_nesting=found.nesting, particles=found)
+
+    def terms(self, model: Function, guide: Function, *args: Any, **kwargs: Any) -> Terms:
+        """The terms of the bound from one run of the program."""
+        ready = self.prepared(model, guide, *args, **kwargs)
+        t = ready.collected(self.num_particles, model, guide, args, kwargs)
+        ready.check(t)
+        return t
+
+    def collected(
+        self,
+        num_particles: int,
+        model: Function,
+        guide: Function,
+        args: Any,
+        kwargs: Any,
+        subsample: Any = None,
+    ) -> Terms:
+        """The terms of so many particles, unchecked; see `collect`."""
+        return collect(
+            model,
+            guide,
+            args,
+            kwargs,
+            num_particles=num_particles,
+            max_plate_nesting=self.max_plate_nesting,
+            particles=self.particles,
+            hold_draws=self.holds_draws,
+            subsample=subsample,
+        )
+
+    def differentiable_loss(
+        self, model: Function, guide: Function, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """Minus the bound, summed over the data, as a tensor with its gradient."""
+        if self.num_particles > 1 and not self.vectorize_particles:
+            one = replace(self, num_particles=1)
+            losses = (
+                one.differentiable_loss(model, guide, *args, **kwargs)
+                for _ in range(self.num_particles)
+            )
+            return sum(losses, start=0.0) / self.num_particles  # type: ignore[return-value]
+        t = self.terms(model, guide, *args, **kwargs)
+        bound = t.scale * self.objective(t).sum() + self.global_objective(t)
+        outside = [log_prob.mean() for log_prob in t.outside.values()]
+        return -sum(outside, start=bound)
+
+    def loss(self, model: Function, guide: Function, *args: Any, **kwargs: Any) -> float:
+        """Minus the bound, summed over the data, as a number."""
+        with torch.no_grad():
+            loss = self.differentiable_loss(model, guide, *args, **kwargs).item()
+        return _finite(loss, model, guide, args, kwargs)
+
+    def loss_and_grads(self, model: Function, guide: Function, *args: Any, **kwargs: Any) -> float:
+        """Minus the bound; its gradient is added to the parameters' `grad`."""
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        value = _finite(loss.item(), model, guide, args, kwargs)
+        if loss.requires_grad:
+            loss.backward(retain_graph=self.retain_graph)
+        return value
+
+    def _get_trace(self, model: Function, guide: Function, args: Any, kwargs: Any) -> Any:
+        found = run(model, guide, args, kwargs, max_plate_nesting=self.max_plate_nesting)
+        return found.model, found.guide  # what Pyro's base class asks of a subclass
+
+
+def number(weight: Weight) -> float:
+    """The weight, which must not be a schedule any more."""
+    if callable(weight):
+        raise ValueError(
+            f"{weight!r} is a schedule, which needs the step: train with pyro_vae.inference.SVI, "
+            "which counts them, or take `estimator.at(step)`"
+        )
+    return weight
+
+
+def with_gradient(value: Tensor, surrogate: Tensor) -> Tensor:
+    """The value of the one with the gradient of the other, if that is not infinite."""
+    change = torch.where(surrogate.isinf(), 0.0, surrogate - surrogate.detach())
+    return value.detach() + change
+
+
+def _finite(loss: float, model: Function, guide: Function, args: Any, kwargs: Any) -> float:
+    if not math.isfinite(loss):
+        why = explain_nonfinite(model, guide, {}, args, kwargs)
+        raise FloatingPointError(f"the loss is {loss}: {why}")
+    return loss
+
+
+def _names(sites: Any) -> str:
+    return ", ".join(map(repr, sites))

@@ -1,0 +1,100 @@
+"""The importance-weighted bound (Burda et al., 2016, https://arxiv.org/abs/1509.00519)."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, ClassVar
+
+import torch
+from pyro.infer import ELBO
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from pyro_vae.inference.terms import Function, Terms, joined, log_mean_exp, subsamples, without_runs
+
+from .elbo import Trace_ELBO
+from .estimator import Estimator
+
+__all__ = ["IWAE"]
+
+
+@dataclass(frozen=True)
+class IWAE(Estimator):
+    """The importance-weighted bound: tighter than the ELBO, the more so the larger K.
+
+        E[log (1 / K) sum_k w_k],    w_k = p(x, z_k) / q(z_k | x),  z_k ~ q(z | x)
+
+    At K = 1 it is the ELBO. Its gradient is the plain reparameterized one, in which the guide's
+    part drowns as K grows (signal to noise like 1 / sqrt(K)); `DReG` has the same expectation
+    without that.
+
+    Args:
+        num_particles: K, the number of draws of the latents for each datum.
+        max_plate_nesting: How many batch dimensions the program's plates take; by default this is
+            found by running it once.
+        chunk_size: Particles in one run, which bounds the memory: for the gradient each chunk
+            runs once more, at half again the time, eagerly.
+
+    Reference:
+        Burda et al., 2016, https://arxiv.org/abs/1509.00519;
+        Rainforth et al., 2018, https://arxiv.org/abs/1802.04537
+    """
+
+    num_particles: int = 5
+    _: KW_ONLY
+    chunk_size: int | None = None
+
+    # Whether the gradient flows through log w alone, and not through single draws as in DReG.
+    needs_weights_alone: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.chunk_size is not None and self.chunk_size < 1:
+            raise ValueError(
+                f"chunk_size of {type(self).__name__} must be at least 1, but is {self.chunk_size}"
+            )
+
+    @property
+    def in_chunks(self) -> bool:
+        """Whether the particles run in chunks."""
+        return self.chunk_size is not None and self.chunk_size < self.num_particles
+
+    @property
+    def is_bound(self) -> bool:
+        """Always."""
+        return True
+
+    def reference(self, *, reparameterized: bool) -> ELBO | None:
+        """Itself, whose gradient is the plain one, or the ELBO where it is that."""
+        return Trace_ELBO() if self.num_particles == 1 else self
+
+    def bound(self, log_w: Tensor) -> Tensor:
+        """The bound of each datum, (N,), from its log weights (K, N)."""
+        return log_mean_exp(log_w)
+
+    def objective(self, t: Terms) -> Tensor:
+        """The bound of each datum, (N,)."""
+        return self.bound(t.log_w)
+
+    def terms(self, model: Function, guide: Function, *args: Any, **kwargs: Any) -> Terms:
+        """The terms of the bound, in chunks of particles if that is asked for."""
+        if not self.in_chunks:
+            return super().terms(model, guide, *args, **kwargs)
+        if torch.is_grad_enabled() and not self.needs_weights_alone:
+            raise ValueError(
+                f"{type(self).__name__} needs the draws of all particles at once for its gradient, "
+                "so it cannot run in chunks; leave chunk_size out"
+            )
+        ready = self.prepared(model, guide, *args, **kwargs)
+
+        def run(size: int, subsample: Any = None) -> Terms:
+            return ready.collected(size, model, guide, args, kwargs, subsample)
+
+        size = self.chunk_size or self.num_particles
+        first = checkpoint(run, size, use_reentrant=False)
+        ready.check(first)
+        parts = [without_runs(first)]
+        subsample = subsamples(first.parts[0].held)
+        del first  # its draws take the memory that chunks are to save
+        for chunk in torch.arange(size, self.num_particles).split(size):
+            part = checkpoint(run, len(chunk), subsample, use_reentrant=False)
+            parts.append(without_runs(part))
+        return joined(parts)

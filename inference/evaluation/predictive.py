@@ -1,0 +1,287 @@
+"""What a program says of data: samples, reconstructions, latents, and what latents decode to.
+
+Each works on any program by running its model and guide under Pyro's effect handlers.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.poutine.util import prune_subsample_sites
+from torch import Tensor
+
+from pyro_vae.arguments import arguments
+from pyro_vae.blame import sentence_of
+from pyro_vae.inference.terms import (
+    Observations,
+    Part,
+    Unobserving,
+    check_data,
+    data_parts,
+    differing,
+    samples,
+    support_of,
+)
+from pyro_vae.program import Program, device_of, evaluating, modules_of
+
+from .ancestral import another, draw, refuse_copies
+
+__all__ = ["decode", "discrete_latents", "encode", "reconstruct", "sample"]
+
+Function = Callable[..., Any]
+
+
+def sample(
+    program: Program,
+    num_samples: int,
+    x_shape: Sequence[int],
+    *,
+    y: Tensor | None = None,
+    mean: bool = True,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Draws z ~ p(z) and returns E[x | z], the usual picture of a sample.
+
+    Where the model computes the parameters of x from x itself, as an autoregressive decoder does,
+    x is drawn number by number, and the mean of each is that given those before it.
+
+    Args:
+        program: What to sample from.
+        num_samples: N.
+        x_shape: The shape of one datum.
+        y: Labels or conditions of the samples, (N,) or (N, *y_shape), for a program `model(x, y)`.
+        mean: False draws x ~ p(x | z) instead.
+        dtype: Of the data that the model is run on; by default that of the program's parameters,
+            or int64 where it runs on whole numbers only.
+
+    Returns:
+        (N, *x_shape).
+
+    Raises:
+        ValueError: As `decode`.
+    """
+    return decode(program, {}, num_samples, x_shape, y=y, mean=mean, dtype=dtype)
+
+
+def decode(
+    program: Program,
+    latents: Mapping[str, Tensor],
+    num_samples: int,
+    x_shape: Sequence[int],
+    *,
+    y: Tensor | None = None,
+    mean: bool = True,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """E[x | z] at given latents, by the names of their sites; those not given are drawn.
+
+    Returns:
+        (N, *x_shape), for latents of N rows.
+
+    Raises:
+        ValueError: If the model does not run, has no latent of a given name, or a prior that cannot
+            be drawn from, if it is not known which of its sites are the data or they do not fit
+            x_shape, or if x depends on itself in no order in which it could be drawn.
+    """
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, but is {num_samples}")
+    arguments(program, torch.empty(0), y)  # says which labels are missing, or too many
+    with evaluating(program):
+        run = _Run(program, y, lambda model: poutine.condition(model, data=dict(latents)))
+        x, trace, observations = run.on_placeholders(num_samples, x_shape, dtype)
+        _check_names(latents, prune_subsample_sites(trace))
+        return _data(run, x, trace, observations, latents, mean=mean)
+
+
+def encode(
+    program: Program, x: Tensor, y: Tensor | None = None, *, mean: bool = True
+) -> dict[str, Tensor]:
+    """The latents of data: the means of their posteriors, or a draw where none is a value of them.
+
+    Returns:
+        One tensor (N, ...) for each latent site, by name.
+    """
+    return {
+        site["name"]: site["value"] if _is_of_levels(site["fn"]) else _value(site, mean)
+        for site in _latents(program, x, y)
+    }
+
+
+def discrete_latents(program: Program, x: Tensor, y: Tensor | None = None) -> list[str]:
+    """The names of the latents that take separate values, so that nothing lies between two."""
+    some = _latents(program, x[:2], None if y is None else y[:2])
+    return [site["name"] for site in some if support_of(site["fn"]).is_discrete]
+
+
+def reconstruct(program: Program, x: Tensor, y: Tensor | None = None) -> Tensor:
+    """E[x | z] at latents z ~ q(z | x) drawn once: (N, *x_shape).
+
+    An autoregressive decoder draws x anew, as in `sample`, and does not see the data.
+
+    Raises:
+        ValueError: If it is not known which of the model's sites are the data, or if x depends on
+            itself in no order in which it could be drawn.
+    """
+    check_data(x, y)
+    with evaluating(program):
+        guide_trace = poutine.trace(program.guide).get_trace(*arguments(program, x, y))
+        run = _Run(program, y, lambda model: poutine.replay(model, trace=guide_trace))
+        # In a storage of its own, so that what shares it is a view of x and not of a larger table.
+        x = x.clone(memory_format=torch.contiguous_format)
+        return _data(run, x, *run.drawing(x), guide_trace.nodes, mean=True)
+
+
+class _Run:
+    """Traces a program's model on data, with some of its latents given.
+
+    Args:
+        program: The program.
+        y: Its labels.
+        given: Puts the latents into a model.
+    """
+
+    def __init__(
+        self, program: Program, y: Tensor | None, given: Callable[[Function], Function]
+    ) -> None:
+        self.program, self.y, self.given = program, y, given
+
+    def drawing(self, x: Tensor) -> tuple[Any, Observations]:
+        """The trace where the model draws its data, and what it would have observed of x."""
+        handler = Unobserving()
+        model = self.given(handler(self.program.model))
+        return self._trace(model, x), handler.observations
+
+    def on_placeholders(
+        self, num_data: int, x_shape: Sequence[int], dtype: torch.dtype | None
+    ) -> tuple[Tensor, Any, Observations]:
+        """Zeros in the place of data, and the model's trace where it draws its data."""
+        device = device_of(self.program)
+        dtypes = (_dtype_of(self.program), torch.int64) if dtype is None else (dtype,)
+        errors: list[Exception] = []
+        for kind in dtypes:
+            x = torch.zeros(num_data, *x_shape, device=device, dtype=kind)
+            try:
+                return x, *self.drawing(x)
+            except Exception as error:  # a user's code may raise anything
+                errors.append(error)
+        if isinstance(errors[0], NotImplementedError):  # an improper prior cannot be drawn from
+            raise ValueError(str(errors[0])) from errors[0]
+        raise ValueError(
+            f"the model fails on {num_data} data of shape {tuple(x_shape)} and dtype {dtypes[0]}: "
+            f"{sentence_of(errors[0])}; shape, dtype, labels and latents must be those that it was "
+            "made for"
+        ) from errors[0]
+
+    def replaying(self, trace: Any, x: Tensor) -> tuple[Any, Observations]:
+        """The same for other data, with all draws of a trace, if the model runs on them."""
+        handler = Unobserving()
+        model = poutine.replay(self.given(handler(self.program.model)), trace=trace)
+        with torch.random.fork_rng(), pyro.validation_enabled(False):
+            try:
+                return self._trace(model, x), handler.observations
+            except Exception:  # a program may well refuse what is no data of its
+                return None, {}
+
+    def observing(self, x: Tensor, drawn: Mapping[str, Tensor]) -> Any:
+        """The trace where the model observes x and has the latents that are drawn."""
+        model = poutine.condition(self.given(self.program.model), data=dict(drawn))
+        with pyro.validation_enabled(False):  # placeholders need not be in any support
+            return prune_subsample_sites(self._trace(model, x))
+
+    def _trace(self, model: Function, x: Tensor) -> Any:
+        return poutine.trace(model).get_trace(*arguments(self.program, x, self.y))
+
+
+def _data(
+    run: _Run,
+    x: Tensor,
+    trace: Any,
+    observations: Observations,
+    given: Collection[str],
+    *,
+    mean: bool,
+) -> Tensor:
+    """What the data sites say, as (N, *x_shape), however the program lays them out."""
+    with torch.random.fork_rng():
+        other = another(x)
+    twin, others = run.replaying(trace, other)
+    pruned = prune_subsample_sites(trace)
+    parts = data_parts(pruned, observations, x, others, other)
+    names = {part.name for part in parts}
+    changes = False
+    for site in samples(pruned) if twin is not None else []:
+        counts = not site["is_observed"] and not site["infer"].get("was_observed")
+        if site["name"] in names or (counts and site["name"] not in given):
+            q = twin.nodes[site["name"]]["fn"]
+            changes |= bool(differing(site["fn"], q, site["value"]).any())
+    if not changes:
+        return _placed(parts, {name: _value(pruned.nodes[name], mean) for name in names}, x)
+    refuse_copies(parts)
+    drawn, final = draw(run.observing, x, parts, given)
+    return _placed(
+        parts,
+        {p.name: _value({**final.nodes[p.name], "value": p.take(drawn)}, mean) for p in parts},
+        x,
+    )
+
+
+def _check_names(latents: Mapping[str, Tensor], trace: Any) -> None:
+    names = [
+        site["name"]
+        for site in samples(trace)
+        if not site["infer"].get("was_observed")
+        and (site["name"] in latents or not site["is_observed"])
+    ]
+    unknown = [name for name in latents if name not in names]
+    if unknown:
+        raise ValueError(f"the model has no latents {unknown}; its latents are {names}")
+
+
+def _placed(parts: Sequence[Part], values: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    first = values[parts[0].name]
+    found = torch.zeros(x.shape, dtype=first.dtype, device=first.device)
+    for part in parts:
+        value = values[part.name]
+        if not part.fits(value):
+            raise ValueError(
+                f"data site {part.name!r} of the model has values of shape {tuple(value.shape)}, "
+                f"but {len(x)} data of shape {tuple(x.shape[1:])} were asked for; make the model "
+                "observe as many numbers for each datum as it has"
+            )
+        part.place(value, found)
+    return found
+
+
+def _latents(program: Program, x: Tensor, y: Tensor | None) -> list[dict[str, Any]]:
+    """The guide's sites that are latents of the model: neither observed nor auxiliary."""
+    check_data(x, y)
+    with evaluating(program):
+        trace = poutine.trace(program.guide).get_trace(*arguments(program, x, y))
+        sites = samples(prune_subsample_sites(trace))
+        return [s for s in sites if not s["is_observed"] and not s["infer"].get("is_auxiliary")]
+
+
+def _dtype_of(program: Program) -> torch.dtype:
+    """That of a program's first parameter or buffer of real numbers."""
+    modules = modules_of(program.model, program.guide).values()
+    tensors = (t for module in modules for t in (*module.parameters(), *module.buffers()))
+    kinds = (tensor.dtype for tensor in tensors if tensor.is_floating_point())
+    return next(kinds, torch.get_default_dtype())
+
+
+def _value(site: Mapping[str, Any], mean: bool) -> Tensor:
+    """The mean of a site, or its draw where it has none: NaN says so for Categorical."""
+    try:
+        found = site["fn"].mean if mean else None
+    except NotImplementedError:
+        found = None
+    return found if found is not None and found.isfinite().all() else site["value"]
+
+
+def _is_of_levels(fn: Any) -> bool:
+    """Whether values are counts, indices or one-hot: a decoder cannot take the mean of such."""
+    return (
+        support_of(fn).is_discrete and support_of(fn) is not torch.distributions.constraints.boolean
+    )

@@ -1,0 +1,168 @@
+"""What would make the value of a program anything else than a bound on its log p(x).
+
+An estimator may well train with it, as with a KL of another weight, but nothing is judged by it.
+"""
+
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from pyro_vae.inference.terms import (
+    Terms,
+    check_one_bound_each,
+    inner,
+    is_deterministic,
+    is_factor,
+    samples,
+    support_of,
+    which_count,
+)
+
+__all__ = ["check_true_bounds", "check_true_weights", "warn_if_impossible"]
+
+
+def check_true_bounds(t: Terms, user: str) -> None:
+    """Refuses terms whose mean is no bound on the log p(x) of each datum.
+
+    Args:
+        t: The terms of a run without gradients.
+        user: Who judges by them, for the sentence.
+
+    Raises:
+        ValueError: If the guide observes data, if a site is scaled otherwise than its plates scale
+            it, if a latent is masked out on which the data depend, if a factor is added to the
+            density of data that have one, or if it is not known which plate is that of the data.
+    """
+    check_one_bound_each(t, user)
+    for role, trace in zip(("model", "guide"), t.traces, strict=True):
+        for site in samples(trace):
+            plates = [f.full_size / f.size for f in site["cond_indep_stack"] if f.full_size]
+            _check_scale(site, math.prod(plates), role, user)
+    _check_factors(t, user)
+    _check_masks(t, user)
+
+
+def check_true_weights(t: Terms, user: str) -> None:
+    """Refuses terms whose weights are no estimate of the p(x) of each datum.
+
+    Raises:
+        ValueError: As `check_true_bounds`, and if latents are shared by all data, if a plate other
+            than that of the data is subsampled, or if the guide is a point, which has no density.
+    """
+    check_true_bounds(t, user)
+    if t.global_latents:
+        raise ValueError(
+            f"latents {list(t.global_latents)} stand outside the data plate, so no datum has a "
+            "likelihood of its own; evaluate the bound"
+        )
+    for role, trace in zip(("model", "guide"), t.traces, strict=True):
+        for site in samples(trace):
+            _check_scale(site, t.scale if t.layout.holds(site) else 1.0, role, user)
+    guide = t.traces[1]
+    if any(site["infer"].get("is_auxiliary") for site in samples(guide)):
+        return  # an automatic guide, whose points are functions of what it draws beside
+    for name, latent in t.latents.items():
+        p, q = (type(inner(fn)).__name__ for fn in (latent.p, latent.q))
+        if q == "Delta" and p != "Delta" and not support_of(latent.p).is_discrete:
+            raise ValueError(
+                f"{user} weighs draws by the guide's density, but the guide puts latent {name!r} "
+                "on a point (Delta), where it has none; train a guide with a density, such as "
+                "a normal one"
+            )
+
+
+def warn_if_impossible(values: Tensor, t: Terms, user: str) -> None:
+    """Warns of discrete data whose log p(x) comes out positive, beyond the noise of the values."""
+    data = [site for site in samples(t.traces[0]) if _is_data(site)]
+    if len(values) < 2 or not data or not all(support_of(s["fn"]).is_discrete for s in data):
+        return
+    mean, error = values.mean().item(), values.std().item() / math.sqrt(len(values))
+    if mean > 3 * error + 1e-3:
+        names = ", ".join(f"{site['name']!r} ({_name(site)})" for site in data)
+        warnings.warn(
+            f"{user} finds {mean:.4g} nats per datum, but the data {names} are discrete, and no "
+            "probability exceeds 1; a density of model or guide is not normalized, or the guide "
+            "counts one that it does not draw from",
+            stacklevel=3,
+        )
+
+
+def _check_scale(site: Mapping[str, Any], expected: float, role: str, user: str) -> None:
+    scale = torch.as_tensor(site["scale"], dtype=torch.float64)
+    if is_deterministic(site) or torch.isclose(scale, scale.new_tensor(expected), 1e-6).all():
+        return
+    found = f"{scale.item():.6g}" if scale.numel() == 1 else "several numbers"
+    raise ValueError(
+        f"{user} needs the density of the data, but the {role} scales that of site "
+        f"{site['name']!r} by {found}, where its plates account for {expected:.6g}; judge it with "
+        "scale 1 (an annealing factor is 1 in the end), and subsample the data plate only"
+    )
+
+
+def _check_factors(t: Terms, user: str) -> None:
+    """Refuses factors of the data beside a density of theirs; alone they may be that density."""
+    sites = [site for site in samples(t.traces[0]) if t.layout.holds(site)]
+    if not any(_is_data(site) for site in sites):
+        return
+    for site in sites:
+        if is_factor(site) and torch.as_tensor(site["log_prob"]).ne(0).any():
+            raise ValueError(
+                f"{user} needs the density of the data, but factor {site['name']!r} of the model "
+                "is added to it; leave it out where the program is judged (`if self.training:`), "
+                "or make it a part of the distribution"
+            )
+
+
+def _check_masks(t: Terms, user: str) -> None:
+    model, guide = t.traces
+    masked: dict[str, Tensor] = {}
+    for name in {**t.latents, **t.global_latents}:
+        pair = [trace.nodes[name] for trace in (guide, model) if name in trace.nodes]
+        masks = [which_count(site) for site in pair if not site["is_observed"]]
+        if not all(torch.equal(mask, masks[0]) for mask in masks):
+            raise ValueError(
+                f"{user} needs log p and log q of the same draws, but latent {name!r} is masked "
+                "otherwise in the model than in the guide; give it one mask"
+            )
+        if not masks[0].all():
+            masked[name] = ~masks[0]
+    if masked:
+        _check_masked_out(t, masked, user)
+
+
+def _check_masked_out(t: Terms, masked: Mapping[str, Tensor], user: str) -> None:
+    """Refuses masked latents on which something depends that is not masked: they are drawn anew."""
+    with torch.random.fork_rng():
+        torch.rand(1)  # or the draws would be the same, where those of `t` have left the generator
+        again = poutine.trace(t.functions[1]).get_trace(*t.args, **t.kwargs)
+    changed = t.held.copy()
+    for name, mask in masked.items():
+        site = t.held.nodes[name]
+        value = torch.where(mask, again.nodes[name]["value"], site["value"])
+        changed.nodes[name] = {**site, "value": value}
+    with torch.random.fork_rng():
+        trace = poutine.trace(poutine.replay(t.functions[0], trace=changed)).get_trace(
+            *t.args, **t.kwargs
+        )
+    trace.compute_log_prob()
+    for site in samples(t.traces[0]):
+        other = trace.nodes[site["name"]]["log_prob"]
+        if not torch.allclose(site["log_prob"], other, rtol=1e-4, atol=1e-4, equal_nan=True):
+            raise ValueError(
+                f"{user} needs every latent that the data depend on, but {list(masked)} are masked "
+                f"out, and site {site['name']!r} depends on them; judge the program without that "
+                "mask"
+            )
+
+
+def _is_data(site: Mapping[str, Any]) -> bool:
+    return site["is_observed"] and not is_deterministic(site) and not is_factor(site)
+
+
+def _name(site: Mapping[str, Any]) -> str:
+    return type(inner(site["fn"])).__name__

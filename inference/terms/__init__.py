@@ -1,0 +1,67 @@
+"""What one run of a program gives: its plates, particles, weights, and the terms of a bound."""
+
+from .collect import collect
+from .columns import check_one_bound_each, check_own_bounds
+from .data_sites import Observations, Part, Unobserving, check_data, data_parts, density, differing
+from .divergence import closed_kl, kl_of_numbers, log_density_of_point
+from .joined import joined, without_runs
+from .layout import support_of
+from .masks import counted, counted_numbers, numbers_of
+from .nonfinite import explain_nonfinite
+from .particles import Particles, Way, find_particles, plate_nesting, vectorizes
+from .plates import Site, data_plate, is_deterministic, is_factor
+from .runs import Function, run, samples, subsamples
+from .support import check_support, is_point, parameters_move
+from .terms import Latent, Terms
+from .trials import leaving_no_trace
+from .weights import log_mean_exp, log_power_mean, mean_of_others, normalized, weighted
+from .wrappers import inner, which_count
+
+__all__ = [
+    "Function",
+    "Latent",
+    "Observations",
+    "Part",
+    "Particles",
+    "Site",
+    "Terms",
+    "Unobserving",
+    "Way",
+    "check_data",
+    "check_one_bound_each",
+    "check_own_bounds",
+    "check_support",
+    "closed_kl",
+    "collect",
+    "counted",
+    "counted_numbers",
+    "data_parts",
+    "data_plate",
+    "density",
+    "differing",
+    "explain_nonfinite",
+    "find_particles",
+    "inner",
+    "is_deterministic",
+    "is_factor",
+    "is_point",
+    "joined",
+    "kl_of_numbers",
+    "leaving_no_trace",
+    "log_density_of_point",
+    "log_mean_exp",
+    "log_power_mean",
+    "mean_of_others",
+    "normalized",
+    "numbers_of",
+    "parameters_move",
+    "plate_nesting",
+    "run",
+    "samples",
+    "subsamples",
+    "support_of",
+    "vectorizes",
+    "which_count",
+    "weighted",
+    "without_runs",
+]

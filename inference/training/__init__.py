@@ -1,0 +1,22 @@
+"""SVI and `fit`: what is trained, by which optimizer, on which batches, for how long."""
+
+from .adam import AdamInGraph, take_step
+from .fit import fit
+from .optimizer import check_arguments
+from .plate_scale import Counts
+from .progress import Fit, Progress
+from .svi import SVI
+from .training_data import check_counts, has_labels
+
+__all__ = [
+    "AdamInGraph",
+    "Counts",
+    "Fit",
+    "Progress",
+    "SVI",
+    "check_arguments",
+    "check_counts",
+    "fit",
+    "has_labels",
+    "take_step",
+]

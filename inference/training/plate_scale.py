@@ -1,0 +1,110 @@
+"""How many data a loss stands for: programs with a data plate larger than the batch scale it up."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.poutine.util import prune_subsample_sites
+from torch import Tensor
+
+from pyro_vae.arguments import signature_of
+from pyro_vae.inference.estimators import Estimator
+from pyro_vae.inference.terms import collect, data_plate, leaving_no_trace, samples
+from pyro_vae.parameters import own_parameters
+from pyro_vae.program import Program
+
+from .batches import num_data
+from .observed import Observed, observed_parts
+
+__all__ = ["Counts"]
+
+
+class Counts:
+    """How many data the loss of a batch stands for: a data plate larger than it scales it up.
+
+    It runs the program once for each length of a batch, and leaves it as it was.
+    """
+
+    def __init__(self, program: Program, loss: Any) -> None:
+        self.program, self.loss = program, loss
+        self._plates: dict[int, Any] = {}
+        self.observed: list[Observed] = []
+
+    def weight(self, batch: Sequence[Any]) -> float:
+        """What makes a loss the sum over as many data as the batch holds."""
+        size, plate = num_data(batch), self._plate(batch)
+        full_size = (plate and plate.full_size) or size
+        return size / max(size, full_size)
+
+    def has_columns(self, batch: Sequence[Any]) -> bool:
+        """Whether each datum has a bound of its own."""
+        plate = self._plate(batch)
+        return plate is not None and plate.size == num_data(batch)
+
+    def _plate(self, batch: Sequence[Any]) -> Any:
+        if num_data(batch) not in self._plates:
+            self.look(batch)
+        return self._plates[num_data(batch)]
+
+    def look(self, batch: Sequence[Any]) -> None:
+        """Runs the program on a batch, and notes its data plate and what it observes.
+
+        In the mode of the step: in evaluation mode a batch normalization that has seen no data yet
+        may make nonsense of them.
+
+        Raises:
+            TypeError: If the batch has other parts than the arguments of model and guide.
+            ValueError: If the program cannot take it, or takes one datum for many.
+        """
+        _check_arguments(self.program, batch)
+        model, guide = self.program.model, self.program.guide
+        with torch.no_grad(), leaving_no_trace(), own_parameters(model, guide):
+            sites, plate = self._run(batch)
+        for site in sites:
+            _check_not_repeated(site, plate)
+        self._plates[num_data(batch)] = plate
+        self.observed = observed_parts(batch, sites) or self.observed  # none where unchecked
+
+    def _run(self, batch: Sequence[Any]) -> tuple[list[Any], Any]:
+        model, guide = self.program.model, self.program.guide
+        # Other losses may sum latents out, which `collect` refuses.
+        if isinstance(self.loss, Estimator):
+            terms = collect(model, guide, batch, {})
+            return samples(terms.traces[0]), terms.layout.data
+        drawn = poutine.trace(guide).get_trace(*batch)
+        trace = poutine.trace(poutine.replay(model, drawn)).get_trace(*batch)
+        sites = samples(prune_subsample_sites(trace))
+        return sites, data_plate(sites, num_data(batch))
+
+
+def _check_not_repeated(site: Any, plate: Any) -> None:
+    """Refuses one datum in the place of many: its numbers would be taken for the data."""
+    if not site["is_observed"] or plate is None or plate.size < 2:
+        return
+    value, events = site["value"], site["fn"].event_shape
+    lacks_plate = isinstance(value, Tensor) and value.dim() - len(events) < -plate.dim
+    if lacks_plate and tuple(events[:1]) == (plate.size,):
+        raise ValueError(
+            f"site {site['name']!r} observes a value of shape {tuple(value.shape)}, one datum, in "
+            f"the plate {plate.name!r} of {plate.size}, and would count it {plate.size} times; "
+            "give data (N, *x_shape), such as x[None] for one datum"
+        )
+
+
+def _check_arguments(program: Program, batch: Sequence[Any]) -> None:
+    for role in ("model", "guide"):
+        signature = signature_of(getattr(program, role))
+        try:
+            signature.bind(*batch)
+        except TypeError as error:
+            takes = sum(p.kind <= p.POSITIONAL_OR_KEYWORD for p in signature.parameters.values())
+            raise TypeError(
+                f"the batches have {_count(len(batch), 'part')}, but {role} takes "
+                f"{_count(takes, 'argument')}; give the data alone, such as "
+                "[x for x, y in loader], or let model and guide take all parts"
+            ) from error
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)

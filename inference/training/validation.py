@@ -1,0 +1,103 @@
+"""The loss of the validation data, with its rate and distortion."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer import ELBO
+
+from pyro_vae.inference.estimators import Estimator, total_of
+from pyro_vae.inference.evaluation import evaluate
+from pyro_vae.program import Program, evaluating
+
+from .batches import Batches, num_data
+from .explained import explained
+from .plate_scale import Counts
+
+__all__ = ["Validation"]
+
+
+class Validation:
+    """What a record says of the validation data, one batch at a time.
+
+    Args:
+        program: The program that is trained.
+        loss: Its loss; schedules are put at their end.
+        data: The validation data.
+        counts: How many data a loss stands for.
+        last_step: The step at which the training ends.
+    """
+
+    def __init__(
+        self, program: Program, loss: Any, data: Batches, counts: Counts, last_step: int
+    ) -> None:
+        self.program, self.data, self.counts = program, data, counts
+        self.loss = loss.at(last_step) if isinstance(loss, Estimator) else loss
+        self.parts = isinstance(loss, Estimator)  # whether rate and distortion can be told
+
+    def look(self) -> None:
+        """Runs the program on the first batch, so that data that do not fit it are found early.
+
+        Unchecked, as a batch normalization may have seen no data yet.
+        """
+        with torch.random.fork_rng():
+            batch = next(self.data.once())
+        shapes = [tuple(part.shape) for part in batch]
+        try:
+            with evaluating(self.program), pyro.validation_enabled(False):
+                self.counts.look(batch)
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"the program fails on the validation data, in a batch of shape {shapes}: "
+                f"{str(error).strip().splitlines()[0]}"
+            ) from error
+
+    def record(self, step: int) -> dict[str, float]:
+        """The loss in nats per datum, and rate and distortion where each datum has its own."""
+        sums = {"valid_loss": 0.0}
+        number = 0
+        with evaluating(self.program), _named(step):
+            for batch in self.data.once():
+                number += num_data(batch)
+                with explained(batch):
+                    values = self._values(batch)
+                for name, value in values.items():
+                    sums[name] = sums.get(name, 0.0) + value
+        _check_finite(sums["valid_loss"], step)
+        names = sums if self.parts else ["valid_loss"]
+        return {name: sums[name] / number for name in names}
+
+    def _values(self, batch: Sequence[Any]) -> dict[str, float]:
+        value = self.loss.loss if isinstance(self.loss, ELBO) else self.loss
+        loss = total_of(value(self.program.model, self.program.guide, *batch))
+        values = {"valid_loss": self.counts.weight(batch) * float(loss)}
+        self.parts = self.parts and self.counts.has_columns(batch)
+        if self.parts:
+            try:
+                data = self.data.swapped(batch)
+                terms = evaluate(self.program, *data, batch_size=num_data(batch))
+            except ValueError:  # the loss takes more programs than have a bound for each datum
+                self.parts = False
+            else:
+                values["rate"] = terms.rate.sum().item()
+                values["distortion"] = terms.distortion.sum().item()
+        return values
+
+
+@contextmanager
+def _named(step: int) -> Iterator[None]:
+    try:
+        yield
+    except FloatingPointError as error:
+        raise FloatingPointError(f"on the validation data, at step {step}: {error}") from error
+
+
+def _check_finite(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"the loss of the validation data is {loss} at step {step}; look at these data, or "
+            "take a lower learning rate or clip_norm"
+        )
