@@ -2,6 +2,7 @@ VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 DATA_DIR ?= data
+WORKERS ?= 2
 
 .PHONY: train test lint format notebooks constraints
 
@@ -9,8 +10,8 @@ train: $(VENV)/.installed  ## trains a VAE on the embedded handwritten digits
 	$(BIN)/pyro-vae train "VAE(latent_dim=10, likelihood=Binomial(total_count=16))" \
 		--data "digits(binarize=None)" --epochs 400 --out runs/digits
 
-test: $(VENV)/.installed lint  ## lint, types and tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed lint  ## lint, types and tests, WORKERS of them at a time
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .

@@ -1,9 +1,17 @@
+import os
 import sys
 
 import pyro
 import pytest
+import torch
 
 from pyro_vae.app import cli
+
+
+def pytest_configure():
+    """One thread a process, as tests run side by side; the commands that they start, too."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,9 @@ def autoencoder(**options):
 
 
 @pytest.mark.parametrize(
-    "loss", [Trace_ELBO(), TraceMeanField_ELBO(), pyro.infer.Trace_ELBO()], ids=repr
+    "loss",
+    [Trace_ELBO(), TraceMeanField_ELBO(), pyro.infer.Trace_ELBO()],
+    ids=["Trace_ELBO", "TraceMeanField_ELBO", "Pyro's"],
 )
 def test_the_loss_and_its_gradient_are_those_of_plain_pytorch(loss):
     program = autoencoder()

@@ -104,7 +104,7 @@ def test_every_estimator_of_ours_names_its_reference():
         (ReweightedWakeSleep(5), False, VIMCO(5)),
         (ReweightedWakeSleep(1), False, Trace_ELBO()),
     ],
-    ids=str,
+    ids=lambda value: str(value).partition(" object at ")[0],  # workers want the same names
 )
 def test_the_reference_is_the_plain_estimator_of_the_same_value(estimator, reparameterized, plain):
     assert reference(estimator, reparameterized=reparameterized) == plain
