@@ -211,6 +211,46 @@ def test_an_object_that_is_no_module_is_a_program_too(write):
     assert any(name.startswith("parts.inner.encoder") for name in found.state_dict())
 
 
+PARTS = """
+import pyro.distributions as dist
+import torch
+from pyro.distributions import Normal
+from torch import nn
+
+
+class Laplace(nn.Module):
+    def __init__(self, latent_dim=20):
+        super().__init__()
+        self.latent_dim = latent_dim
+
+    def forward(self):
+        return dist.Gumbel(torch.zeros(self.latent_dim), 1.0).to_event(1)
+"""
+
+
+def prior_of(text):
+    return type(read_program(text, KNOWN).prior().base_dist).__name__
+
+
+def test_a_program_of_ours_takes_a_part_of_a_users_file(write):
+    assert prior_of(write(PARTS) + ":VAE(prior=Laplace(20))") == "Gumbel"
+
+
+def test_the_bare_name_of_a_users_part_is_a_call_of_it(write):
+    assert prior_of(write(PARTS) + ":VAE(prior=Laplace)") == "Gumbel"
+
+
+def test_a_users_part_comes_before_one_of_ours_that_has_its_name(write):
+    file = write(PARTS)
+    assert prior_of(f"{file}:VAE(prior=Laplace())") == "Gumbel"
+    assert prior_of(f"{file}:VAE(prior=priors.Laplace())") == "Laplace"
+
+
+def test_a_distribution_that_a_users_file_imports_does_not_hide_our_likelihood(write):
+    found = read_program(write(PARTS) + ":VAE(likelihood=Normal())", KNOWN)
+    assert isinstance(found.likelihood, Normal)
+
+
 @pytest.mark.parametrize(
     "content, text, sentence",
     [

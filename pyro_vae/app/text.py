@@ -181,7 +181,7 @@ def build(kind: str, text: str, known: Names, *, own: Names | None = None) -> An
     if not isinstance(node, ast.Call):
         raise ValueError(f"{text!r} is not a call such as {_EXAMPLES[kind]}")
     reader = _Reader(kind, known, own or {})
-    if all(reader.value(node.func) is not value for value in reader.expected.values()):
+    if all(reader.value(node.func) is not value for value in reader.callables):
         raise ValueError(
             f"{ast.unparse(node.func)!r} is not one of the {kind}, which are "
             f"{', '.join(sorted(reader.expected))}"
@@ -199,6 +199,9 @@ _EXAMPLES = {
 }
 
 
+_PARTS = ("priors", "likelihoods", "posteriors")
+
+
 class _Reader:
     """Turns the nodes of a text into values."""
 
@@ -206,8 +209,10 @@ class _Reader:
         self.kind, self.known = kind, known
         self.kinds = kinds = catalogue()
         self.expected = {name: v for name, v in own.items() if callable(v)} or kinds[kind]
-        rooms = ("priors", "likelihoods", "posteriors")
-        self.parts = [part for room in rooms for part in kinds[room].values()]
+        self.callables = [*self.expected.values(), *kinds[kind].values()]
+        self.parts = [part for room in _PARTS for part in kinds[room].values()]
+        # A user's own part comes before one of ours that has its name.
+        self.own_parts = {name: v for name, v in own.items() if _is_module_class(v)}
         self.names: dict[str, Any] = {n: v for names in kinds.values() for n, v in names.items()}
         self.names |= {f"{k}.{n}": v for k, names in kinds.items() for n, v in names.items()}
         self.names |= kinds[kind] | dict(own)
@@ -237,7 +242,7 @@ class _Reader:
 
     def named(self, node: ast.Name | ast.Attribute, room: str) -> Any:
         name = ast.unparse(node)
-        found = self.kinds.get(room, {}).get(name, self.names.get(name))
+        found = self.own_parts.get(name, self.kinds.get(room, {}).get(name, self.names.get(name)))
         if found is not None:
             return found
         near = [known for known in self.names if known.lower() == name.lower()]
@@ -267,7 +272,8 @@ class _Reader:
     def part(self, node: ast.AST, room: str = "") -> Any:
         """The value of an argument, where the bare name of a part is a call of it."""
         value = self.value(node, room)
-        if any(value is part for part in self.parts):
+        is_own = room in _PARTS and any(value is part for part in self.own_parts.values())
+        if is_own or any(value is part for part in self.parts):
             return self.construct(ast.unparse(node), value, [], {})
         return value
 
@@ -311,6 +317,10 @@ class _Reader:
             raise
         except Exception as error:  # arguments of another type than meant, or a user's own code
             raise ValueError(f"{name} cannot be built from these arguments: {error!r}") from error
+
+
+def _is_module_class(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, nn.Module)
 
 
 def _is_shape(args: list[Any], shape: Any) -> bool:
