@@ -130,6 +130,24 @@ def test_an_error_of_ours_says_so(capsys):
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA out of memory. Tried to allocate 2.00 GiB.",
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.",
+        "DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes.",
+    ],
+)
+def test_what_torch_says_of_memory_that_ran_out_is_understood(capsys, said):
+    assert stop(RuntimeError(said)) == 2
+    assert "there is not enough memory" in capsys.readouterr().err
+
+
+def test_an_error_about_a_place_in_memory_is_none_of_too_little(capsys):
+    stop(RuntimeError("more than one element refers to a single memory location"))
+    assert "more than one element" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     "words, sentence",
     [
         (["trian", "VAE"], "No such command 'trian'. Did you mean 'train'"),

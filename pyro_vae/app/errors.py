@@ -69,7 +69,8 @@ def _first_line(error: Exception) -> str:
 
 
 def _is_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "memory" in str(error)
+    said = ("out of memory", "allocate memory", "not enough memory")  # by torch, on GPU and CPU
+    return isinstance(error, MemoryError) or any(words in str(error) for words in said)
 
 
 def _with_line(error: Exception, sentence: str) -> str:
