@@ -176,6 +176,14 @@ def test_any_error_of_a_users_code_is_one_sentence(parts):
         check(SimpleNamespace(model=parts.model, guide=guide), ROWS)
 
 
+def test_a_buffer_into_which_nothing_can_be_loaded_is_named(parts):
+    parts.decoder.register_buffer("scales", torch.ones(1).expand(3))
+    with pytest.raises(ValueError, match=r"buffer 'decoder.scales' is a view made by expand\(\)"):
+        check(program(parts, {}), ROWS)
+    parts.decoder.register_buffer("scales", torch.ones(1).expand(3).clone())
+    assert check(program(parts, {}), ROWS)
+
+
 def test_a_frozen_parameter_needs_no_gradient(parts):
     for parameter in parts.encoder.parameters():
         parameter.requires_grad_(False)

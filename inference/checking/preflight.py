@@ -9,6 +9,7 @@ from pyro import poutine
 from pyro.infer import ELBO
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from pyro_vae.arguments import arguments
 from pyro_vae.blame import sentence_of
@@ -22,7 +23,7 @@ from pyro_vae.inference.terms import (
     samples,
 )
 from pyro_vae.parameters import leaves, named_parameters, own_parameters
-from pyro_vae.program import Program
+from pyro_vae.program import Program, modules_of
 
 from .report import Report, Site
 from .site_checks import check_latents, check_plate, check_site, name_of, plates_of
@@ -87,6 +88,7 @@ def check(
 
 def _report(program: Program, x: Tensor, args: Sequence[Tensor], loss: ELBO | None) -> Report:
     model, guide = program.model, program.guide
+    _check_buffers(model, guide)
     with pyro.validation_enabled(False):
         guide_trace = _run("guide", guide, x, args)
         model_trace = _run("model", poutine.replay(model, trace=guide_trace), x, args)
@@ -118,6 +120,18 @@ def _report(program: Program, x: Tensor, args: Sequence[Tensor], loss: ELBO | No
     factors = tuple(site["name"] for site in found if is_factor(site))
     num_data = max(len(x), (plate and plate.full_size) or 0)
     return Report(sites, value.item() / num_data, trained, factors)
+
+
+def _check_buffers(model: Callable[..., Any], guide: Callable[..., Any]) -> None:
+    for module_name, module in modules_of(model, guide).items():
+        for name, buffer in module.named_buffers():
+            sizes = zip(buffer.stride(), buffer.shape, strict=True) if not is_lazy(buffer) else ()
+            if any(stride == 0 and size > 1 for stride, size in sizes):
+                raise ValueError(
+                    f"buffer {'.'.join(filter(None, (module_name, name)))!r} is a view made by "
+                    "expand(), whose numbers share their memory, so that torch can load nothing "
+                    "into it; register a copy, by .clone()"
+                )
 
 
 def _default_loss(guide_trace: Any) -> ELBO:
