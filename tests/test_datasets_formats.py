@@ -9,24 +9,7 @@ import torch
 
 from pyro_vae import datasets
 
-X = np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32)
-Y = np.arange(30) % 3
-
-
-def _sorted(data):
-    """All items and labels in the order of the first column."""
-    parts = (data.train, data.valid, data.test)
-    x = torch.cat([part.x for part in parts])
-    order = x[:, 0].argsort()
-    y = None if data.train.y is None else torch.cat([part.y for part in parts])[order].numpy()
-    return x[order].numpy(), y
-
-
-def _same(data, x=X, y=Y):
-    found, labels = _sorted(data)
-    order = x[:, 0].argsort()
-    np.testing.assert_allclose(found, x[order], rtol=1e-6)
-    assert y is None if labels is None else labels.tolist() == y[order].tolist()
+from .rows import X, Y, assert_same, in_order
 
 
 @pytest.mark.parametrize(
@@ -41,7 +24,7 @@ def test_data_and_labels_go_by_usual_names(tmp_path, names, ending):
             np.savez(file, **found)
     else:
         torch.save({name: torch.from_numpy(array) for name, array in found.items()}, path)
-    _same(datasets.arrays(path))
+    assert_same(datasets.arrays(path))
 
 
 @pytest.mark.parametrize("kind", [tuple, list])
@@ -49,12 +32,12 @@ def test_data_and_labels_go_by_usual_names(tmp_path, names, ending):
 def test_a_tuple_of_tensors_is_data_and_labels(tmp_path, kind, turned):
     pair = [torch.from_numpy(X), torch.from_numpy(Y)]
     torch.save(kind(pair[::-1] if turned else pair), tmp_path / "x.pt")
-    _same(datasets.arrays(tmp_path / "x.pt"))
+    assert_same(datasets.arrays(tmp_path / "x.pt"))
 
 
 def test_arrays_without_names_are_data_and_labels(tmp_path):
     np.savez(tmp_path / "x.npz", X, Y)
-    _same(datasets.arrays(tmp_path / "x.npz"))
+    assert_same(datasets.arrays(tmp_path / "x.npz"))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +75,7 @@ def test_a_dictionary_of_parts_holds_data_and_labels(tmp_path):
 
 def test_a_sparse_tensor_is_filled_with_zeros(tmp_path):
     torch.save(torch.eye(12).to_sparse(), tmp_path / "x.pt")
-    x, _ = _sorted(datasets.arrays(tmp_path / "x.pt"))
+    x, _ = in_order(datasets.arrays(tmp_path / "x.pt"))
     assert x.sum() == 12 and x.shape == (12, 12)
 
 
@@ -118,7 +101,7 @@ def test_parts_go_by_usual_names(tmp_path, names):
 def test_names_that_are_given_choose_the_arrays(tmp_path):
     np.savez(tmp_path / "a.npz", imgs2=X, other=X + 1, kind=Y)
     data = datasets.arrays(tmp_path / "a.npz", x="imgs2", y="kind")
-    _same(data)
+    assert_same(data)
     assert "not used: other" in data.description
     np.savez(tmp_path / "b.npz", x_train=X, smile_train=Y, x_test=X, smile_test=Y)
     data = datasets.arrays(tmp_path / "b.npz", y="smile")
@@ -127,14 +110,14 @@ def test_names_that_are_given_choose_the_arrays(tmp_path):
 
 def test_the_only_array_beside_the_labels_is_the_data(tmp_path):
     np.savez(tmp_path / "x.npz", spectra=X, y=Y)
-    _same(datasets.arrays(tmp_path / "x.npz"))
+    assert_same(datasets.arrays(tmp_path / "x.npz"))
 
 
 def test_what_is_not_used_is_named_and_not_read(tmp_path):
     objects = np.array([{}, None], dtype=object)
     np.savez(tmp_path / "x.npz", x=X, y=Y, metadata=objects, smile=Y)
     data = datasets.arrays(tmp_path / "x.npz")
-    _same(data)
+    assert_same(data)
     assert "not used: metadata, smile" in data.description
 
 
@@ -161,7 +144,7 @@ def test_labels_may_lie_in_another_file(tmp_path, kind):
     else:
         path.write_text("kind\n" + "".join(f"{'abc'[y]}\n" for y in Y))
     data = datasets.arrays(tmp_path / "x.npy", y=str(path))
-    _same(data)
+    assert_same(data)
     assert f"labels from {path}" in data.description
 
 

@@ -8,24 +8,7 @@ import torch
 
 from pyro_vae import datasets
 
-X = np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32)
-Y = np.arange(30) % 3
-
-
-def _sorted(data):
-    """All items and labels in the order of the first column."""
-    parts = (data.train, data.valid, data.test)
-    x = torch.cat([part.x for part in parts])
-    order = x[:, 0].argsort()
-    y = None if data.train.y is None else torch.cat([part.y for part in parts])[order].numpy()
-    return x[order].numpy(), y
-
-
-def _same(data, x=X, y=Y):
-    found, labels = _sorted(data)
-    order = x[:, 0].argsort()
-    np.testing.assert_allclose(found, x[order], rtol=1e-6)
-    assert y is None if labels is None else labels.tolist() == y[order].tolist()
+from .rows import X, Y, assert_same, in_order
 
 
 def _write(path, rows, delimiter=",", header=None, end="\n"):
@@ -41,28 +24,28 @@ def test_a_table_with_a_header_is_read(tmp_path, delimiter, end):
     rows = np.column_stack([X, Y])
     header = delimiter.join(["a", "b", "c", "d", "label"])
     data = datasets.arrays(_write(tmp_path / "t.csv", rows, delimiter, header, end))
-    _same(data)
+    assert_same(data)
     assert data.x_shape == (4,) and "labels in column 'label'" in data.description
 
 
 def test_a_table_without_a_header_is_data_throughout(tmp_path):
     data = datasets.arrays(_write(tmp_path / "t.csv", X))
-    _same(data, y=None)
+    assert_same(data, y=None)
     assert "no labels; no header, columns by their places" in data.description
 
 
 @pytest.mark.parametrize("y", [0, -5])
 def test_a_column_of_a_table_without_a_header_goes_by_its_place(tmp_path, y):
-    _same(datasets.arrays(_write(tmp_path / "t.csv", np.column_stack([Y + 1, X])), y=y))
+    assert_same(datasets.arrays(_write(tmp_path / "t.csv", np.column_stack([Y + 1, X])), y=y))
 
 
 def test_columns_may_be_parted_by_spaces(tmp_path):
     for name in ("t.csv", "t.txt"):
         np.savetxt(tmp_path / name, X)
-        _same(datasets.arrays(tmp_path / name), y=None)
+        assert_same(datasets.arrays(tmp_path / name), y=None)
     (tmp_path / "aligned.txt").write_text(" a   b\n 1  -2\n-3 4.5\n 0   7\n")
     data = datasets.arrays(tmp_path / "aligned.txt")
-    assert _sorted(data)[0].tolist() == [[-3, 4.5], [0, 7], [1, -2]]
+    assert in_order(data)[0].tolist() == [[-3, 4.5], [0, 7], [1, -2]]
     assert "columns 'a', 'b'" in data.description
 
 
@@ -73,7 +56,7 @@ def test_a_header_of_numpy_and_a_packed_table_are_read(tmp_path):
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(content))
     for name in ("t.csv", "t.csv.gz"):
         data = datasets.arrays(tmp_path / name)
-        _same(data, y=None)
+        assert_same(data, y=None)
         assert data.name == "t" and "columns 'a', 'b', 'c', 'd'" in data.description
 
 
@@ -82,13 +65,13 @@ def test_columns_are_left_out_by_name_and_place(tmp_path):
     path = _write(tmp_path / "t.csv", rows, header="name,a,b,c,d,note,label")
     with pytest.raises(ValueError, match=r"texts in column 'name'.* without=\['name'\] to leave"):
         datasets.arrays(path)
-    _same(datasets.arrays(path, without=["name", 5]))
-    _same(datasets.arrays(path, without=["name", "note", "label"]), y=None)
+    assert_same(datasets.arrays(path, without=["name", 5]))
+    assert_same(datasets.arrays(path, without=["name", "note", "label"]), y=None)
 
 
 def test_a_column_without_a_name_and_with_nothing_in_it_is_left_out(tmp_path):
     rows = [[*x, y, ""] for x, y in zip(X, Y, strict=True)]
-    _same(datasets.arrays(_write(tmp_path / "t.csv", rows, header="a,b,c,d,label,")))
+    assert_same(datasets.arrays(_write(tmp_path / "t.csv", rows, header="a,b,c,d,label,")))
 
 
 def test_texts_are_labels_if_their_column_is_named(tmp_path):
@@ -99,9 +82,9 @@ def test_texts_are_labels_if_their_column_is_named(tmp_path):
     ):
         datasets.arrays(path)
     data = datasets.arrays(path, y="species")
-    _same(data)
+    assert_same(data)
     assert "from the labels setosa, versicolor, virginica" in data.description
-    _same(datasets.arrays(_write(path, rows), y=4))
+    assert_same(datasets.arrays(_write(path, rows), y=4))
 
 
 @pytest.mark.parametrize("mark", ["", "NA", "nan", "NaN", "null", "?", " "])
@@ -111,7 +94,7 @@ def test_an_empty_cell_is_missing(tmp_path, mark):
     data = datasets.arrays(_write(tmp_path / "t.csv", rows, header="a,b,c,d,y"))
     x, y = X.copy(), Y.copy()
     x[3, 1], y[5] = np.nan, -1
-    _same(data, x, y)
+    assert_same(data, x, y)
     assert "1 entries missing (NaN)" in data.description
     assert "1 labels missing" in data.description
 
@@ -119,9 +102,9 @@ def test_an_empty_cell_is_missing(tmp_path, mark):
 def test_row_numbers_and_numbered_names_of_pandas_are_no_data(tmp_path):
     rows = np.column_stack([np.arange(30), X])
     data = datasets.arrays(_write(tmp_path / "t.csv", rows, header=",0,1,2,3"))
-    _same(data, y=None)
+    assert_same(data, y=None)
     assert "the first column of row numbers left out" in data.description
-    _same(datasets.arrays(_write(tmp_path / "t.csv", X, header="0,1,2,3")), y=None)
+    assert_same(datasets.arrays(_write(tmp_path / "t.csv", X, header="0,1,2,3")), y=None)
 
 
 def test_the_pixels_of_a_table_are_grey_levels(tmp_path):
@@ -137,7 +120,7 @@ def test_the_pixels_of_a_table_are_grey_levels(tmp_path):
 
 def test_columns_are_chosen_by_name_and_place(tmp_path):
     path = _write(tmp_path / "t.csv", np.column_stack([X, Y]), header="a,b,c,d,kind")
-    _same(datasets.arrays(path, x=["a", "c", 3], y="kind"), X[:, [0, 2, 3]])
+    assert_same(datasets.arrays(path, x=["a", "c", 3], y="kind"), X[:, [0, 2, 3]])
 
 
 @pytest.mark.parametrize("quoted", ['"a, b",c', '\ufeff"x",y2'])
