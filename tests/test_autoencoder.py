@@ -1,6 +1,5 @@
 """The autoencoder: its loss is what plain PyTorch trains one with."""
 
-import copy
 from functools import partial
 
 import pyro
@@ -9,9 +8,11 @@ import torch
 from torch.nn import functional
 
 from pyro_vae import likelihoods, networks
-from pyro_vae.inference import SVI, Compile, Trace_ELBO, TraceMeanField_ELBO, encode, sample
+from pyro_vae.inference import SVI, Trace_ELBO, TraceMeanField_ELBO, encode, sample
 from pyro_vae.inference.checking import check
 from pyro_vae.models import Autoencoder
+
+from .twins import captured_like_eager
 
 X = (torch.rand(16, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.3).double()
 
@@ -62,12 +63,12 @@ def test_parts_that_do_not_fit_are_refused_with_both_shapes():
         autoencoder(encoder=networks.MLP((1, 4, 4), (2, 3)))
 
 
-def test_a_captured_step_is_the_eager_one_bit_for_bit_and_trains():
+def test_a_captured_step_is_the_eager_one_bit_for_bit():
+    captured_like_eager(autoencoder(), Trace_ELBO(), batches=[X])
+
+
+def test_it_trains():
     program = autoencoder()
-    losses = []
-    for each, compile in ((copy.deepcopy(program), False), (program, Compile(fuse=False))):
-        svi = SVI(each.model, each.guide, pyro.optim.Adam({"lr": 1e-2}), compile=compile)
-        losses.append([svi.step(X).item() for _ in range(60)])
-    assert svi.mode == "captured"
-    assert losses[0] == losses[1]
-    assert losses[0][-1] < 0.8 * losses[0][0]
+    svi = SVI(program.model, program.guide, pyro.optim.Adam({"lr": 1e-2}))
+    losses = [svi.step(X).item() for _ in range(60)]
+    assert losses[-1] < 0.8 * losses[0]

@@ -19,7 +19,7 @@ from pyro_vae.inference import (
 from pyro_vae.inference.terms import collect
 from pyro_vae.models import BayesianVAE
 
-from .test_compile import captured_like_eager
+from .twins import captured_like_eager
 
 X_SHAPE = (1, 4, 4)
 X = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -36,30 +36,12 @@ from pyro_vae.inference.graphs import passes
 from pyro_vae.models import VAE
 from pyro_vae.precision import layers_in_bfloat16
 
-X = (torch.rand(4, 16, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
-CAPTURE = Compile(fuse=False)
+from .twins import BATCHES as X
+from .twins import CAPTURE, captured_like_eager, train
 
 
 def vae(hidden=(16,), **options):
     return VAE((1, 4, 4), latent_dim=3, hidden=hidden, **options)
-
-
-def train(program, loss, compile, steps=12, batches=X):
-    """The losses of some steps from one seed; the program keeps its parameters."""
-    svi = SVI(program.model, program.guide, pyro.optim.Adam({"lr": 1e-3}), loss, compile=compile)
-    pyro.set_rng_seed(1)
-    return svi, [svi.step(batches[i % len(batches)]).item() for i in range(steps)]
-
-
-def captured_like_eager(program, loss, exactly=True):
-    twin = copy.deepcopy(program)
-    _, eager = train(program, loss, compile=False)
-    svi, captured = train(twin, loss, compile=CAPTURE)
-    assert len(svi._graphs.entries) == 1 and not svi._graphs.refused
-    assert captured == eager
-    other = twin.state_dict()
-    for name, value in program.state_dict().items():
-        assert torch.equal(value, other[name]), name
 
 
 @pytest.mark.parametrize(

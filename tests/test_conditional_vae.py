@@ -21,6 +21,8 @@ from pyro_vae.models import ConditionalVAE
 from pyro_vae.posteriors import DiagonalNormal
 from pyro_vae.priors import GaussianMixture, StandardNormal, VampPrior
 
+from .twins import captured_like_eager
+
 Y = torch.tensor([0, 2, 1, 2, 0, 1])
 C = torch.tensor([[0.3, -1.2], [2.0, 0.1], [0.0, 0.0], [1.0, 1.0], [-0.5, 0.7], [0.2, 0.9]])
 X = (torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
@@ -171,13 +173,7 @@ def test_the_particles_of_a_plate_are_draws_each_by_itself(case):
 
 def test_a_captured_step_is_the_eager_one_bit_for_bit(case):
     program, y = case
-    losses = []
-    for each, compile in ((copy.deepcopy(program), False), (program, Compile(fuse=False))):
-        svi = SVI(each.model, each.guide, pyro.optim.Adam({"lr": 1e-3}), compile=compile)
-        pyro.set_rng_seed(1)
-        losses.append([svi.step(X, y).item() for _ in range(8)])
-    assert svi.mode == "captured"
-    assert losses[0] == losses[1]
+    captured_like_eager(program, Trace_ELBO(), batches=[(X, y)])
 
 
 @pytest.mark.parametrize("kind", ["class", "condition"])

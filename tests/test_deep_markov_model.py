@@ -1,6 +1,5 @@
 """The deep Markov model, against the Kalman filter where it is linear and Gaussian."""
 
-import copy
 import math
 
 import pyro
@@ -15,7 +14,6 @@ from pyro_vae.inference import (
     IWAE,
     STL,
     SVI,
-    Compile,
     DReG,
     Trace_ELBO,
     TraceMeanField_ELBO,
@@ -25,6 +23,8 @@ from pyro_vae.inference import (
 )
 from pyro_vae.inference.checking import check
 from pyro_vae.models import DeepMarkovModel
+
+from .twins import captured_like_eager
 
 A, Q, SIGMA = 0.8, 0.5, 0.7  # z_t = A z_t-1 + Q noise;  x_t = B z_t + b + SIGMA noise
 B, b = torch.tensor([[1.2, -0.6], [0.3, 0.1]], dtype=torch.float64)
@@ -203,17 +203,7 @@ def test_the_transition_starts_between_a_random_walk_and_its_proposal():
     ids=lambda loss: type(loss).__name__,
 )
 def test_a_captured_step_is_the_eager_one_bit_for_bit(loss):
-    program, x, losses = small(3), padded(steps=3), []
-    programs = [program, copy.deepcopy(program)]
-    for each, compile in zip(programs, (False, Compile(fuse=False)), strict=True):
-        adam = pyro.optim.Adam({"lr": 1e-2})
-        svi = SVI(each.model, each.guide, adam, loss, compile=compile)
-        pyro.set_rng_seed(1)
-        losses.append([svi.step(x).item() for _ in range(5)])
-    assert losses[0] == losses[1]
-    assert len(svi._graphs.entries) == 1 and not svi._graphs.refused
-    pairs = zip(*(each.parameters() for each in programs), strict=True)
-    assert all(torch.equal(*pair) for pair in pairs)
+    captured_like_eager(small(3), loss, steps=5, batches=[padded(steps=3)])
 
 
 def test_it_learns_more_of_the_columns_of_digits_than_how_often_each_pixel_is_on():

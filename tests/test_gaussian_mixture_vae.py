@@ -1,7 +1,5 @@
 """VaDE: a VAE with a mixture prior whose cluster is a site, by two ways and by hand."""
 
-import copy
-
 import numpy as np
 import pyro
 import pytest
@@ -10,7 +8,7 @@ from pyro import poutine
 from pyro.infer import TraceEnum_ELBO
 from scipy import special, stats
 
-from pyro_vae.inference import SVI, Compile, Trace_ELBO, decode, evaluate, fit
+from pyro_vae.inference import Trace_ELBO, decode, evaluate, fit
 from pyro_vae.inference.checking import check
 from pyro_vae.inference.terms import collect
 from pyro_vae.likelihoods import Normal
@@ -18,6 +16,8 @@ from pyro_vae.models import VAE, GaussianMixtureVAE
 from pyro_vae.networks import MLP
 from pyro_vae.posteriors import Delta
 from pyro_vae.priors import GaussianMixture
+
+from .twins import captured_like_eager
 
 X = (torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.3).double()
 ENUMERATED = TraceEnum_ELBO(max_plate_nesting=1)
@@ -141,14 +141,7 @@ def test_it_finds_two_clusters_that_are_there():
 
 
 def test_without_enumeration_a_captured_step_is_the_eager_one():
-    program = vade()
-    losses = []
-    for each, compile in ((copy.deepcopy(program), False), (program, Compile(fuse=False))):
-        svi = SVI(each.model, each.guide, pyro.optim.Adam({"lr": 1e-3}), compile=compile)
-        pyro.set_rng_seed(1)
-        losses.append([svi.step(X).item() for _ in range(8)])
-    assert svi.mode == "captured"
-    assert losses[0] == losses[1]
+    captured_like_eager(vade(), Trace_ELBO(), batches=[X])
 
 
 @pytest.mark.parametrize(

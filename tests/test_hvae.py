@@ -11,7 +11,7 @@ from pyro_vae.inference import IWAE, STL, DReG, Trace_ELBO, TraceMeanField_ELBO,
 from pyro_vae.inference.checking import check
 from pyro_vae.models import HVAE
 
-from .test_compile import captured_like_eager
+from .twins import captured_like_eager
 
 X_SHAPE = (1, 4, 4)
 X = torch.randn(7, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

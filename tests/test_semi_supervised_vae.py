@@ -1,6 +1,5 @@
 """M2: enumeration against sums written out, over rows with a label and rows without."""
 
-import copy
 import math
 
 import pyro
@@ -12,11 +11,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax, o
 
 from pyro_vae import networks
 from pyro_vae.datasets import digits
-from pyro_vae.inference import SVI, Compile, encode, evaluate, fit, log_likelihood, sample
+from pyro_vae.inference import Trace_ELBO, encode, evaluate, fit, log_likelihood, sample
 from pyro_vae.inference.checking import check
 from pyro_vae.inference.terms import collect
 from pyro_vae.models import ConditionalVAE, SemiSupervisedVAE
 from pyro_vae.posteriors import DiagonalNormal
+
+from .twins import captured_like_eager
 
 X = (torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.3).double()
 MIXED = torch.tensor([2, -1, 0, -1, -1, 1])
@@ -177,14 +178,7 @@ def test_it_passes_its_preflight_and_the_gradient_reaches_every_parameter(build)
 
 
 def test_without_enumeration_a_captured_step_is_the_eager_one():
-    program = m2()
-    losses = []
-    for each, compile in ((copy.deepcopy(program), False), (program, Compile(fuse=False))):
-        svi = SVI(each.model, each.guide, pyro.optim.Adam({"lr": 1e-3}), compile=compile)
-        pyro.set_rng_seed(1)
-        losses.append([svi.step(X, MIXED).item() for _ in range(8)])
-    assert svi.mode == "captured"
-    assert losses[0] == losses[1]
+    captured_like_eager(m2(), Trace_ELBO(), batches=[(X, MIXED)])
 
 
 def test_samples_follow_their_labels_and_draw_those_not_known():
