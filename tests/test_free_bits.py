@@ -138,7 +138,7 @@ def test_subsampling_and_particles_leave_the_floors_as_they_are():
 
 
 def test_ten_numbers_of_one_site_feel_a_floor_of_their_own_and_none_of_the_sites():
-    """What the README says of its example."""
+    """What docs/command-line.md says of its example."""
     pyro.set_rng_seed(0)
     vae = VAE((1, 8, 8), latent_dim=10)
     with torch.no_grad():  # a site of some nats, of which half the numbers carry little

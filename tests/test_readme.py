@@ -11,6 +11,7 @@ import typer
 
 from pyro_vae.app import cli
 from pyro_vae.app.text import catalogue, read_loss, read_program
+from pyro_vae.source import load_file
 
 ROOT = Path(__file__).parent.parent
 README, *DOCS = PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -30,6 +31,11 @@ def files(page):
     return {match[1]: block for match, block in named.items() if match}
 
 
+def loose(page):
+    """The blocks that are no files, in their order."""
+    return [block for block in blocks(page) if block not in files(page).values()]
+
+
 def commands(page):
     """The command lines, in blocks and in the text."""
     text = page.read_text()
@@ -38,6 +44,12 @@ def commands(page):
     return sorted(lines | set(re.findall(r"`(pyro-vae (?!VERB)[^`]*)`", text)))
 
 
+TESTS = [
+    (page, name, test)
+    for page in PAGES
+    for name, block in files(page).items()
+    for test in re.findall(r"^def (test_\w+)\(", block, flags=re.MULTILINE)
+]
 COMMANDS = [(page, command) for page in PAGES for command in commands(page)]
 FUNCTIONS = [
     (page, name)
@@ -107,14 +119,27 @@ assert all(row.guide.bias is not None for row in found.rows)
 
 
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [p for p in PAGES if loose(p)], ids=lambda page: page.stem)
 def test_the_code_of_a_page_runs_from_top_to_bottom(page, written, capsys):
     written(page)
     names = {}
-    for block in [*(b for b in blocks(page) if b not in files(page).values()), CLAIMS[page.stem]]:
+    for block in [*loose(page), CLAIMS[page.stem]]:
         exec(compile(block, page.name, "exec"), names)
     if page == README:
         assert float(re.search(r"tensor\((.*)\)", capsys.readouterr().out)[1]) > -250
+
+
+@pytest.mark.parametrize("page, name, test", TESTS, ids=["-".join(t[1:]) for t in TESTS])
+def test_a_test_of_a_page_passes(page, name, test, written):
+    path = written(page) / name
+    getattr(load_file(path), test)()
+
+
+def test_every_kind_of_part_has_a_file_and_tests_on_its_page():
+    kinds = ("prior", "likelihood", "posterior", "network", "estimator", "program")
+    found = files(ROOT / "docs" / "write-your-own-part.md")
+    assert list(found) == [name for k in kinds for name in (f"my_{k}.py", f"test_my_{k}.py")]
+    assert {name for _, name, _ in TESTS} == {name for name in found if name.startswith("test_")}
 
 
 @pytest.mark.parametrize("page, name", FUNCTIONS, ids=[name for _, name in FUNCTIONS])
@@ -152,6 +177,24 @@ def test_a_command_is_understood(page, command, written):
     losses = options.get("loss") or []
     for loss in [losses] if isinstance(losses, str) else losses:
         read_loss(loss, known)
+
+
+# Those of data that everybody has.
+IN_FILES = [
+    (page, command)
+    for page, command in COMMANDS
+    if re.search(r"(check|train) \S*\.py", command) and "arrays(" not in command
+]
+
+
+@pytest.mark.parametrize("page, command", IN_FILES, ids=[command for _, command in IN_FILES])
+def test_the_program_of_a_file_passes_its_check_as_the_command_has_it(page, command, written, run):
+    written(page)
+    program, *options = shlex.split(command, comments=True)[2:]
+    given = dict(zip(options[::2], options[1::2], strict=True))
+    asked = [part for name in ("--data", "--loss") if name in given for part in (name, given[name])]
+    code, out, err = run("check", program, *asked)
+    assert code == 0 and "nats per datum" in out, err
 
 
 def links(page):

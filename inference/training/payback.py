@@ -8,7 +8,7 @@ __all__ = ["Payback"]
 # Capturing and compiling both are Python at work on the graph, so that one foretells the other on
 # any machine: 0.2 to 0.9 s and 3 to 17 s.
 _COMPILING = 20.0  # times as long as capturing
-_SAVED = 0.4  # of a captured step; the programs of the README save 0.18 to 0.83
+_SAVED = 0.4  # of a captured step; the programs of docs/speed.md save 0.18 to 0.83
 _BEFORE, _TIMED = 12, 100  # calls: a graph is made at the 2nd or 10th, and then timed
 
 
