@@ -51,6 +51,14 @@ class FunctionProgram(nn.Module):
         with self._local_params():
             return self.functions["guide"](*args, **kwargs)
 
+    @staticmethod
+    def name_in_file(name: str) -> str:
+        """What the file calls a parameter: "enc.weight" is "parts.enc.weight" of this module."""
+        home, _, rest = name.partition(".")
+        if home == "pyro_params":
+            return rest.replace("/", ".")
+        return rest if home in ("parts", "parameters_") else name
+
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Loads parameters, those too that `pyro.param` has not declared yet."""
         for name, value in state_dict.items():

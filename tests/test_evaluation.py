@@ -48,6 +48,12 @@ def test_the_log_likelihood_converges_to_the_evidence():
     torch.testing.assert_close(found, EXACT, atol=0.02, rtol=0)  # s.e. about 0.004
 
 
+def test_an_evaluation_prints_its_means():
+    found = evaluate(Conjugate(math.sqrt(0.5)), X)
+    mean, error = mean_and_error(EXACT)
+    assert repr(found).startswith(f"Evaluation(7 data, bound {mean:.2f} ± {error:.2f}, rate ")
+
+
 @pytest.mark.parametrize("options", [{"batch_size": 2}, {"max_rows": 3}, {"max_rows": 1}])
 def test_chunks_do_not_change_the_log_likelihood(options):
     found = log_likelihood(Conjugate(math.sqrt(0.5)), X, num_particles=10, **options)

@@ -56,6 +56,16 @@ def test_a_record_holds_the_loss_of_each_datum():
     assert run.records[0]["valid_loss"] == pytest.approx(exact[:10].mean().item(), rel=1e-5)
 
 
+def test_a_training_prints_its_epochs_time_and_last_bound(program):
+    run = fit(program, X, valid=X[:8], epochs=2, batch_size=16)
+    last, best = run.records[-1], min(record["valid_loss"] for record in run.records)
+    assert repr(run).startswith("Fit(2 epochs, 6 steps in ")
+    assert f"bound {-last['train_loss']:.2f} in the last epoch" in repr(run)
+    assert f"at best bound {-best:.2f} on the validation data" in repr(run)
+    warm = fit(program, X, loss=Trace_ELBO(beta=linear(0, 1, steps=3)), epochs=1, batch_size=16)
+    assert f"loss {warm.records[-1]['train_loss']:.2f} in the last epoch" in repr(warm)
+
+
 def test_a_plate_larger_than_the_batch_is_taken_out_of_the_record(program):
     class Subsampled(VAE):
         def model(self, x):

@@ -10,7 +10,9 @@ from pyro import poutine
 from torch import nn
 
 from pyro_vae import check
+from pyro_vae.app.text import read_program
 from pyro_vae.inference import IWAE, Trace_ELBO
+from pyro_vae.models import ConditionalVAE
 
 THIS = Path(__file__)
 X = torch.randn(16, 6, generator=torch.Generator().manual_seed(0))
@@ -302,3 +304,44 @@ def test_a_gradient_that_is_not_finite_is_named():
 
     with pytest.raises(ValueError, match=r"'decoder.bias' gets a gradient that is not finite"):
         check(Rooted(), X)
+
+
+# Arguments and names as users write them.
+
+
+def test_labels_may_be_given_by_place_and_so_may_the_loss():
+    program = ConditionalVAE((1, 4, 4), 2, num_classes=3, hidden=(8,))
+    x, y = torch.zeros(4, 1, 4, 4), torch.arange(4) % 3
+    loss = check(program, x, y, IWAE(2)).loss
+    assert loss == check(program, x, IWAE(2), y).loss == check(program, x, y=y, loss=IWAE(2)).loss
+
+
+def test_parameters_of_a_file_of_functions_are_called_as_in_the_file(tmp_path):
+    (tmp_path / "mine.py").write_text(FILE)
+    program = read_program(str(tmp_path / "mine.py"), {})
+    assert set(check(program, torch.zeros(4, 3)).parameters) == {
+        "enc.weight",
+        "enc.bias",
+        "shift",
+        "net.scale",
+    }
+
+
+FILE = """
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import nn
+
+enc, shift = nn.Linear(3, 3), nn.Parameter(torch.zeros(3))
+
+def model(x):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        pyro.sample("x", dist.Normal(z + shift, 1.0).to_event(1), obs=x)
+
+def guide(x):
+    scale = pyro.param("net.scale", torch.ones(3), constraint=dist.constraints.positive)
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(enc(x), scale).to_event(1))
+"""

@@ -252,6 +252,13 @@ def test_a_guide_that_is_a_point_has_no_weights():
         log_likelihood(pinned, X, 3)
 
 
+def test_the_value_of_a_guide_that_is_a_point_says_that_it_is_no_bound():
+    pinned = SimpleNamespace(model=program().model, guide=AutoDelta(program().model))
+    found = evaluate(pinned, X)
+    assert not found.is_bound and "no bound: " in repr(found)
+    assert evaluate(program(), X).is_bound
+
+
 def test_points_that_a_guide_computes_from_its_draws_have_a_density():
     def guide(x):
         with pyro.plate("data", len(x)):

@@ -24,6 +24,7 @@ from pyro_vae.inference.terms import (
 )
 from pyro_vae.parameters import leaves, named_parameters, own_parameters
 from pyro_vae.program import Program, modules_of
+from pyro_vae.source import FunctionProgram
 
 from .report import Report, Site
 from .site_checks import check_latents, check_plate, check_site, name_of, plates_of
@@ -32,7 +33,7 @@ __all__ = ["Report", "Site", "check"]
 
 
 def check(
-    program: Program, x: Tensor, loss: ELBO | None = None, *, y: Tensor | None = None
+    program: Program, x: Tensor, loss: ELBO | Tensor | None = None, y: Tensor | ELBO | None = None
 ) -> Report:
     """Runs model and guide on one batch, and the loss with its gradient.
 
@@ -44,7 +45,8 @@ def check(
         x: A batch of data, (N, *x_shape). What is missing may be NaN if the program takes it.
         loss: The estimator to train with, by default Pyro's Trace_ELBO, or TraceEnum_ELBO where
             the guide enumerates a latent.
-        y: Their labels, for a program `model(x, y)`.
+        y: Their labels, for a program `model(x, y)`. By position loss and labels come in either
+            order: `check(program, x, y)` and `check(program, x, y, loss)` are right, too.
 
     Raises:
         TypeError: If the program lacks a model or a guide, or the loss is a class.
@@ -59,6 +61,8 @@ def check(
                 f"a program needs functions model(x) and guide(x), but {program!r:.80} has no "
                 f"{role}"
             )
+    if isinstance(loss, Tensor):
+        loss, y = y, loss
     if isinstance(loss, type):
         raise TypeError(f"the loss is the class {loss.__name__}; write {loss.__name__}()")
     if loss is not None:
@@ -102,7 +106,7 @@ def _report(program: Program, x: Tensor, args: Sequence[Tensor], loss: ELBO | No
         check_plate(plate, len(x))
     value = _loss(loss or _default_loss(guide_trace), model, guide, args)
     reached = leaves(value)
-    parameters = named_parameters(model, guide)
+    parameters = _parameters(program)
     for name, parameter in parameters.items():
         if all(parameter is not leaf for leaf in reached):
             raise ValueError(
@@ -150,6 +154,14 @@ def _run(role: str, function: Callable[..., Any], x: Tensor, args: Sequence[Tens
         if "more than 1 value per channel" in str(error):
             sentence += "; BatchNorm trains on batches of two data or more"
         raise ValueError(sentence) from error
+
+
+def _parameters(program: Program) -> dict[str, Tensor]:
+    """The parameters of the program's modules, by the names that the user gave them."""
+    found = named_parameters(program.model, program.guide)
+    if isinstance(program, FunctionProgram):
+        return {program.name_in_file(name): parameter for name, parameter in found.items()}
+    return found
 
 
 def _declared(trace: Any) -> dict[int, str]:

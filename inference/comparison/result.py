@@ -63,7 +63,7 @@ class Row:
     equal_time: HeldOut | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """What `compare` found.
 
@@ -115,6 +115,10 @@ class Comparison:
             for row in self.rows
             if row.refusal is not None
         ]
+
+    def __repr__(self) -> str:
+        """The tables, as in `str`: of a hundred numbers one reads nothing."""
+        return str(self)
 
     def __str__(self) -> str:
         return "\n\n".join([*map(_aligned, self.tables()), *filter(None, self.refusals())])

@@ -19,7 +19,7 @@ from pyro_vae.inference.graphs import Compile, Function, Graphs
 from pyro_vae.inference.terms import Terms, check_data, collect, find_particles, samples, vectorizes
 from pyro_vae.program import Program, evaluating
 
-from .true_bounds import check_true_bounds, check_true_weights, warn_if_impossible
+from .true_bounds import check_true_bounds, check_true_weights, points_of_guide, warn_if_impossible
 
 __all__ = [
     "Evaluation",
@@ -41,6 +41,8 @@ class Evaluation:
     Args:
         rate: E_q[log q(z | x) - log p(z)], the KL term, (N,).
         distortion: -E_q[log p(x | z)], (N,).
+        is_bound: Whether `bound` is one on log p(x). It is none where the guide puts a continuous
+            latent on a point, as that of an autoencoder does: a point has no density.
 
     Reference:
         Alemi et al., 2018, https://arxiv.org/abs/1711.00464
@@ -48,11 +50,21 @@ class Evaluation:
 
     rate: Tensor
     distortion: Tensor
+    is_bound: bool = True
 
     @property
     def bound(self) -> Tensor:
-        """The ELBO of each datum, (N,)."""
+        """The ELBO of each datum, (N,); see `is_bound`."""
         return -(self.rate + self.distortion)
+
+    def __repr__(self) -> str:
+        """The means over the data, with the standard error of that of the bound."""
+        mean, error = mean_and_error(self.bound)
+        return (
+            f"Evaluation({len(self.rate):,} data, {'bound' if self.is_bound else 'no bound:'} "
+            f"{mean:.2f} ± {error:.2f}, rate {self.rate.mean().item():.2f}, distortion "
+            f"{self.distortion.mean().item():.2f} nats per datum)"
+        )
 
 
 def evaluate(
@@ -66,8 +78,9 @@ def evaluate(
     """The ELBO of each datum, at beta = 1, split into rate and distortion.
 
     What the model observes outside the plate of the data, such as a penalty that it writes as a
-    factor, is left out. Data that are masked count for nothing. Of a guide that is a point, such as
-    that of an autoencoder, the value is no bound.
+    factor, is left out. Data that are masked count for nothing. If the guide is a point, such as
+    that of an autoencoder or of MAP estimation, the value is no bound on log p(x), and
+    `Evaluation.is_bound` is False.
 
     Args:
         program: What to evaluate.
@@ -97,7 +110,7 @@ def evaluate(
         for batch in _batches(program, x, y, batch_size):
             runs = [run(batch, {}) for _ in range(num_particles)]
             found.append(torch.stack(runs).mean(0))
-    result = Evaluation(*torch.cat(found, -1))
+    result = Evaluation(*torch.cat(found, -1), is_bound=not points_of_guide(t))
     warn_if_impossible(result.bound, t, "evaluate")
     return result
 

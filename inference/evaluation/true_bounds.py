@@ -13,6 +13,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyro_vae.inference.terms import (
+    Latent,
     Terms,
     check_one_bound_each,
     inner,
@@ -23,7 +24,7 @@ from pyro_vae.inference.terms import (
     which_count,
 )
 
-__all__ = ["check_true_bounds", "check_true_weights", "warn_if_impossible"]
+__all__ = ["check_true_bounds", "check_true_weights", "points_of_guide", "warn_if_impossible"]
 
 
 def check_true_bounds(t: Terms, user: str) -> None:
@@ -63,17 +64,25 @@ def check_true_weights(t: Terms, user: str) -> None:
     for role, trace in zip(("model", "guide"), t.traces, strict=True):
         for site in samples(trace):
             _check_scale(site, t.scale if t.layout.holds(site) else 1.0, role, user)
-    guide = t.traces[1]
-    if any(site["infer"].get("is_auxiliary") for site in samples(guide)):
-        return  # an automatic guide, whose points are functions of what it draws beside
-    for name, latent in t.latents.items():
-        p, q = (type(inner(fn)).__name__ for fn in (latent.p, latent.q))
-        if q == "Delta" and p != "Delta" and not support_of(latent.p).is_discrete:
-            raise ValueError(
-                f"{user} weighs draws by the guide's density, but the guide puts latent {name!r} "
-                "on a point (Delta), where it has none; train a guide with a density, such as "
-                "a normal one"
-            )
+    for name in points_of_guide(t):
+        raise ValueError(
+            f"{user} weighs draws by the guide's density, but the guide puts latent {name!r} "
+            "on a point (Delta), where it has none; train a guide with a density, such as "
+            "a normal one"
+        )
+
+
+def points_of_guide(t: Terms) -> list[str]:
+    """The continuous latents that the guide puts on a point, where it has no density."""
+    if any(site["infer"].get("is_auxiliary") for site in samples(t.traces[1])):
+        return []  # an automatic guide, whose points are functions of what it draws beside
+    latents = {**t.latents, **t.global_latents}
+    return [name for name, latent in latents.items() if _is_on_a_point(latent)]
+
+
+def _is_on_a_point(latent: Latent) -> bool:
+    p, q = (type(inner(fn)).__name__ for fn in (latent.p, latent.q))
+    return q == "Delta" and p != "Delta" and not support_of(latent.p).is_discrete
 
 
 def warn_if_impossible(values: Tensor, t: Terms, user: str) -> None:

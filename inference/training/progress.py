@@ -71,6 +71,26 @@ class Fit:
         self.last: dict[str, Tensor] = {}  # those that were left when these were put back
         self.rng_of_epoch = generators_state()  # where it began, from which its data are drawn
 
+    def __repr__(self) -> str:
+        """Its length and time; the bound, or else the loss, of the last and of the best epoch."""
+        at, steps = self.progress, self.svi.steps
+        said = [_counted(at.epoch, "epoch"), f"{_counted(steps, 'step')} in {at.seconds:.3g} s"]
+        last = self.records[-1] if self.records else {}
+        if "train_loss" in last:
+            said.append(f"{self._value(last['train_loss'])} in the last epoch")
+        if "valid_loss" in last:
+            said.append(f"at best {self._value(at.best)} on the validation data")
+        return f"Fit({', '.join(said)}{', interrupted' if self.interrupted else ''})"
+
+    def _value(self, loss: float) -> str:
+        """A loss in nats per datum, as a bound if the loss was one throughout the last epoch."""
+        began = self.records[-2]["step"] if len(self.records) > 1 else 0
+        if isinstance(self.loss, Estimator) and all(
+            self.loss.at(int(step)).is_bound for step in (began, self.records[-1]["step"])
+        ):
+            return f"bound {-loss:.2f}"
+        return f"loss {loss:.2f}"
+
     @property
     def records(self) -> list[dict[str, float]]:
         """One record for each epoch."""
@@ -106,3 +126,7 @@ class Fit:
         if isinstance(self.loss, Estimator) and state.get("estimator"):
             self.loss.load_state_dict(state["estimator"])
         self.best, self.last = dict(state.get("best", {})), dict(state.get("last", {}))
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + "s" * (number != 1)

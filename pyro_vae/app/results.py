@@ -28,7 +28,8 @@ def evaluation(
 ) -> dict[str, Any]:
     """The mean over data, with its standard error, of the bound, its rate and its distortion.
 
-    Of a program that classifies, the share of labels that it finds, too.
+    What is no bound, as of an autoencoder, is called "objective". Of a program that classifies, the
+    share of labels that it finds, too.
 
     Args:
         program: What to evaluate.
@@ -37,7 +38,8 @@ def evaluation(
     """
     x, y = labelled(program, split)
     terms = evaluate(program, x, y, num_particles=10)
-    values = {"bound": terms.bound, "rate": terms.rate, "distortion": terms.distortion}
+    name = "bound" if terms.is_bound else "objective"
+    values = {name: terms.bound, "rate": terms.rate, "distortion": terms.distortion}
     result: dict[str, Any] = {"num_data": len(x)}
     if num_particles is not None:
         values["log_likelihood"] = log_likelihood(program, x, num_particles, y=y, progress=True)
