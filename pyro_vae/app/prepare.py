@@ -15,7 +15,7 @@ from pyro_vae.inference.checking import Report, check
 from pyro_vae.inference.training import check_arguments, check_counts, has_labels
 from pyro_vae.program import ProgramModule, device_of
 
-from .run import Config
+from .config import Config
 from .text import read_data, read_loss, read_optim, read_program, read_schedule
 
 __all__ = [

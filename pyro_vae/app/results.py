@@ -15,9 +15,10 @@ from pyro_vae.inference import evaluate, log_likelihood, mean_and_error
 from pyro_vae.program import ProgramModule, device_of, evaluating
 
 from . import figures
+from .config import Config
 from .objective import objective, summed_out
 from .prepare import known, labelled
-from .run import Config, Run
+from .run import Run
 from .text import read_loss
 
 __all__ = ["evaluation", "finish"]

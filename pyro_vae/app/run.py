@@ -1,14 +1,4 @@
-"""The run folder: what was trained, with what, and what came out.
-
-config.json          the texts of program, data and loss, what the data know, the settings, the
-                     versions; under "resumed" each change since, as [before, after]
-metrics.jsonl        one record for each epoch
-weights.safetensors  the parameters of the best epoch
-checkpoint.pt        the last parameters, the optimizer's and the generators' state
-results.json         the evaluation on the test data, at the end
-evaluation-*.json    what the verb evaluate found, each of other data or settings in its own
-*.png                figures; and a copy of the user's file, if the program is one
-"""
+"""The run folder: what was trained, with what, and what came out; `files` lists its files."""
 
 import io
 import json
@@ -17,7 +7,7 @@ import platform
 import shutil
 from collections.abc import Mapping
 from contextlib import chdir
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,46 +26,12 @@ from pyro_vae.inference.training import Progress
 from pyro_vae.program import Program, ProgramModule, evaluating
 from pyro_vae.source import sources
 
+from .config import Config, read_config
+from .files import CHECKPOINT, CONFIG, METRICS, RESULTS, WEIGHTS
 from .text import read_data, read_likelihood, read_program, split_file, text_of
 from .writing import write_json, write_whole
 
-__all__ = ["Config", "Run", "load"]
-
-CONFIG, METRICS, WEIGHTS = "config.json", "metrics.jsonl", "weights.safetensors"
-CHECKPOINT, RESULTS = "checkpoint.pt", "results.json"
-
-
-@dataclass(frozen=True)
-class Config:
-    """What defines a training, as texts and numbers."""
-
-    program: str
-    data: str
-    loss: str
-    optim: str
-    epochs: int | None
-    steps: int | None
-    batch_size: int
-    lr_schedule: str | None
-    clip_norm: float | None
-    seed: int
-    data_dir: str | None
-    bfloat16: bool = False
-    compile: bool | None = field(default=None, compare=False)  # it changes rounding alone
-
-
-# What runs of earlier versions have too.
-_REQUIRED = [f.name for f in fields(Config) if f.default is MISSING]
-_KINDS: dict[str, Any] = {
-    **dict.fromkeys(("program", "data", "loss", "optim"), str),
-    **dict.fromkeys(("epochs", "steps"), int | None),
-    **dict.fromkeys(("batch_size", "seed"), int),
-    **dict.fromkeys(("lr_schedule", "data_dir", "directory"), str | None),
-    **dict.fromkeys(("bfloat16", "compile"), bool | None),
-    "clip_norm": float | int | None,
-    "known": dict,
-    "resumed": list | None,
-}
+__all__ = ["Run", "load"]
 
 
 @dataclass(frozen=True)
@@ -123,13 +79,13 @@ class Run:
             FileNotFoundError: If the folder holds no run.
             ValueError: If its configuration is damaged.
         """
-        found = self._read_config()
+        found = read_config(self.folder)
         return Config(**{n: found[n] for n in Config.__dataclass_fields__ if n in found})
 
     @property
     def known(self) -> dict[str, Any]:
         """What the data know, for the arguments of the program."""
-        known = self._read_config()["known"]
+        known = read_config(self.folder)["known"]
         found: dict[str, Any] = {
             name: tuple(v) if isinstance(v, list) else v for name, v in known.items()
         }
@@ -146,7 +102,7 @@ class Run:
 
     def data(self, data: str | None = None, data_dir: str | None = None) -> Dataset:
         """The data of the run, from where it was started; or other data, from here."""
-        config, directory = self.config, Path(self._read_config().get("directory") or ".")
+        config, directory = self.config, Path(read_config(self.folder).get("directory") or ".")
         if data is not None:
             return read_data(data, data_dir or config.data_dir)
         here = None if data_dir is None else str(Path(data_dir).absolute())
@@ -184,7 +140,7 @@ class Run:
             device: Where it goes on.
             moved: Whether the data are named anew, as seen from here.
         """
-        found, now = self._read_config(), asdict(config) | _circumstances(device)
+        found, now = read_config(self.folder), asdict(config) | _circumstances(device)
         changes = {n: [found.get(n), v] for n, v in now.items() if v != found.get(n)}
         kept = {name: value for name, value in found["known"].items() if value is not None}
         found |= asdict(config) | {"known": _as_texts(known) | kept}
@@ -279,26 +235,6 @@ class Run:
                 poutine.replay(program.model, trace=guide_trace)(*args)
             except Exception:  # the data may be nothing like zeros; loading says what is missing
                 return
-
-    def _read_config(self) -> dict[str, Any]:
-        path = self.folder / CONFIG
-        if not path.is_file():
-            raise FileNotFoundError(f"{self.folder} holds no run: there is no {path}")
-        try:
-            found: dict[str, Any] = dict(json.loads(path.read_text()))
-            missing = {"known", *_REQUIRED} - set(found)
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path} is damaged ({error}); train anew") from error
-        if missing:
-            raise ValueError(f"{path} is damaged: it lacks {sorted(missing)}; train anew")
-        wrong = [name for name, kind in _KINDS.items() if not isinstance(found.get(name), kind)]
-        if not wrong and not isinstance(found["known"].get("x_shape"), list):
-            wrong = ["known"]
-        if wrong:
-            raise ValueError(
-                f"{path} is damaged: {wrong[0]!r} cannot be {found.get(wrong[0])!r:.40}; train anew"
-            )
-        return found
 
 
 def load(path: str | os.PathLike[str]) -> Program:

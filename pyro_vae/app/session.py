@@ -12,11 +12,12 @@ from pyro_vae.datasets import Dataset
 from pyro_vae.inference import Fit
 from pyro_vae.program import ProgramModule
 
+from .config import Config
 from .cost import cost
 from .lock import LOCK, locked
 from .prepare import find_device, prepare
 from .results import finish
-from .run import Config, Run
+from .run import Run
 from .tables import print_results
 from .text import split_file
 from .train import resume, train

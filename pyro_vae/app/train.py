@@ -15,9 +15,11 @@ from pyro_vae.inference import Fit, fit
 from pyro_vae.inference.training import check_counts
 from pyro_vae.program import ProgramModule, device_of
 
+from .config import Config
 from .cost import plan
+from .files import CHECKPOINT, WEIGHTS
 from .prepare import check_training, known, settings, steps_in_epoch, total_steps
-from .run import CHECKPOINT, WEIGHTS, Config, Run
+from .run import Run
 from .text import read_data
 
 __all__ = ["resume", "train"]

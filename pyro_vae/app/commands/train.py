@@ -59,7 +59,7 @@ def train(
 ) -> None:
     """Trains a program on data, and writes all about it into a run folder."""
     from pyro_vae.app import session
-    from pyro_vae.app.run import Config
+    from pyro_vae.app.config import Config
 
     if resume is not None:
         session.go_on(resume, session.beside_resume(context))
