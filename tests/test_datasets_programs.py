@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pyro_vae.app.prepare import known, labelled, preflight
+from pyro_vae.app.prepare import known_from, labelled, preflight
 from pyro_vae.app.text import read_data, read_loss, read_program
 from pyro_vae.inference import Trace_ELBO, evaluate
 
@@ -53,8 +53,8 @@ def table(tmp_path, monkeypatch):
 
 def _checked(program, data):
     data = read_data(data)
-    loss = read_loss("Trace_ELBO", known(data))
-    return preflight(read_program(program, known(data)), data, loss, 64)
+    loss = read_loss("Trace_ELBO", known_from(data))
+    return preflight(read_program(program, known_from(data)), data, loss, 64)
 
 
 def test_a_table_with_missing_entries_passes_where_encoder_and_likelihood_leave_them_out(table):
@@ -109,8 +109,8 @@ def test_labels_of_which_some_are_missing_train_a_semi_supervised_program(tmp_pa
     y = np.where(np.arange(300) % 2, np.arange(300) % 3 + 1, -1)
     np.savez("semi.npz", x=RNG.standard_normal((300, 4)), y=y)
     data = read_data("arrays('semi.npz')")
-    program = read_program("SemiSupervisedVAE(latent_dim=2)", known(data))
-    loss = read_loss("TraceEnum_ELBO(max_plate_nesting=1)", known(data))
+    program = read_program("SemiSupervisedVAE(latent_dim=2)", known_from(data))
+    loss = read_loss("TraceEnum_ELBO(max_plate_nesting=1)", known_from(data))
     assert np.isfinite(preflight(program, data, loss, 64).loss)
     _, y = labelled(program, data.train, 64)
     assert set(y.tolist()) == {-1, 0, 1, 2}
@@ -164,7 +164,7 @@ def test_the_own_data_of_the_page_are_read_as_it_says(tmp_path, monkeypatch):
         assert read_data(text).x_shape == SHAPES[text], text
     for text, program in re.findall(r'`"(.*?)"` for `"?(\w.*?)"?`', OWN):
         data = read_data(text)
-        report = preflight(read_program(program, known(data)), data, Trace_ELBO(), 64)
+        report = preflight(read_program(program, known_from(data)), data, Trace_ELBO(), 64)
         assert np.isfinite(report.loss), text
 
 
@@ -213,7 +213,7 @@ def test_texts_of_own_data_go_with_programs(tmp_path, monkeypatch, text, program
     lines = "\n".join(",".join(f"{value:g}" for value in row) for row in rows)
     (tmp_path / "table.csv").write_text("a,b,c,label\n" + lines)
     data = read_data(text)
-    built = read_program(program, known(data))
+    built = read_program(program, known_from(data))
     torch.manual_seed(0)
     report = preflight(built, data, Trace_ELBO(), 64)
     assert np.isfinite(report.loss)

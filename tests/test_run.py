@@ -14,12 +14,12 @@ import torch
 from pyro.infer import RenyiELBO, TraceEnum_ELBO
 
 import pyro_vae
-from pyro_vae.app import writing
+from pyro_vae.app import text, writing
 from pyro_vae.app.lock import locked
 from pyro_vae.app.objective import objective, summed_out
 from pyro_vae.app.run import Run
 from pyro_vae.datasets import digits
-from pyro_vae.inference import Trace_ELBO, linear
+from pyro_vae.inference import SVI, Trace_ELBO, linear
 from pyro_vae.models import VAE
 
 SMALL = "VAE(latent_dim=2, hidden=(8,))"
@@ -288,3 +288,21 @@ def test_a_program_that_cannot_be_evaluated_is_no_reason_to_call_the_loss_a_boun
     code, out, _ = trained(*words, "--loss", "Trace_ELBO(beta=4)", "--out", "b")
     assert code == 0 and "objective" in out and "bound" not in out
     assert "no rate and no distortion: no rate" in out
+
+
+@pytest.mark.parametrize("words", [("VAE(2, hidden=(8,))", "--out", "a"), ("--resume", "b")])
+def test_a_training_reads_each_text_once_and_makes_one_svi(run, monkeypatch, words):
+    options = ("--loss", "IWAE(2)", "--lr-schedule", "linear(1, 0, 22)", "--epochs", 2)
+    if "--resume" in words:
+        assert run("train", "VAE(2, hidden=(8,))", *options, "--out", "b")[0] == 0
+        options = ("--epochs", 3)
+    read, made, build, init = [], [], text.build, SVI.__init__
+    spy = lambda kind, *rest, **names: read.append(kind) or build(kind, *rest, **names)  # noqa: E731
+    monkeypatch.setattr(text, "build", spy)
+    monkeypatch.setattr(
+        SVI, "__init__", lambda svi, *a, **k: made.append(svi) or init(svi, *a, **k)
+    )
+    code, _, err = run("train", *words, *options)
+    assert code == 0, err
+    assert sorted(read) == ["data", "losses", "optimizers", "programs", "schedules"]
+    assert len(made) == 1

@@ -2,7 +2,7 @@
 
 from .adam import AdamInGraph, take_step
 from .fit import fit
-from .optimizer import check_arguments
+from .optimizer import check_arguments, check_clip_norm
 from .plate_scale import Counts
 from .progress import Fit, Progress
 from .svi import SVI
@@ -15,6 +15,7 @@ __all__ = [
     "Progress",
     "SVI",
     "check_arguments",
+    "check_clip_norm",
     "check_counts",
     "fit",
     "has_labels",

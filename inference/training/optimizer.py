@@ -28,6 +28,7 @@ from .adam import is_dense, parts_of, take_step
 __all__ = [
     "OnePerParameter",
     "check_arguments",
+    "check_clip_norm",
     "check_closure",
     "clip_each",
     "set_learning_rates",
@@ -116,6 +117,12 @@ def check_arguments(optim: PyroOptim | Optimizer, parameters: Mapping[str, Tenso
             optim.pt_scheduler_constructor(made, **optim.kwargs)
         like.grad = torch.zeros_like(like)
         optim._clip_grad(like, **_for_parameter(optim.pt_clip_args, name))
+
+
+def check_clip_norm(clip_norm: float | None) -> None:
+    """Refuses a largest norm of the gradient that is not positive."""
+    if clip_norm is not None and not clip_norm > 0:
+        raise ValueError(f"clip_norm must be positive, but is {clip_norm}")
 
 
 def check_closure(optim: PyroOptim | Optimizer) -> None:

@@ -31,7 +31,14 @@ from pyro_vae.precision import layers_in_bfloat16
 from .adam import AdamInGraph, take_step
 from .loss import Loss
 from .objective import Objective
-from .optimizer import OnePerParameter, check_closure, clip_each, set_learning_rates, set_state
+from .optimizer import (
+    OnePerParameter,
+    check_clip_norm,
+    check_closure,
+    clip_each,
+    set_learning_rates,
+    set_state,
+)
 from .trained import Trained
 
 __all__ = ["SVI"]
@@ -334,8 +341,7 @@ def _check(optim: Any, loss: Any, clip_norm: float | None) -> None:
             f"the loss is {loss!r}, but must be an estimator, an ELBO of Pyro's, or a function of "
             "(model, guide, *args); write Trace_ELBO(), without quotes"
         )
-    if clip_norm is not None and not clip_norm > 0:
-        raise ValueError(f"clip_norm must be positive, but is {clip_norm}")
+    check_clip_norm(clip_norm)
 
 
 def _warn_of_deprecated(**given: int) -> None:

@@ -21,7 +21,7 @@ from pyro_vae.inference.training import check_counts
 from pyro_vae.program import ProgramModule
 
 from .figures import save
-from .prepare import find_device, known, preflight
+from .prepare import find_device, known_from, preflight
 from .run import Run
 from .text import read_data, read_loss, read_program, split_file
 
@@ -69,18 +69,18 @@ def particles(text: str) -> tuple[int, ...]:
 def run(settings: Settings, device: str) -> Comparison:
     """Compares; begins with a training by `Trace_ELBO` if the settings ask for a warm-up."""
     data = read_data(settings.data, settings.data_dir)
-    losses = [read_loss(text, known(data)) for text in settings.losses]
+    losses = [read_loss(text, known_from(data)) for text in settings.losses]
     check_counts(epochs=None, steps=None, batch_size=settings.batch_size)
     pyro.set_rng_seed(settings.seeds[0])
-    program = _program(settings.program, known(data)).to(find_device(device))
+    program = _program(settings.program, known_from(data)).to(find_device(device))
     if needs_labels(program):
         raise ValueError("compare takes programs model(x), and this one is model(x, y)")
     data = replace(data, **{part: replace(getattr(data, part), y=None) for part in PARTS})
     preflight(program, data, Trace_ELBO(), settings.batch_size)
     train = data.train.to(find_device(device))
     if settings.warm_up:
-        warm = fit(program, train, steps=settings.warm_up, batch_size=settings.batch_size)
-        if warm.interrupted:
+        training = fit(program, train, steps=settings.warm_up, batch_size=settings.batch_size)
+        if training.interrupted:
             raise KeyboardInterrupt
     return compare(
         program,

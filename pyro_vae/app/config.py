@@ -54,17 +54,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no run: there is no {path}")
     try:
-        found: dict[str, Any] = dict(json.loads(path.read_text()))
-        missing = {"known", *_REQUIRED} - set(found)
+        content: dict[str, Any] = dict(json.loads(path.read_text()))
+        missing = {"known", *_REQUIRED} - set(content)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({error}); train anew") from error
     if missing:
         raise ValueError(f"{path} is damaged: it lacks {sorted(missing)}; train anew")
-    wrong = [name for name, kind in _KINDS.items() if not isinstance(found.get(name), kind)]
-    if not wrong and not isinstance(found["known"].get("x_shape"), list):
+    wrong = [name for name, kind in _KINDS.items() if not isinstance(content.get(name), kind)]
+    if not wrong and not isinstance(content["known"].get("x_shape"), list):
         wrong = ["known"]
     if wrong:
         raise ValueError(
-            f"{path} is damaged: {wrong[0]!r} cannot be {found.get(wrong[0])!r:.40}; train anew"
+            f"{path} is damaged: {wrong[0]!r} cannot be {content.get(wrong[0])!r:.40}; train anew"
         )
-    return found
+    return content

@@ -14,11 +14,11 @@ def plan(steps: int, steps_in_epoch: int, batch_size: int) -> str:
     )
 
 
-def cost(fitted: Fit) -> str:
+def cost(training: Fit) -> str:
     """How many steps a training took, and what each cost, its share of all else included."""
-    steps, seconds = fitted.svi.steps, fitted.progress.seconds
+    steps, seconds = training.svi.steps, training.progress.seconds
     return (
-        f"{steps:,} {_steps(steps)} ({fitted.svi.mode}) in {seconds:.3g} s: "
+        f"{steps:,} {_steps(steps)} ({training.svi.mode}) in {seconds:.3g} s: "
         f"{1000 * seconds / max(steps, 1):.3g} ms a step, with validation and saving"
     )
 

@@ -1,34 +1,30 @@
-"""What a training is made of, from its texts, and what is refused before anything is written."""
+"""A training made ready: its texts are read, and what would go wrong is refused."""
 
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyro
 import torch
 from pyro.infer import ELBO
+from pyro.optim import PyroOptim
 from torch import Tensor
 
 from pyro_vae.datasets import Dataset, Split
-from pyro_vae.inference import SVI
 from pyro_vae.inference.checking import Report, check
-from pyro_vae.inference.training import check_arguments, check_counts, has_labels
+from pyro_vae.inference.training import (
+    check_arguments,
+    check_clip_norm,
+    check_counts,
+    has_labels,
+)
 from pyro_vae.program import ProgramModule, device_of
 
 from .config import Config
 from .text import read_data, read_loss, read_optim, read_program, read_schedule
 
-__all__ = [
-    "check_training",
-    "find_device",
-    "known",
-    "labelled",
-    "preflight",
-    "prepare",
-    "settings",
-    "steps_in_epoch",
-    "total_steps",
-]
+__all__ = ["Prepared", "find_device", "known_from", "labelled", "preflight", "prepare"]
 
 
 def find_device(name: str) -> torch.device:
@@ -45,7 +41,67 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def prepare(config: Config, device: torch.device) -> tuple[ProgramModule, Dataset]:
+@dataclass(frozen=True)
+class Prepared:
+    """A training that can begin: all that its texts say, read once and checked.
+
+    Attributes:
+        config: The texts and numbers.
+        data: What it trains on.
+        program: What it trains, on its device.
+        loss: The estimator.
+        optim: The optimizer.
+        lr_schedule: A factor of the learning rate, from the step; None leaves the rate alone.
+    """
+
+    config: Config
+    data: Dataset
+    program: ProgramModule
+    loss: ELBO
+    optim: PyroOptim
+    lr_schedule: Callable[[int], float] | None
+
+    @classmethod
+    def of(cls, config: Config, data: Dataset, program: ProgramModule) -> "Prepared":
+        """Reads the other texts, and refuses what would go wrong in the training.
+
+        Raises:
+            ValueError: In one sentence that says what to do.
+        """
+        check_counts(epochs=config.epochs, steps=config.steps, batch_size=config.batch_size)
+        check_clip_norm(config.clip_norm)
+        loss, optim = read_loss(config.loss, known_from(data)), read_optim(config.optim)
+        schedule = None if config.lr_schedule is None else read_schedule(config.lr_schedule)
+        prepared = cls(config, data, program, loss, optim, schedule)
+        report = preflight(program, data, loss, config.batch_size)
+        try:
+            check_arguments(optim, report.parameters)
+        except Exception as error:  # torch's optimizers raise what they like
+            raise ValueError(f"{config.optim} cannot be used: {error}") from error
+        prepared._check_schedule()
+        return prepared
+
+    @property
+    def steps_in_epoch(self) -> int:
+        """The steps of one pass over the training data."""
+        train = self.data.train
+        return train.num_batches(self.config.batch_size, labels=has_labels(self.program, train))
+
+    @property
+    def steps(self) -> int:
+        """The steps that the training has taken at its end."""
+        return self.config.steps or (self.config.epochs or 20) * self.steps_in_epoch
+
+    def _check_schedule(self) -> None:
+        for step in (0, 1, self.steps // 2, self.steps):
+            if self.lr_schedule is not None and not 0 <= _number(self.lr_schedule, step) < math.inf:
+                raise ValueError(
+                    f"{self.config.lr_schedule} is {self.lr_schedule(step)} at step {step}, but a "
+                    "factor of the learning rate is finite and not negative"
+                )
+
+
+def prepare(config: Config, device: torch.device) -> Prepared:
     """Builds program and data, and checks all before anything is written.
 
     Raises:
@@ -54,28 +110,8 @@ def prepare(config: Config, device: torch.device) -> tuple[ProgramModule, Datase
     """
     data = read_data(config.data, config.data_dir)
     pyro.set_rng_seed(config.seed)
-    program = read_program(config.program, known(data)).to(device)
-    check_training(program, data, config)
-    return program, data
-
-
-def check_training(program: ProgramModule, data: Dataset, config: Config) -> None:
-    """Refuses what would go wrong in a training, before its first step."""
-    check_counts(epochs=config.epochs, steps=config.steps, batch_size=config.batch_size)
-    found = settings(config, data)
-    report = preflight(program, data, found["loss"], config.batch_size)
-    SVI(program.model, program.guide, found["optim"], clip_norm=config.clip_norm)
-    try:
-        check_arguments(found["optim"], report.parameters)
-    except Exception as error:  # torch's optimizers raise what they like
-        raise ValueError(f"{config.optim} cannot be used: {error}") from error
-    factor, total = found["lr_schedule"], total_steps(program, config, data)
-    for step in (0, 1, total // 2, total):
-        if factor is not None and not 0 <= _number(factor, step) < math.inf:
-            raise ValueError(
-                f"{config.lr_schedule} is {factor(step)} at step {step}, but a factor of the "
-                "learning rate is finite and not negative"
-            )
+    program = read_program(config.program, known_from(data)).to(device)
+    return Prepared.of(config, data, program)
 
 
 def _number(schedule: Any, step: int) -> float:
@@ -85,26 +121,16 @@ def _number(schedule: Any, step: int) -> float:
         raise ValueError(f"{schedule!r} gives no number: {error}") from error
 
 
-def total_steps(program: ProgramModule, config: Config, data: Dataset) -> int:
-    """The steps that a training has at its end."""
-    return config.steps or (config.epochs or 20) * steps_in_epoch(program, config, data)
-
-
-def steps_in_epoch(program: ProgramModule, config: Config, data: Dataset) -> int:
-    """The steps of one pass over the training data."""
-    return data.train.num_batches(config.batch_size, labels=has_labels(program, data.train))
-
-
-def known(data: Dataset) -> dict[str, Any]:
+def known_from(data: Dataset) -> dict[str, Any]:
     """What data know, for the arguments that the texts of program and loss leave out."""
-    found = {
+    known = {
         "x_shape": data.x_shape,
         "y_shape": data.y_shape or None,
         "num_classes": data.num_classes,
         "num_data": len(data.train),
         "likelihood": data.likelihood,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def preflight(program: ProgramModule, data: Dataset, loss: ELBO, batch_size: int) -> Report:
@@ -142,18 +168,3 @@ def labelled(
     batch = next(split.batches(num_data or len(split), labels=labels))
     x, *y = (part.to(device_of(program)) for part in batch)
     return x, y[0] if y else None
-
-
-def settings(config: Config, data: Dataset) -> dict[str, Any]:
-    """The arguments of `fit` that the texts and numbers of a training say."""
-    schedule = config.lr_schedule
-    return {
-        "loss": read_loss(config.loss, known(data)),
-        "optim": read_optim(config.optim),
-        "epochs": config.epochs,
-        "steps": config.steps,
-        "batch_size": config.batch_size,
-        "lr_schedule": None if schedule is None else read_schedule(schedule),
-        "clip_norm": config.clip_norm,
-        "bfloat16": config.bfloat16,
-    }

@@ -10,16 +10,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_vae import plots
-from pyro_vae.datasets import Dataset, Split
-from pyro_vae.inference import evaluate, log_likelihood, mean_and_error
+from pyro_vae.datasets import Split
+from pyro_vae.inference import Fit, evaluate, log_likelihood, mean_and_error
 from pyro_vae.program import ProgramModule, device_of, evaluating
 
 from . import figures
-from .config import Config
 from .objective import objective, summed_out
-from .prepare import known, labelled
+from .prepare import Prepared, labelled
 from .run import Run
-from .text import read_loss
 
 __all__ = ["evaluation", "finish"]
 
@@ -48,17 +46,18 @@ def evaluation(
     return result | _means(values) | _accuracy(program, split)
 
 
-def finish(run: Run, program: ProgramModule, data: Dataset, records: Any) -> dict[str, Any]:
+def finish(run: Run, prepared: Prepared, training: Fit) -> dict[str, Any]:
     """Evaluates the best parameters on the test data and draws the figures."""
-    program.load_state_dict(run.load().state_dict())
-    pyro.set_rng_seed(run.config.seed)
-    results = _results(program, data, run.config, steps=records[-1]["step"])
+    program, data = prepared.program, prepared.data
+    run.load_weights(program)
+    pyro.set_rng_seed(prepared.config.seed)
+    results = _results(prepared, training.svi.steps)
     run.write_results(results | {"split": "test"})
     few = labelled(program, data.test, 10)
     pictures: dict[str, Callable[[], Figure]] = {
         "samples": lambda: figures.samples(program, 64, data.x_shape, num_classes=data.num_classes),
         "reconstructions": lambda: figures.reconstructions(program, *few),
-        "curves": lambda: plots.curves(records),
+        "curves": lambda: plots.curves(training.records),
     }
     for name, draw in pictures.items():
         try:
@@ -68,18 +67,15 @@ def finish(run: Run, program: ProgramModule, data: Dataset, records: Any) -> dic
     return results
 
 
-def _results(
-    program: ProgramModule, data: Dataset, config: Config, *, steps: int
-) -> dict[str, Any]:
+def _results(prepared: Prepared, steps: int) -> dict[str, Any]:
     """The evaluation on the test data; the loss alone where data have no rate."""
-    why = ""
-    if not summed_out(program, data.test):
+    program, test, why = prepared.program, prepared.data.test, ""
+    if not summed_out(program, test):
         try:
-            return evaluation(program, data.test)
+            return evaluation(program, test)
         except ValueError as error:  # a bound of all data together, for one
             why = f"no rate and no distortion: {error}"
-    loss = read_loss(config.loss, known(data))
-    results = objective(program, loss, data.test, steps) | _accuracy(program, data.test)
+    results = objective(program, prepared.loss, test, steps) | _accuracy(program, test)
     print(why, end="\n" if why else "")
     return results
 

@@ -210,15 +210,25 @@ class Run:
 
     def load(self) -> ProgramModule:
         """The program with its trained parameters."""
-        program, path = self.program(), self.folder / WEIGHTS
+        program = self.program()
+        self._make_lazy_parts(program)
+        self.load_weights(program)
+        return program
+
+    def load_weights(self, program: ProgramModule) -> None:
+        """Puts the parameters of the best epoch into a program, which has run already.
+
+        Raises:
+            FileNotFoundError: If there are none.
+            ValueError: If they are damaged, or of another program.
+        """
+        path = self.folder / WEIGHTS
         if not path.is_file():
             raise FileNotFoundError(f"{self.folder} holds no weights: there is no {path}")
-        self._make_lazy_parts(program)
         try:
             program.load_state_dict(load_safetensors(path))
         except (SafetensorError, RuntimeError, OSError) as error:
             raise ValueError(f"{path} is damaged or of another program; train anew") from error
-        return program
 
     def _make_lazy_parts(self, program: ProgramModule) -> None:
         """Runs a program once: autoguides make their parameters at their first call."""

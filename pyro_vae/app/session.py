@@ -8,14 +8,12 @@ from typing import Any
 
 import typer
 
-from pyro_vae.datasets import Dataset
 from pyro_vae.inference import Fit
-from pyro_vae.program import ProgramModule
 
 from .config import Config
 from .cost import cost
 from .lock import LOCK, locked
-from .prepare import find_device, prepare
+from .prepare import Prepared, find_device, prepare
 from .results import finish
 from .run import Run
 from .tables import print_results
@@ -36,12 +34,12 @@ def begin(config: Config, folder: Path, device: str, *, tensorboard: bool) -> No
     """
     if _already_done(folder, config):
         return
-    program, data = prepare(config, find_device(device))
-    print(data.description)
+    prepared = prepare(config, find_device(device))
+    print(prepared.data.description)
     with locked(folder):
         if _already_done(folder, config):  # by another process, while this one prepared
             return
-        _end(*train(program, data, config, folder, tensorboard=tensorboard), program, data)
+        _end(*train(prepared, folder, tensorboard=tensorboard), prepared)
 
 
 def go_on(folder: Path, given: Mapping[str, Any]) -> None:
@@ -58,14 +56,14 @@ def go_on(folder: Path, given: Mapping[str, Any]) -> None:
         if "epochs" in given or "steps" in given:
             changes |= {name: given.get(name) for name in ("epochs", "steps")}
         config = replace(run.config, **changes)
-        program, data, fitted = resume(
+        prepared, training = resume(
             run,
             config,
             find_device(given.get("device", "auto")),
             moved="data" in given or "data_dir" in given,
             tensorboard=given.get("tensorboard", False),
         )
-        _end(run, fitted, program, data)
+        _end(run, training, prepared)
 
 
 def beside_resume(context: typer.Context) -> dict[str, Any]:
@@ -102,12 +100,12 @@ def free_folder(config: Config) -> Path:
     return folder
 
 
-def _end(run: Run, fitted: Fit, program: ProgramModule, data: Dataset) -> None:
-    if fitted.interrupted:
-        print(f"Interrupted at step {fitted.svi.steps}; {_resuming(run.folder)}")
+def _end(run: Run, training: Fit, prepared: Prepared) -> None:
+    if training.interrupted:
+        print(f"Interrupted at step {training.svi.steps}; {_resuming(run.folder)}")
         raise typer.Exit(130)
-    print(cost(fitted))
-    print_results(finish(run, program, data, fitted.records), run.folder)
+    print(cost(training))
+    print_results(finish(run, prepared, training), run.folder)
 
 
 def _already_done(folder: Path, config: Config) -> bool:

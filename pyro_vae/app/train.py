@@ -2,8 +2,8 @@
 
 import shutil
 import sys
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +12,24 @@ import torch
 
 from pyro_vae.datasets import Dataset
 from pyro_vae.inference import Fit, fit
-from pyro_vae.inference.training import check_counts
 from pyro_vae.program import ProgramModule, device_of
 
 from .config import Config
 from .cost import plan
-from .files import CHECKPOINT, WEIGHTS
-from .prepare import check_training, known, settings, steps_in_epoch, total_steps
+from .files import WEIGHTS
+from .prepare import Prepared, known_from
 from .run import Run
 from .text import read_data
 
 __all__ = ["resume", "train"]
 
 
-def train(
-    program: ProgramModule,
-    data: Dataset,
-    config: Config,
-    folder: Path,
-    *,
-    tensorboard: bool = False,
-) -> tuple[Run, Fit]:
+def train(prepared: Prepared, folder: Path, *, tensorboard: bool = False) -> tuple[Run, Fit]:
     """Trains what `prepare` returned, into a new run folder."""
     writing = _tensorboard(folder) if tensorboard else nullcontext()
-    run = Run.start(folder, config, known(data), str(device_of(program)))
-    return run, _fit(run, program, data, config, None, writing)
+    device = str(device_of(prepared.program))
+    run = Run.start(folder, prepared.config, known_from(prepared.data), device)
+    return run, _fit(run, prepared, None, writing)
 
 
 def resume(
@@ -46,7 +39,7 @@ def resume(
     *,
     moved: bool = False,
     tensorboard: bool = False,
-) -> tuple[ProgramModule, Dataset, Fit]:
+) -> tuple[Prepared, Fit]:
     """Goes on with the training of a run folder as if nothing had happened.
 
     Args:
@@ -59,26 +52,24 @@ def resume(
     data = read_data(config.data, config.data_dir) if moved else run.data()
     _check_same_data(run, data)
     pyro.set_rng_seed(config.seed)
-    program = run.program(known(data))
-    check_counts(epochs=config.epochs, steps=config.steps, batch_size=config.batch_size)
-    state = None  # a run that was ended before its first epoch begins again
-    if (run.folder / CHECKPOINT).exists():
-        state = run.load_checkpoint(program)
-        done = state["svi"]["steps"]
-        if total_steps(program, config, data) < done:
-            raise ValueError(
-                f"{run.folder} has taken {done} steps already, and {config.epochs or config.steps} "
-                f"{'epochs' if config.epochs else 'steps'} in all are fewer; give more"
-            )
-    check_training(program.to(device), data, config)
+    program = run.program(known_from(data))
+    # A run that was ended before its first epoch begins again.
+    state = run.load_checkpoint(program) if run.has_checkpoint() else None
+    prepared = Prepared.of(config, data, program.to(device))
+    if state is not None and prepared.steps < state["svi"]["steps"]:
+        raise ValueError(
+            f"{run.folder} has taken {state['svi']['steps']} steps already, and "
+            f"{config.epochs or config.steps} {'epochs' if config.epochs else 'steps'} in all are "
+            "fewer; give more"
+        )
     writing = _tensorboard(run.folder) if tensorboard else nullcontext()
-    run.rewrite_config(config, known(data), str(device), moved=moved)
-    return program, data, _fit(run, program, data, config, state, writing)
+    run.rewrite_config(config, known_from(data), str(device), moved=moved)
+    return prepared, _fit(run, prepared, state, writing)
 
 
 def _check_same_data(run: Run, data: Dataset) -> None:
     """Refuses to go on with other data than before, as far as the run knows them."""
-    before, now = run.known, known(data)
+    before, now = run.known, known_from(data)
     for name in ("x_shape", "y_shape", "num_classes", "num_data"):
         if name in before and before[name] != now.get(name):
             raise ValueError(
@@ -90,58 +81,81 @@ def _check_same_data(run: Run, data: Dataset) -> None:
 
 def _fit(
     run: Run,
-    program: ProgramModule,
-    data: Dataset,
-    config: Config,
+    prepared: Prepared,
     state: dict[str, Any] | None,
     writing: AbstractContextManager[Any],
 ) -> Fit:
+    """Trains, and writes each epoch; `state` is that of the training to go on with."""
+    program, data, config = prepared.program, prepared.data, prepared.config
+    print(plan(prepared.steps, prepared.steps_in_epoch, config.batch_size), flush=True)
     device = device_of(program)
-    with writing as events:
-        total = total_steps(program, config, data)
-        print(plan(total, steps_in_epoch(program, config, data), config.batch_size), flush=True)
-        every = max(total // 10, 1)
-        shown = 0
-
-        def on_epoch(training: Fit, best: bool) -> None:
-            nonlocal shown
-            run.save_checkpoint(program, training.state_dict())
-            run.write_metrics(training.records)
-            if best:
-                run.save_weights(program)
-            if events is not None:
-                for name, value in training.records[-1].items():
-                    events.add_scalar(name, value, training.svi.steps)
-            if training.svi.steps // every > shown:
-                shown = training.svi.steps // every
-                _log(training.records[-1])
-
-        try:
-            training = fit(
-                program,
-                data.train.to(device),
-                valid=data.valid.to(device),
-                on_epoch=on_epoch,
-                resume=state,
-                compile=config.compile,
-                **settings(config, data),
-            )
-        except Exception as error:
-            if (run.folder / CHECKPOINT).exists():
-                kept = f"the last good epoch is kept in {run.folder}"
-            else:
-                shutil.rmtree(run.folder)
-                kept = "no epoch was finished, so nothing is kept"
-            if isinstance(error, FloatingPointError):
-                raise FloatingPointError(f"{error}; {kept}") from error
-            if isinstance(error, OSError) and error.errno is not None:
-                raise OSError(error.errno, f"{error.strerror}; {kept}", error.filename) from error
-            raise
+    with writing as events, _telling_what_is_kept(run):
+        training = fit(
+            program,
+            data.train.to(device),
+            loss=prepared.loss,
+            optim=prepared.optim,
+            epochs=config.epochs,
+            steps=config.steps,
+            batch_size=config.batch_size,
+            valid=data.valid.to(device),
+            clip_norm=config.clip_norm,
+            lr_schedule=prepared.lr_schedule,
+            compile=config.compile,
+            bfloat16=config.bfloat16,
+            on_epoch=_Epochs(run, program, prepared.steps, events),
+            resume=state,
+        )
     if training.interrupted:
         run.save_checkpoint(program, training.state_dict())
         if not (run.folder / WEIGHTS).exists():
             run.save_weights(program)
     return training
+
+
+class _Epochs:
+    """Writes each epoch into the run folder, and some ten lines of progress in all.
+
+    Args:
+        run: The run.
+        program: What is trained.
+        steps: The steps of the training.
+        events: TensorBoard's writer; None writes no events.
+    """
+
+    def __init__(self, run: Run, program: ProgramModule, steps: int, events: Any) -> None:
+        self.run, self.program, self.events = run, program, events
+        self.every, self.lines = max(steps // 10, 1), 0
+
+    def __call__(self, training: Fit, is_best: bool) -> None:
+        self.run.save_checkpoint(self.program, training.state_dict())
+        self.run.write_metrics(training.records)
+        if is_best:
+            self.run.save_weights(self.program)
+        if self.events is not None:
+            for name, value in training.records[-1].items():
+                self.events.add_scalar(name, value, training.svi.steps)
+        if training.svi.steps // self.every > self.lines:
+            self.lines = training.svi.steps // self.every
+            _log(training.records[-1])
+
+
+@contextmanager
+def _telling_what_is_kept(run: Run) -> Iterator[None]:
+    """Has an error of the training say what is left of it, and leaves no folder without a run."""
+    try:
+        yield
+    except Exception as error:
+        if run.has_checkpoint():
+            kept = f"the last good epoch is kept in {run.folder}"
+        else:
+            shutil.rmtree(run.folder)
+            kept = "no epoch was finished, so nothing is kept"
+        if isinstance(error, FloatingPointError):
+            raise FloatingPointError(f"{error}; {kept}") from error
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OSError(error.errno, f"{error.strerror}; {kept}", error.filename) from error
+        raise
 
 
 def _log(record: Mapping[str, float]) -> None:
