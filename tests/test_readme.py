@@ -103,6 +103,10 @@ def test_the_table_of_estimators_lists_ours():
     assert rows("estimator") == {n for n, loss in losses if loss.__module__.startswith("pyro_vae")}
 
 
+def test_the_table_of_verbs_lists_the_commands():
+    assert rows("verb") == set(typer.main.get_command(cli.app).commands)
+
+
 # What the text says of the numbers that its code computes.
 CLAIMS = {
     "README": "assert images.shape == (64, 1, 8, 8)",
