@@ -68,7 +68,7 @@ def test_imports_within_functions_find_what_stands_beside(program, tmp_path):
 
 def test_they_run_within_a_graph(program):
     x = torch.randn(9, 1)
-    adam, captured = torch.optim.Adam(program.parameters()), Compile(fuse=False)
+    adam, captured = torch.optim.Adam(program.parameters()), Compile(mode="captured")
     svi = SVI(program.model, program.guide, adam, Trace_ELBO(), compile=captured)
     exact = -torch.distributions.Normal(0.0, 2**0.5).log_prob(x[:, 0]).sum()
     for _ in range(3):

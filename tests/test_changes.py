@@ -10,7 +10,7 @@ from torch import nn
 
 from pyro_vae.inference import SVI, Compile, Trace_ELBO, linear
 
-CAPTURE = Compile(fuse=False)
+CAPTURE = Compile(mode="captured")
 X = torch.zeros(8)
 
 

@@ -33,6 +33,7 @@ from pyro_vae.inference import (
     linear,
 )
 from pyro_vae.inference.graphs import passes
+from pyro_vae.inference.graphs.watch import Watch
 from pyro_vae.models import VAE
 from pyro_vae.precision import layers_in_bfloat16
 
@@ -75,7 +76,7 @@ def test_pyros_trace_elbo_is_captured_as_ours():
     twin = copy.deepcopy(program)
     _, eager = train(program, pyro.infer.Trace_ELBO(), compile=False)
     svi, captured = train(twin, pyro.infer.Trace_ELBO(), compile=CAPTURE)
-    assert not svi._graphs.refused
+    assert svi.graphs.refusal is None
     assert captured == pytest.approx(eager, rel=1e-6)
 
 
@@ -103,15 +104,15 @@ def test_buffers_and_dropout_go_on_as_in_eager_steps():
 
 
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself
-@pytest.mark.parametrize("fuse", [False, True], ids=["captured", "compiled"])
-def test_a_moving_average_goes_on_as_in_eager_steps(fuse):
+@pytest.mark.parametrize("mode", ["captured", "compiled"])
+def test_a_moving_average_goes_on_as_in_eager_steps(mode):
     program, runs = vae(), []
-    for compile in (False, Compile(fuse=fuse, eager_random=True)):
+    for compile in (False, Compile(mode=mode, eager_random=True)):
         loss = ScoreFunction(2, baseline=MovingAverage(0.5))
         svi, losses = train(copy.deepcopy(program), loss, compile, steps=70)  # one looks again
         runs.append([*losses, loss.baseline.value.item()])
-    assert svi.mode == ("compiled" if fuse else "captured")
-    assert runs[1] == pytest.approx(runs[0], rel=1e-4 if fuse else 0)
+    assert svi.mode == mode
+    assert runs[1] == pytest.approx(runs[0], rel=1e-4 if mode == "compiled" else 0)
 
 
 class TwoLayers(nn.Module):
@@ -185,7 +186,7 @@ def test_a_compiled_step_is_the_eager_one_to_rounding(networks, monkeypatch):
     loss = Trace_ELBO(beta=linear(0, 1, 7))
     _, eager = train(program, loss, compile=False)
     svi, compiled = train(twin, loss, compile=Compile(eager_random=True))
-    assert next(iter(svi._graphs.entries.values())).fused is not None
+    assert svi.mode == "compiled"
     assert compiled == pytest.approx(eager, rel=1e-5)
     other = twin.state_dict()  # with the buffers
     for name, value in program.state_dict().items():
@@ -209,7 +210,7 @@ def test_adam_within_the_graph_is_the_eager_one():
         pyro.set_rng_seed(1)
         losses = [svi.step(X[i % 4]).item() for i in range(6)]
         if compile:
-            assert svi._graphs.updated
+            assert [kind.updates for kind in svi.graphs.kinds] == [True]
             assert all(p.grad is None for p in twin.parameters())
         before = [tensor.clone() for tensor in (*twin.parameters(), *moments(svi))]
         with pytest.raises(FloatingPointError), pyro.validation_enabled(False):
@@ -220,7 +221,8 @@ def test_adam_within_the_graph_is_the_eager_one():
         svi.load_state_dict(copy.deepcopy(svi.state_dict()))  # other tensors than the graph's
         losses += [svi.step(X[i % 4]).item() for i in range(3)]
         if compile:
-            assert not svi._graphs.updated and svi.mode == "compiled"
+            assert svi.mode == "compiled"
+            assert [kind.updates for kind in svi.graphs.kinds] == [False]
         runs[bool(compile)] = losses, twin.state_dict(), moments(svi)
     torch.testing.assert_close(runs[True], runs[False], rtol=1e-4, atol=1e-5)
 
@@ -240,14 +242,20 @@ def test_a_machine_without_a_compiler_runs_the_captured_graph(monkeypatch):
     with pytest.warns(UserWarning, match="uncompiled: no C\\+\\+ compiler$"):
         svi, captured = train(twin, Trace_ELBO(), compile=True)
     assert captured == eager
-    assert next(iter(svi._graphs.entries.values())).graph is not None
+    assert svi.mode == "captured"
+    assert "captured, 11 calls of (16, 1, 4, 4) float32: no C++ compiler" in str(svi.graphs)
 
 
 def test_each_shape_has_a_graph_and_a_rare_one_none():
     program = vae()
     svi, _ = train(program, Trace_ELBO(), CAPTURE, steps=18, batches=[X[0], X[1], X[2][:5]])
-    graphs = {entry.calls: entry.graph is not None for entry in svi._graphs.entries.values()}
-    assert list(graphs.values()) == [True, False]
+    kinds = [(kind.mode, kind.calls) for kind in svi.graphs.kinds]
+    assert kinds == [("captured", 11), ("eager", 6)]
+    assert str(svi.graphs) == (
+        "captured\n"
+        "  captured, 11 calls of (16, 1, 4, 4) float32\n"
+        "  eager, 6 calls of (5, 1, 4, 4) float32"
+    )
 
 
 def refused(program, sentence, loss=None, batches=X, steps=40):
@@ -260,7 +268,8 @@ def refused(program, sentence, loss=None, batches=X, steps=40):
     np.random.seed(0)
     with pytest.warns(UserWarning, match=sentence) as warned:
         svi, losses = train(program, loss or Trace_ELBO(), CAPTURE, batches=batches, steps=steps)
-    assert svi._graphs.refused and len(warned) == 1
+    assert len(warned) == 1 and svi.graphs.mode == "eager"
+    assert str(warned[0].message) == f"SVI runs eagerly, uncompiled: {svi.graphs.refusal}"
     return eager, losses
 
 
@@ -375,16 +384,21 @@ def test_what_changes_gets_a_graph_of_its_own(change):
             change(program, 1.0 if step // 20 != 1 else 3.0)
             losses[compile].append(svi.step(X[0]).item())
     assert losses[False] == losses[CAPTURE]
-    assert sum(entry.graph is not None for entry in svi._graphs.entries.values()) == 2
+    assert [kind.mode for kind in svi.graphs.kinds].count("captured") == 2
 
 
 def test_a_step_looks_no_closer_where_nothing_changed(monkeypatch):
-    program = VAE((1, 4, 4), 3, hidden=(8,))
-    svi, _ = train(program, Trace_ELBO(), CAPTURE, batches=X, steps=5)
-    watch = svi._graphs.watch
-    assert watch.unchanged()
-    monkeypatch.setattr(watch, "values", lambda: pytest.fail("looked at every value"))
+    svi, _ = train(VAE((1, 4, 4), 3, hidden=(8,)), Trace_ELBO(), CAPTURE, batches=X, steps=5)
+    monkeypatch.setattr(Watch, "values", lambda _: pytest.fail("looked at every value"))
     svi.step(X[0])
+    assert [(kind.mode, kind.calls) for kind in svi.graphs.kinds] == [("captured", 5)]
+
+
+def test_a_watch_sees_a_part_go_into_evaluation_mode():
+    program = vae()
+    watch = Watch(program.model, program.guide)
+    watch.values()
+    assert watch.unchanged()
     program.likelihood.train(False)
     assert not watch.unchanged()
 
@@ -493,3 +507,22 @@ def test_a_layer_in_bfloat16_is_the_product_of_rounded_factors():
     torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=1e-3)
     assert torch.equal(outside, x @ layer.weight.T)
     assert torch.equal(exact_too, small(x[:, :4]))
+
+
+def test_a_mode_of_compile_has_an_old_name_that_goes_on():
+    assert Compile(fuse=False) == Compile(False) == Compile(mode="captured")
+    assert Compile(fuse=True, eager_random=True) == Compile(eager_random=True)
+    assert Compile().fuse and not Compile(mode="captured").fuse
+    with pytest.raises(ValueError, match="mode is 'eager', but must be .* take compile=False"):
+        Compile(mode="eager")
+
+
+def test_the_report_of_eager_steps_says_why():
+    program = vae()
+    assert str(train(program, Trace_ELBO(), False, steps=1)[0].graphs) == "eager: compile is False"
+    with pytest.warns(UserWarning, match="has a chunk_size"):
+        svi, _ = train(program, IWAE(4, chunk_size=2), CAPTURE, steps=1)
+    assert "IWAE has a chunk_size" in svi.graphs.refusal
+    with pytest.warns(UserWarning, match="adds its gradient to the parameters itself"):
+        svi, _ = train(program, pyro.infer.RenyiELBO(), CAPTURE, steps=1)
+    assert "RenyiELBO adds its gradient" in svi.graphs.refusal

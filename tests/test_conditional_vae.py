@@ -213,7 +213,10 @@ def test_a_label_that_is_no_class_is_refused(label):
 def test_a_label_that_is_no_class_spoils_no_parameter_of_a_captured_training(label):
     program = classes()
     svi = SVI(
-        program.model, program.guide, pyro.optim.Adam({"lr": 1e-3}), compile=Compile(fuse=False)
+        program.model,
+        program.guide,
+        pyro.optim.Adam({"lr": 1e-3}),
+        compile=Compile(mode="captured"),
     )
     for _ in range(4):
         svi.step(X, Y)

@@ -19,7 +19,7 @@ from torch import nn
 from pyro_vae.inference import SVI, Compile, Trace_ELBO
 
 X = torch.full((20,), 5.0)
-CAPTURE = Compile(fuse=False)
+CAPTURE = Compile(mode="captured")
 
 
 def adam(lr=0.2):

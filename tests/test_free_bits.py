@@ -156,7 +156,7 @@ def test_ten_numbers_of_one_site_feel_a_floor_of_their_own_and_none_of_the_sites
 @pytest.mark.parametrize("weight", ["free_bits", "free_bits_per_dimension", "capacity"])
 def test_a_floor_may_be_a_schedule_in_a_graph(weight):
     x, losses = torch.zeros(6, 1, 8, 8), []
-    for compile in (False, Compile(fuse=False)):
+    for compile in (False, Compile(mode="captured")):
         pyro.set_rng_seed(0)
         vae = VAE((1, 8, 8), latent_dim=4, hidden=(8,))
         loss = TraceMeanField_ELBO(**{weight: linear(0.3, 0.0, steps=5)})

@@ -455,7 +455,7 @@ class TestOptimalNormal:
 
     def test_a_captured_step_keeps_it_too(self):
         x, kept = 0.1 * torch.randn(50, 4), []
-        for compile in (False, Compile(fuse=False)):
+        for compile in (False, Compile(mode="captured")):
             pyro.set_rng_seed(1)
             vae = VAE((4,), 2, likelihood=OptimalNormal((4,)), hidden=(8,))
             optim = pyro.optim.Adam({"lr": 1e-2})

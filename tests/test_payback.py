@@ -57,7 +57,7 @@ def test_a_training_that_compiles_midway_changes_by_rounding_alone(monkeypatch):
         options = {"compile": compile, "batch_size": 32, "epochs": 12, "progress": False}
         return fit(program, x, **options), torch.cat([p.flatten() for p in program.parameters()])
 
-    (run, found), (captured, expected) = trained(None), trained(Compile(fuse=False))
+    (run, found), (captured, expected) = trained(None), trained(Compile(mode="captured"))
     assert (run.svi.mode, captured.svi.mode) == ("compiled", "captured")
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)  # float32 over 9 steps
     losses = [[record["train_loss"] for record in r.records] for r in (run, captured)]

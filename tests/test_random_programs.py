@@ -85,7 +85,7 @@ def test_captured_steps_are_pyros_too(start):
         theirs = loss_and_gradients(pyro.infer.Trace_ELBO(**options(program)), program)
         elbo = pyro_vae.inference.Trace_ELBO(**options(program))
         optim = pyro.optim.SGD({"lr": 0.0})
-        svi = SVI(program.model, program.guide, optim, elbo, compile=Compile(fuse=False))
+        svi = SVI(program.model, program.guide, optim, elbo, compile=Compile(mode="captured"))
         svi.keeps_gradients = True
         for _ in range(3):
             pyro.set_rng_seed(0)

@@ -168,7 +168,7 @@ def test_a_scheduled_bound_is_captured_and_is_that_of_eager_steps(loss):
         (torch.rand(20, 1, 4, 4, generator=torch.Generator().manual_seed(0)) > 0.5).float(),
         [],
     )
-    for compile in (False, Compile(fuse=False)):
+    for compile in (False, Compile(mode="captured")):
         pyro.set_rng_seed(0)
         program = VAE((1, 4, 4), latent_dim=2, hidden=(8,))
         svi = SVI(

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 _WORTH_CAPTURING = 50  # runs; capturing takes 0.2 to 0.9 s, some 50 to 100 runs of the program
-_WORTH_FUSING = 2_000  # runs; compiling takes some 10 s and saves about 8 ms a run of 5,000 rows
+_WORTH_COMPILING = 2_000  # runs; compiling takes some 10 s and saves about 8 ms a run of 5,000 rows
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,9 @@ def log_likelihood(
         def log_sum_w(args: Any, kwargs: Any, weights: Any) -> Tensor:
             return _log_w(program, args, particles=particles, **kwargs).logsumexp(0)
 
-        run = _captured(program, log_sum_w, "log_likelihood", total, fuse=total >= _WORTH_FUSING)
+        run = _captured(
+            program, log_sum_w, "log_likelihood", total, worth_compiling=_WORTH_COMPILING
+        )
         found = []
         for batch in _batches(program, x, y, batch_size):
             log_sums = []
@@ -217,12 +219,18 @@ def _batches(
 
 
 def _captured(
-    program: Program, function: Function, user: str, runs: int, *, fuse: bool = False
+    program: Program,
+    function: Function,
+    user: str,
+    runs: int,
+    *,
+    worth_compiling: float = math.inf,
 ) -> Callable[[Any, Any], Tensor]:
     """The function of (args, kwargs), as a graph where so many runs earn it back."""
     if runs < _WORTH_CAPTURING:
         return lambda args, kwargs: function(args, kwargs, {})
-    graphs = Graphs(program.model, program.guide, function, Compile(fuse=fuse), user)
+    options = Compile(mode="compiled" if runs >= worth_compiling else "captured")
+    graphs = Graphs(program.model, program.guide, function, options, user)
 
     def run(args: Any, kwargs: Any) -> Tensor:
         value = graphs.run([], args, kwargs, {})

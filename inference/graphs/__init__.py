@@ -3,10 +3,14 @@
 It alone uses what is private to torch's compiler.
 """
 
-from .capture import Compile, Function, Graphs
+from .capture import Function, Graphs
+from .options import Compile
+from .report import GraphReport, KindOfCall
 
 __all__ = [
     "Compile",
     "Function",
+    "GraphReport",
     "Graphs",
+    "KindOfCall",
 ]

@@ -51,6 +51,12 @@ class Call:
         meta = tuple((t.shape, t.stride(), t.dtype, t.device) for t in self.tensors)
         return meta, self.others, self.shape and str(self.shape), self.schedules
 
+    def __str__(self) -> str:
+        """The shapes and types of the arguments, without the schedules' values."""
+        data = iter(self.tensors)
+        shown = (_shown(next(data)) if other is ... else repr(other) for other in self.others)
+        return ", ".join(shown) or "no arguments"
+
     def with_tensors(self, tensors: Sequence[Tensor]) -> "Call":
         """The same call with other tensors."""
         return replace(self, tensors=tuple(tensors))
@@ -61,3 +67,7 @@ class Call:
         leaves = [next(left) if other is ... else other for other in self.others]
         args, kwargs = (leaves, {}) if self.shape is None else tree_unflatten(leaves, self.shape)
         return args, kwargs, dict(zip(self.schedules, left, strict=True))
+
+
+def _shown(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"

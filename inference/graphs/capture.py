@@ -26,37 +26,27 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 
 from .call import Call
+from .options import Compile
 from .passes import prepare
+from .report import GraphReport, KindOfCall
 from .uncapturable import RefuseChangingSizes, UncapturableError, first_line, reason_of
 from .update import Update
 from .watch import Watch
 
-__all__ = ["Compile", "Function", "Graphs"]
+__all__ = ["Function", "Graphs"]
 
 Function = Callable[[Any, Any, Mapping[str, Any]], Tensor]
 _MOST_GRAPHS = 8
 _CHECKS = {4**power for power in range(3, 15)}  # the calls at which a graph is checked again
 
 
-@dataclass(frozen=True)
-class Compile:
-    """How `SVI` runs its step.
-
-    Args:
-        fuse: Whether to compile the captured graph with torch's compiler, or run it as it is.
-        eager_random: Whether compiled graphs draw the random numbers that eager code draws for the
-            same seed; the compiler's own are faster.
-    """
-
-    fuse: bool = True
-    eager_random: bool = False
-
-
 @dataclass
 class _Entry:
     """What is known of one kind of call."""
 
+    arguments: str  # of its calls, for people
     calls: int = 0
+    failure: str | None = None  # why the compiler could not compile the graph
     graph: Callable[..., Any] | None = None
     spare: GraphModule | None = None  # the same graph, for the compiler
     fused: Callable[..., Any] | None = None
@@ -99,12 +89,12 @@ class Graphs:
         self.entries: dict[Any, _Entry] = {}
         self.values: dict[str, Any] = {}
         self.last: tuple[Any, _Entry] | None = None  # the key of the last call, and its entry
-        self.refused = False
+        self.refusal: str | None = None
         self.asked = False  # to compile the graph of the next call
 
     def refuse(self, reason: str) -> None:
         """Runs eagerly from now on, and says why."""
-        self.refused = True
+        self.refusal = reason
         warnings.warn(f"{self.user} runs eagerly, uncompiled: {reason}", stacklevel=4)
 
     def run(
@@ -130,7 +120,7 @@ class Graphs:
             The value, or None, which asks to run eagerly.
         """
         asked, self.asked = self.asked, False
-        if self.refused:
+        if self.refusal is not None:
             return None
         try:
             # the schedules' values are as exact as what they weigh
@@ -168,9 +158,14 @@ class Graphs:
     def mode(self) -> str:
         """How the calls run for which a graph was made."""
         graphs = [entry for entry in self.entries.values() if entry.graph is not None]
-        if self.refused or not graphs:
+        if self.refusal is not None or not graphs:
             return "eager"
         return "captured" if any(entry.fused is None for entry in graphs) else "compiled"
+
+    def report(self) -> GraphReport:
+        """How each kind of call runs."""
+        kinds = tuple(_report_of(entry, self.refusal) for entry in self.entries.values())
+        return GraphReport(self.mode, kinds, self.refusal)
 
     def _look_around(self, version: int) -> None:
         """Finds what to watch, and the buffers: a program may make modules when it first runs."""
@@ -181,18 +176,18 @@ class Graphs:
     def _entry(self, call: Call, version: int) -> _Entry:
         key = (call.key, version)
         if self.last is None or self.last[0] != key or not self.watch.unchanged():
-            self.last = key, self._find(key)
+            self.last = key, self._find(key, call)
         entry = self.last[1]
         entry.calls += 1
         return entry
 
-    def _find(self, key: Any) -> _Entry:
+    def _find(self, key: Any, call: Call) -> _Entry:
         values = self.watch.values()
         key = (key, tuple(values.items()))
         if key not in self.entries:
             if len(self.entries) >= _MOST_GRAPHS:
                 raise UncapturableError(f"{self._what_changes(key, values)} between steps")
-            self.entries[key] = _Entry()
+            self.entries[key] = _Entry(str(call))
         self.values = values
         return self.entries[key]
 
@@ -231,7 +226,7 @@ class Graphs:
             raise UncapturableError("two runs with the same data do different things")
         entry.graph, entry.spare = graphs
         self._check(entry, parameters, call)
-        if self.options.fuse:
+        if self.options.mode == "compiled":
             self._fuse(entry, parameters, call)
 
     def _check(self, entry: _Entry, parameters: Sequence[Tensor], call: Call) -> None:
@@ -267,12 +262,13 @@ class Graphs:
                 fused(*inputs)
         except Exception as error:  # no C++ compiler, or what it cannot do
             entry.fused = entry.update = None
+            entry.failure = first_line(error)
             warnings.warn(
-                f"{self.user} runs the captured graph uncompiled: {first_line(error)}",
+                f"{self.user} runs the captured graph uncompiled: {entry.failure}",
                 stacklevel=5,
             )
         else:
-            entry.fused = fused
+            entry.fused, entry.failure = fused, None
 
     def _eager(self, entry: _Entry, parameters: Sequence[Tensor], call: Call) -> tuple[Tensor, ...]:
         args, kwargs, weights = call.arguments()
@@ -296,6 +292,14 @@ class Graphs:
         finally:
             for tensor, value in zip(tensors, values, strict=True):
                 tensor.copy_(value)
+
+
+def _report_of(entry: _Entry, refusal: str | None) -> KindOfCall:
+    if refusal is not None or entry.graph is None:
+        return KindOfCall(entry.arguments, "eager", entry.calls)
+    if entry.fused is None:
+        return KindOfCall(entry.arguments, "captured", entry.calls, reason=entry.failure)
+    return KindOfCall(entry.arguments, "compiled", entry.calls, entry.update is not None)
 
 
 def _one_fake_mode() -> TracingContext:

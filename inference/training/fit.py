@@ -72,7 +72,7 @@ def fit(
         lr_schedule: A factor of the learning rate, from the step.
         compile: As in `SVI`; None captures the step, and compiles it where that is expected to
             earn the compiler's time back, from the time of 100 steps. Draws stay the same, so that
-            results change by rounding alone; `Compile(fuse=False)` and False keep all bits.
+            results change by rounding alone; `Compile(mode="captured")` and False keep all bits.
         bfloat16: Whether layers multiply in bfloat16, as in `SVI`.
         progress: Shows a bar with the time left, on a terminal or in a notebook.
         on_epoch: Called after each epoch with the training and whether it is the best so far.
@@ -163,7 +163,7 @@ def fit(
 def _graphs(loss: Any) -> bool | Compile:
     """As graphs, where the loss may be one, which draw the same numbers when they are compiled."""
     capturable = isinstance(loss, Estimator) and not loss.in_chunks
-    return Compile(fuse=False, eager_random=True) if capturable else False
+    return Compile(mode="captured", eager_random=True) if capturable else False
 
 
 def _shown(record: Mapping[str, float]) -> dict[str, str]:

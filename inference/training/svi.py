@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves, tree_map
 
 from pyro_vae.inference.estimators import Estimator, Trace_ELBO, has_value
-from pyro_vae.inference.graphs import Compile, Graphs
+from pyro_vae.inference.graphs import Compile, GraphReport, Graphs
 from pyro_vae.inference.terms import Function, explain_nonfinite
 from pyro_vae.parameters import leaving_frozen
 from pyro_vae.precision import layers_in_bfloat16
@@ -131,6 +131,7 @@ class SVI(pyro.infer.SVI):
         self._saved: dict[str, Any] = {}  # optimizer states that wait for their parameters
         self._held_version = 0  # of the parameters that the torch optimizer was last seen to hold
         self._kind: Any = None  # of the call under way
+        self._refusal = "compile is False"  # of graphs, where there are none
         self._graphs = self._make_graphs(compile)
         # Pyro's names for what its own methods call.
         given: Any = self.estimator
@@ -185,6 +186,13 @@ class SVI(pyro.infer.SVI):
         """How steps run at present: eager, captured or compiled."""
         return "eager" if self._graphs is None else self._graphs.mode
 
+    @property
+    def graphs(self) -> GraphReport:
+        """How each kind of step runs at present, and why no faster; to be printed."""
+        if self._graphs is None:
+            return GraphReport("eager", refusal=self._refusal)
+        return self._graphs.report()
+
     def compile_next(self) -> None:
         """Has the graph of the next step compiled, if that step runs as one that is only captured.
 
@@ -217,11 +225,9 @@ class SVI(pyro.infer.SVI):
         if not compile:
             return None
         if isinstance(self.estimator, Estimator) and self.estimator.in_chunks:
-            warnings.warn(
-                f"SVI runs eagerly, uncompiled: {type(self.estimator).__name__} has a chunk_size, "
-                "and runs each chunk again for the gradient",
-                stacklevel=3,
-            )
+            name = type(self.estimator).__name__
+            self._refusal = f"{name} has a chunk_size, and runs each chunk again for the gradient"
+            warnings.warn(f"SVI runs eagerly, uncompiled: {self._refusal}", stacklevel=3)
             return None
         objective = self._objective = self._objective.for_graphs()
 

@@ -93,7 +93,7 @@ PEERS: dict[str, Build] = {
     "PyTorch by hand": by_hand,
     "PyTorch by hand, torch.compile": lambda case: by_hand(case, compile=True),
     "ours, eager": ours,
-    "ours, captured": lambda case: ours(case, compile=Compile(fuse=False)),
+    "ours, captured": lambda case: ours(case, compile=Compile(mode="captured")),
     "ours, compiled": lambda case: ours(case, compile=True),
     "ours, compiled, bfloat16": lambda case: ours(case, compile=True, bfloat16=True),
 }

@@ -1,0 +1,46 @@
+"""How an `SVI` is to run its steps as graphs."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+__all__ = ["Compile", "Mode"]
+
+Mode = Literal["captured", "compiled"]
+
+
+@dataclass(frozen=True, init=False)
+class Compile:
+    """How `SVI` runs a step as a graph.
+
+    Args:
+        fuse: An old name: False stands for `mode="captured"`, True for `mode="compiled"`.
+        eager_random: Whether compiled graphs draw the random numbers that eager code draws for the
+            same seed. The compiler's own are faster.
+        mode: "compiled" has torch's compiler compile the captured graph. "captured" runs the graph
+            as it is: the same kernels in the same order as eager code, bit for bit.
+    """
+
+    mode: Mode
+    eager_random: bool
+
+    def __init__(
+        self,
+        fuse: bool | None = None,
+        eager_random: bool = False,
+        *,
+        mode: Mode = "compiled",
+    ) -> None:
+        if fuse is not None:
+            mode = "compiled" if fuse else "captured"
+        if mode not in get_args(Mode):
+            raise ValueError(
+                f'mode is {mode!r}, but must be "captured" or "compiled"; for eager steps take '
+                "compile=False"
+            )
+        object.__setattr__(self, "mode", mode)
+        object.__setattr__(self, "eager_random", eager_random)
+
+    @property
+    def fuse(self) -> bool:
+        """Whether the mode is "compiled", under the old name."""
+        return self.mode == "compiled"

@@ -1,0 +1,51 @@
+"""What became of the calls of a program: how each kind of them runs, and why no faster."""
+
+from dataclasses import dataclass
+
+__all__ = ["GraphReport", "KindOfCall"]
+
+
+@dataclass(frozen=True)
+class KindOfCall:
+    """Calls that share a graph, or would: with arguments of the same shapes and types.
+
+    Args:
+        arguments: The shapes of their tensors, and other arguments.
+        mode: How they run at present: "eager", "captured" or "compiled".
+        calls: How many there were. `SVI` does not count the first of a training, which finds the
+            parameters.
+        updates: Whether their graph takes the optimizer's step, too.
+        reason: Why they run no faster, if that is known.
+    """
+
+    arguments: str
+    mode: str
+    calls: int
+    updates: bool = False
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        noun = "call" if self.calls == 1 else "calls"
+        update = ", with the update" if self.updates else ""
+        reason = f": {self.reason}" if self.reason else ""
+        return f"{self.mode}{update}, {self.calls} {noun} of {self.arguments}{reason}"
+
+
+@dataclass(frozen=True)
+class GraphReport:
+    """How calls run, by kind; it prints as a short table.
+
+    Args:
+        mode: "captured" or "compiled" if some kind of call has a graph; "captured" if any of these
+            graphs is not compiled; else "eager".
+        kinds: Each kind of call, in the order of their first calls.
+        refusal: Why all calls run eagerly, if no graph can be made of the program.
+    """
+
+    mode: str
+    kinds: tuple[KindOfCall, ...] = ()
+    refusal: str | None = None
+
+    def __str__(self) -> str:
+        head = f"{self.mode}: {self.refusal}" if self.refusal else self.mode
+        return "\n  ".join((head, *map(str, self.kinds)))
