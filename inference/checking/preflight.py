@@ -5,7 +5,6 @@ from typing import Any
 
 import pyro
 import torch
-from pyro import poutine
 from pyro.infer import ELBO
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
@@ -21,6 +20,8 @@ from pyro_vae.inference.terms import (
     is_factor,
     leaving_no_trace,
     samples,
+    trace_guide,
+    trace_model,
 )
 from pyro_vae.parameters import leaves, named_parameters, own_parameters
 from pyro_vae.program import Program, modules_of
@@ -94,8 +95,8 @@ def _report(program: Program, x: Tensor, args: Sequence[Tensor], loss: ELBO | No
     model, guide = program.model, program.guide
     _check_buffers(model, guide)
     with pyro.validation_enabled(False):
-        guide_trace = _run("guide", guide, x, args)
-        model_trace = _run("model", poutine.replay(model, trace=guide_trace), x, args)
+        guide_trace = _run("guide", lambda: trace_guide(guide, args, {}), x)
+        model_trace = _run("model", lambda: trace_model(model, guide_trace, args, {}), x)
     check_latents(model_trace, guide_trace)
     for role, trace in (("guide", guide_trace), ("model", model_trace)):
         for site in samples(trace):
@@ -143,9 +144,9 @@ def _default_loss(guide_trace: Any) -> ELBO:
     return pyro.infer.TraceEnum_ELBO() if enumerates else pyro.infer.Trace_ELBO()
 
 
-def _run(role: str, function: Callable[..., Any], x: Tensor, args: Sequence[Tensor]) -> Any:
+def _run(role: str, trace: Callable[[], Any], x: Tensor) -> Any:
     try:
-        return prune_subsample_sites(poutine.trace(function).get_trace(*args))
+        return prune_subsample_sites(trace())
     except Exception as error:  # a user's code may raise anything
         shape = tuple(x.shape)
         sentence = f"the {role} fails on data of shape {shape}: {sentence_of(error)}"

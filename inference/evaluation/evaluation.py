@@ -9,14 +9,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pyro import poutine
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from pyro_vae.arguments import arguments
 from pyro_vae.blame import sentence_of
 from pyro_vae.inference.graphs import Compile, Function, Graphs
-from pyro_vae.inference.terms import Terms, check_data, collect, find_particles, samples, vectorizes
+from pyro_vae.inference.terms import (
+    Terms,
+    check_data,
+    collect,
+    find_particles,
+    samples,
+    traces,
+    vectorizes,
+)
 from pyro_vae.program import Program, evaluating
 
 from .true_bounds import check_true_bounds, check_true_weights, points_of_guide, warn_if_impossible
@@ -268,8 +275,7 @@ def _terms(program: Program, args: Sequence[Tensor], **options: Any) -> Terms:
 
 def enumerated_latents(program: Program, args: Sequence[Tensor]) -> list[str]:
     """The latents of the model that the guide leaves to enumeration."""
-    guide = poutine.trace(program.guide).get_trace(*args)
-    model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(*args)
+    model, guide = traces(program.model, program.guide, args, {})
     drawn = {site["name"] for site in samples(guide)}
     latents = [s for s in samples(model) if not s["is_observed"] and s["name"] not in drawn]
     return [site["name"] for site in latents if site["infer"].get("enumerate")]

@@ -10,7 +10,7 @@ from .masks import counted, counted_numbers, numbers_of
 from .nonfinite import explain_nonfinite
 from .particles import Particles, Way, find_particles, plate_nesting, vectorizes
 from .plates import Site, data_plate, is_deterministic, is_factor
-from .runs import Function, run, samples, subsamples
+from .runs import Function, run, samples, subsamples, trace_guide, trace_model, traces
 from .support import check_support, is_point, parameters_move
 from .terms import Latent, Terms
 from .trials import leaving_no_trace
@@ -60,6 +60,9 @@ __all__ = [
     "samples",
     "subsamples",
     "support_of",
+    "trace_guide",
+    "trace_model",
+    "traces",
     "vectorizes",
     "which_count",
     "weighted",

@@ -5,8 +5,9 @@ from typing import Any
 
 import pyro
 import torch
-from pyro import poutine
 from torch import Tensor
+
+from .runs import samples, traces
 
 __all__ = ["explain_nonfinite"]
 
@@ -48,13 +49,11 @@ def _sites(
     model: Callable[..., Any], guide: Callable[..., Any], args: Any, kwargs: Any
 ) -> list[tuple[str, dict[str, Any]]]:
     """The sample sites of guide and model, each with words for it."""
-    guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
-    model_trace = poutine.trace(poutine.replay(model, guide_trace)).get_trace(*args, **kwargs)
+    model_trace, guide_trace = traces(model, guide, args, kwargs)
     return [
         (f"site {site['name']!r} of the {role}", site)
         for role, trace in (("guide", guide_trace), ("model", model_trace))
-        for site in trace.nodes.values()
-        if site["type"] == "sample"
+        for site in samples(trace)
     ]
 
 

@@ -18,7 +18,18 @@ from torch import Tensor
 
 from .support import invertible
 
-__all__ = ["Function", "Run", "draws_some", "run", "samples", "subsamples", "trace_again"]
+__all__ = [
+    "Function",
+    "Run",
+    "draws_some",
+    "run",
+    "samples",
+    "subsamples",
+    "trace_again",
+    "trace_guide",
+    "trace_model",
+    "traces",
+]
 
 Function = Callable[..., Any]
 
@@ -72,8 +83,8 @@ def run(
     if subsample is not None:
         model, guide = (poutine.replay(f, trace=subsample) for f in (model, guide))
     with _HoldDraws() if hold_draws else nullcontext():
-        guide_trace = _trace_guide(guide, args, kwargs)
-    model_trace = _trace(poutine.replay(model, _with_values(guide_trace, _alias)), args, kwargs)
+        guide_trace = trace_guide(guide, args, kwargs)
+    model_trace = trace_model(model, guide_trace, args, kwargs)
     held = _with_values(guide_trace, torch.detach)
     for site in samples(model_trace):
         if site_is_subsample(site) and site["name"] not in held:
@@ -90,6 +101,34 @@ def run(
         for site in (*samples(pruned_model), *samples(pruned_guide)):
             check_site_shape(site, max_plate_nesting)
     return Run(pruned_model, pruned_guide, held)
+
+
+def traces(model: Function, guide: Function, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """The traces of the model and of its guide on the same draws, and nothing more.
+
+    No density is computed and nothing is checked, as where a loss sums latents out or a density
+    may not be finite; `run` does both.
+    """
+    guide_trace = trace_guide(guide, args, kwargs)
+    return trace_model(model, guide_trace, args, kwargs), guide_trace
+
+
+def trace_guide(guide: Function, args: Any, kwargs: Any) -> Any:
+    """The guide's trace; a guide that runs the model by itself traces its own part of it."""
+    messenger = unwrap(guide)
+    if not isinstance(messenger, GuideMessenger):
+        return _trace(guide, args, kwargs)
+    guide(*args, **kwargs)
+    trace = messenger.trace.copy()
+    for site in samples(trace):
+        if site["is_observed"]:
+            trace.remove_node(site["name"])
+    return trace
+
+
+def trace_model(model: Function, guide_trace: Any, args: Any, kwargs: Any) -> Any:
+    """The model's trace, replayed on the guide's draws."""
+    return _trace(poutine.replay(model, _with_values(guide_trace, _alias)), args, kwargs)
 
 
 def draws_some(site: Mapping[str, Any]) -> bool:
@@ -110,7 +149,7 @@ def subsamples(held: Any) -> Any:
 
 def trace_again(function: Function, args: Any, kwargs: Any, held: Any) -> Any:
     """The trace of another run of the model or the guide, on the draws of `Run.held`."""
-    trace = prune_subsample_sites(_trace_guide(poutine.replay(function, held), args, kwargs))
+    trace = prune_subsample_sites(trace_guide(poutine.replay(function, held), args, kwargs))
     with invertible(samples(trace)):
         trace.compute_log_prob()
     return trace
@@ -122,19 +161,6 @@ class _HoldDraws(Messenger):
     def _pyro_post_sample(self, message: Any) -> None:
         if not message["is_observed"] and isinstance(message["value"], Tensor):
             message["value"] = message["value"].detach()
-
-
-def _trace_guide(guide: Function, args: Any, kwargs: Any) -> Any:
-    """The guide's trace; a guide that runs the model by itself traces its own part of it."""
-    messenger = unwrap(guide)
-    if not isinstance(messenger, GuideMessenger):
-        return _trace(guide, args, kwargs)
-    guide(*args, **kwargs)
-    trace = messenger.trace.copy()
-    for site in samples(trace):
-        if site["is_observed"]:
-            trace.remove_node(site["name"])
-    return trace
 
 
 def _trace(function: Function, args: Any, kwargs: Any) -> Any:

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from pyro import poutine
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
 from pyro_vae.arguments import signature_of
 from pyro_vae.inference.estimators import Estimator
-from pyro_vae.inference.terms import collect, data_plate, leaving_no_trace, samples
+from pyro_vae.inference.terms import collect, data_plate, leaving_no_trace, samples, traces
 from pyro_vae.parameters import own_parameters
 from pyro_vae.program import Program
 
@@ -72,8 +71,7 @@ class Counts:
         if isinstance(self.loss, Estimator):
             terms = collect(model, guide, batch, {})
             return samples(terms.traces[0]), terms.layout.data
-        drawn = poutine.trace(guide).get_trace(*batch)
-        trace = poutine.trace(poutine.replay(model, drawn)).get_trace(*batch)
+        trace, _ = traces(model, guide, batch, {})
         sites = samples(prune_subsample_sites(trace))
         return sites, data_plate(sites, num_data(batch))
 

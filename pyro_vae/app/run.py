@@ -14,7 +14,6 @@ from typing import Any
 
 import pyro
 import torch
-from pyro import poutine
 from safetensors import SafetensorError
 from safetensors.torch import load_file as load_safetensors
 from safetensors.torch import save as safetensors_of
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from pyro_vae.arguments import arguments, takes_labels
 from pyro_vae.datasets import Dataset
+from pyro_vae.inference.terms import traces
 from pyro_vae.inference.training import Progress
 from pyro_vae.program import Program, ProgramModule, evaluating
 from pyro_vae.source import sources
@@ -241,8 +241,7 @@ class Run:
         args = arguments(program, x, y)
         with torch.random.fork_rng(), evaluating(program), pyro.validation_enabled(False):
             try:
-                guide_trace = poutine.trace(program.guide).get_trace(*args)
-                poutine.replay(program.model, trace=guide_trace)(*args)
+                traces(program.model, program.guide, args, {})
             except Exception:  # the data may be nothing like zeros; loading says what is missing
                 return
 
