@@ -20,18 +20,29 @@ def fresh_randomness_and_parameters():
     pyro.clear_param_store()
 
 
+@pytest.fixture(scope="session")
+def command():
+    """Runs a command in this process; returns its exit code."""
+
+    def command(*words):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(sys, "argv", ["pyro-vae", *map(str, words)])
+            try:
+                cli.main()
+            except SystemExit as stop:
+                return stop.code or 0
+        return 0
+
+    return command
+
+
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
+def run(command, tmp_path, monkeypatch, capsys):
     """Runs a command in an empty folder; returns its exit code, output and errors."""
     monkeypatch.chdir(tmp_path)
 
     def run(*words):
-        monkeypatch.setattr(sys, "argv", ["pyro-vae", *map(str, words)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
+        code = command(*words)
         out = capsys.readouterr()
         return code, out.out, out.err
 
