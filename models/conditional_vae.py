@@ -12,7 +12,7 @@ from pyro.nn import PyroModule, pyro_method
 from torch import Tensor, nn
 
 from pyro_vae.likelihoods import Bernoulli
-from pyro_vae.networks import MLP
+from pyro_vae.networks import MLP, Added, Joined
 from pyro_vae.posteriors import DiagonalNormal
 from pyro_vae.priors import StandardNormal
 from pyro_vae.wiring import Network, built, check_part, check_prior, check_sizes
@@ -172,58 +172,8 @@ def _network(
         mlp = partial(MLP, hidden=hidden, activation=activation)
         return _Alone(built(owner, name, given or mlp, x_shape, out_shape))
     if given is None:
-        return _AddedMLP(x_shape, y_dim, out_shape, hidden, activation)
-    return _Joined(owner, name, given, x_shape, y_dim, out_shape)
-
-
-class _AddedMLP(nn.Module):
-    """An MLP of x and y whose first layer adds what it makes of either: A x + B y.
-
-    Where y has batch dimensions that x lacks, as under enumeration, A x is computed once. With one
-    layer alone, the sum is the output.
-    """
-
-    def __init__(
-        self,
-        x_shape: Sequence[int],
-        y_dim: int,
-        out_shape: Sequence[int],
-        hidden: Sequence[int],
-        activation: Callable[[], nn.Module],
-    ) -> None:
-        super().__init__()
-        first = tuple(hidden[:1]) or out_shape
-        self.of_x, self.of_y = MLP(x_shape, first, hidden=()), MLP((y_dim,), first, hidden=())
-        rest = MLP(first, out_shape, hidden=hidden[1:], activation=activation)
-        self.rest = nn.Sequential(activation(), rest) if hidden else nn.Identity()
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.rest(self.of_x(x) + self.of_y(y))
-
-
-class _Joined(nn.Module):
-    """A network of x (..., C, *sizes) and y (..., y_dim) joined to (..., C + y_dim, *sizes)."""
-
-    def __init__(
-        self,
-        owner: str,
-        name: str,
-        network: Network,
-        x_shape: tuple[int, ...],
-        y_dim: int,
-        out_shape: Sequence[int],
-    ) -> None:
-        super().__init__()
-        channels, *sizes = x_shape
-        self.shapes = (x_shape, (y_dim, *sizes))
-        self.network = built(owner, name, network, (channels + y_dim, *sizes), out_shape)
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        dim = len(self.shapes[0])
-        batch_shape = torch.broadcast_shapes(x.shape[:-dim], y.shape[:-1])
-        y = y.reshape(*y.shape, *[1] * (dim - 1))
-        parts = zip((x, y), self.shapes, strict=True)
-        return self.network(torch.cat([v.expand(*batch_shape, *s) for v, s in parts], -dim))
+        return Added(x_shape, y_dim, out_shape, hidden, activation)
+    return Joined(owner, name, given, x_shape, y_dim, out_shape)
 
 
 class _Alone(nn.Module):

@@ -10,8 +10,8 @@ from pyro import poutine
 from pyro.nn import PyroModule, pyro_method
 from torch import Tensor, nn
 
-from pyro_vae.likelihoods import Bernoulli, Mixed
-from pyro_vae.networks import MLP
+from pyro_vae.likelihoods import Bernoulli, EachStep, Mixed
+from pyro_vae.networks import MLP, BackwardGRU, Combiner, GatedTransition, sequence_mask
 from pyro_vae.posteriors import DiagonalNormal
 from pyro_vae.priors import StandardNormal
 from pyro_vae.wiring import Network, built, check_part, check_prior
@@ -93,10 +93,10 @@ class DeepMarkovModel(PyroModule):
         check_prior(owner, self.prior, latent_dim)
         check_part(owner, "posterior's latent_dim", (self.posterior.latent_dim,), z_shape)
         check_part(owner, "emission's x_shape", step.x_shape, step_shape)
-        self.likelihood = Mixed(x_shape, columns=[_EachStep(step, steps)])
+        self.likelihood = Mixed(x_shape, columns=[EachStep(step, steps)])
 
         net = partial(MLP, hidden=hidden, activation=activation)
-        gated = partial(_GatedTransition, network=net)
+        gated = partial(GatedTransition, network=net)
         h_t: Any = (z_shape, (rnn_dim,))
         h_z, h_x, p_z = (part.param_shape for part in (self.posterior, step, self.conditional))
         self.transition = built(
@@ -106,12 +106,12 @@ class DeepMarkovModel(PyroModule):
         self.encoder = built(
             owner,
             "encoder",
-            _BackwardGRU if encoder is None else encoder,
+            BackwardGRU if encoder is None else encoder,
             tuple(x_shape),
             (steps, rnn_dim),
         )
         self.combiner = built(
-            owner, "combiner", _Combiner if combiner is None else combiner, h_t, h_z
+            owner, "combiner", Combiner if combiner is None else combiner, h_t, h_z
         )
         self.z_0 = nn.Parameter(torch.zeros(latent_dim))
 
@@ -120,7 +120,7 @@ class DeepMarkovModel(PyroModule):
         """Samples p(x, z_1, ..., z_T) for x (N, T, *D)."""
         z: list[Tensor] = []
         with pyro.plate("data", len(x)):
-            for t, lasts in enumerate(_lasts(x).unbind(1), start=1):
+            for t, lasts in enumerate(sequence_mask(x).unbind(1), start=1):
                 p = self.conditional(self.transition(z[-1])) if z else self.prior()
                 with poutine.mask(mask=lasts):
                     z.append(pyro.sample(f"z_{t}", p))
@@ -130,83 +130,8 @@ class DeepMarkovModel(PyroModule):
     @pyro_method
     def guide(self, x: Tensor) -> None:
         """Samples q(z_1 | x) q(z_2 | z_1, x) ... for x (N, T, *D)."""
-        z, steps = self.z_0, zip(self.encoder(x).unbind(1), _lasts(x).unbind(1), strict=True)
+        z, steps = self.z_0, zip(self.encoder(x).unbind(1), sequence_mask(x).unbind(1), strict=True)
         with pyro.plate("data", len(x)):
             for t, (h, lasts) in enumerate(steps, start=1):
                 with poutine.mask(mask=lasts):
                     z = pyro.sample(f"z_{t}", self.posterior(self.combiner(z, h)))
-
-
-def _lasts(x: Tensor) -> Tensor:
-    """Whether a sequence still lasts at each step, (N, T), for x (N, T, *D)."""
-    observed = ~x.reshape(*x.shape[:2], -1).isnan().all(-1)
-    return observed.flip(1).cumsum(1).flip(1) > 0
-
-
-class _EachStep(nn.Module):
-    """One likelihood for all steps: p(x | h) = prod_t p(x_t | h_t)."""
-
-    def __init__(self, likelihood: Any, steps: int) -> None:
-        super().__init__()
-        self.likelihood = likelihood
-        self.x_shape = (steps, *likelihood.x_shape)
-        self.param_shape = (steps, *likelihood.param_shape)
-
-    def forward(self, h: Tensor) -> Any:
-        return self.likelihood(h).to_event(1)
-
-
-class _GatedTransition(nn.Module):
-    """loc = (1 - g) * (W z + b) + g * f(z) with gate g(z), and log_scale from f(z).
-
-    It starts as a random walk, W = I. The paper has softplus for exp.
-    """
-
-    def __init__(
-        self, in_shape: Sequence[int], out_shape: Sequence[int], *, network: Callable[..., Any]
-    ) -> None:
-        super().__init__()
-        self.in_shape, self.out_shape = tuple(in_shape), tuple(out_shape)
-        (dim,) = in_shape
-        self.gate, self.proposal = network(in_shape, in_shape), network(in_shape, in_shape)
-        self.linear, self.log_scale = nn.Linear(dim, dim), nn.Linear(dim, dim)
-        nn.init.eye_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
-
-    def forward(self, z: Tensor) -> Tensor:
-        g, proposal = self.gate(z).sigmoid(), self.proposal(z)
-        loc = (1 - g) * self.linear(z) + g * proposal
-        return torch.stack([loc, self.log_scale(proposal.relu())], -2)
-
-
-class _BackwardGRU(nn.Module):
-    """h_t = GRU(x_t, h_t+1) from the end of each sequence, where h is learned; NaN is read as 0."""
-
-    def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int]) -> None:
-        super().__init__()
-        self.in_shape, self.out_shape = tuple(in_shape), tuple(out_shape)
-        units = out_shape[-1]
-        self.cell = nn.GRUCell(torch.Size(in_shape[1:]).numel(), units)
-        self.end = nn.Parameter(torch.zeros(units))
-
-    def forward(self, x: Tensor) -> Tensor:
-        rows = x.masked_fill(x.isnan(), 0.0).reshape(*x.shape[:2], -1)
-        h, found = self.end.expand(len(x), -1), []
-        for x_t, lasts in zip(rows.unbind(1)[::-1], _lasts(x).unbind(1)[::-1], strict=True):
-            h = torch.where(lasts[:, None], self.cell(x_t, h), h)
-            found.append(h)
-        return torch.stack(found[::-1], 1)
-
-
-class _Combiner(nn.Module):
-    """(loc, log_scale) of z_t, affine in (tanh(W z_t-1 + b) + h_t) / 2."""
-
-    def __init__(self, in_shape: Sequence[Any], out_shape: Sequence[int]) -> None:
-        super().__init__()
-        self.in_shape, self.out_shape = tuple(map(tuple, in_shape)), tuple(out_shape)
-        (dim,), (units,) = in_shape
-        self.inner = nn.Linear(dim, units)
-        self.outer = nn.Linear(units, torch.Size(out_shape).numel())
-
-    def forward(self, z: Tensor, h: Tensor) -> Tensor:
-        return self.outer((self.inner(z).tanh() + h) / 2).unflatten(-1, self.out_shape)

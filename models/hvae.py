@@ -5,15 +5,12 @@ from functools import partial
 from typing import Any
 
 import pyro
-import pyro.distributions as dist
-import torch
 from pyro.nn import PyroModule, pyro_method
 from torch import Tensor, nn
-from torch.nn.functional import glu
 
 from pyro_vae.likelihoods import Bernoulli
-from pyro_vae.networks import GatedMLP
-from pyro_vae.posteriors import DiagonalNormal
+from pyro_vae.networks import GatedMLP, JoinedGatedMLP
+from pyro_vae.posteriors import BoundedNormal
 from pyro_vae.priors import StandardNormal
 from pyro_vae.wiring import Network, attach, built, check_part, check_prior
 
@@ -88,15 +85,15 @@ class HVAE(PyroModule):
         x_shape, dim_1, dim_2 = tuple(x_shape), *latent_dims
         self.prior = StandardNormal(dim_2) if prior is None else prior
         self.likelihood = Bernoulli(x_shape) if likelihood is None else likelihood
-        self.posterior_1 = _BoundedNormal(dim_1) if posterior_1 is None else posterior_1
-        self.posterior_2 = _BoundedNormal(dim_2) if posterior_2 is None else posterior_2
-        self.conditional = _BoundedNormal(dim_1)
+        self.posterior_1 = BoundedNormal(dim_1) if posterior_1 is None else posterior_1
+        self.posterior_2 = BoundedNormal(dim_2) if posterior_2 is None else posterior_2
+        self.conditional = BoundedNormal(dim_1)
         check_prior("HVAE", self.prior, dim_2)
         check_part("HVAE", "posterior_1's latent_dim", (self.posterior_1.latent_dim,), (dim_1,))
         check_part("HVAE", "posterior_2's latent_dim", (self.posterior_2.latent_dim,), (dim_2,))
         check_part("HVAE", "likelihood's x_shape", self.likelihood.x_shape, x_shape)
 
-        one, two = partial(GatedMLP, hidden=hidden), partial(_GatedPair, hidden=hidden)
+        one, two = partial(GatedMLP, hidden=hidden), partial(JoinedGatedMLP, hidden=hidden)
         seen_1: Any = (x_shape, (dim_2,))
         seen_x: Any = ((dim_1,), (dim_2,))
         h_1, h_2, h_x = (
@@ -129,46 +126,3 @@ class HVAE(PyroModule):
         with pyro.plate("data", len(x)):
             z_2 = pyro.sample("z_2", self.posterior_2(self.encoder_2(x)))
             pyro.sample("z_1", self.posterior_1(self.encoder_1(x, z_2)))
-
-
-class _BoundedNormal(DiagonalNormal):
-    """A Normal whose log_scale is kept in [-3, 1], as in the paper.
-
-    The weights of a `GatedMLP` start so large that exp(log_scale) would be 1e3 here and there.
-    """
-
-    def forward(self, h: Tensor) -> dist.TorchDistribution:
-        loc, log_scale = h.unbind(-2)
-        return dist.Normal(loc, log_scale.clamp(-3, 1).exp()).to_event(1)
-
-
-class _GatedPair(nn.Module):
-    """A gated network of two inputs, joined before the last hidden layer.
-
-    Args:
-        in_shape: The shapes of the two.
-        out_shape: The shape of one output.
-        hidden: Units of each hidden layer; each input has its own but for the last.
-    """
-
-    def __init__(
-        self, in_shape: Sequence[Sequence[int]], out_shape: Sequence[int], *, hidden: Sequence[int]
-    ) -> None:
-        super().__init__()
-        if len(hidden) < 2:
-            raise ValueError(
-                f"hidden is {tuple(hidden)}, but a network of two inputs needs two hidden layers "
-                "at least, one for each input and one to join them"
-            )
-        self.in_shape, self.out_shape = tuple(map(tuple, in_shape)), tuple(out_shape)
-        *below, units, last = hidden
-        # The last layer of a GatedMLP is affine: to twice the units, it is a gate's two halves.
-        self.own = nn.ModuleList(
-            GatedMLP(shape, (2 * units,), hidden=below) for shape in self.in_shape
-        )
-        self.joint = GatedMLP((2 * units,), out_shape, hidden=(last,))
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Maps two tensors (..., *in_shape[i]), broadcast, to (..., *out_shape)."""
-        features = [glu(own(x)) for own, x in zip(self.own, inputs, strict=True)]
-        return self.joint(torch.cat(torch.broadcast_tensors(*features), -1))

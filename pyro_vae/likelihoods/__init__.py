@@ -5,6 +5,7 @@
 
 from .classes import Nominal, Ordinal
 from .counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from .each_step import EachStep
 from .levels import Binomial, Categorical
 from .logistic import DiscretizedLogistic, DiscretizedLogisticMixture
 from .mixed import Mixed
@@ -20,6 +21,7 @@ __all__ = [
     "ContinuousBernoulli",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
+    "EachStep",
     "HeteroscedasticNormal",
     "Laplace",
     "LogNormal",

@@ -3,6 +3,7 @@
 `param_shape` is the shape of the `h` that a posterior needs from its encoder.
 """
 
+from .bounded_normal import BoundedNormal
 from .delta import Delta
 from .inverse_autoregressive_flow import InverseAutoregressiveFlow
 from .normals import DiagonalNormal, FullNormal, LowRankNormal
@@ -11,6 +12,7 @@ from .power_spherical import PowerSpherical
 from .spline_flow import SplineFlow
 
 __all__ = [
+    "BoundedNormal",
     "Delta",
     "DiagonalNormal",
     "FullNormal",
