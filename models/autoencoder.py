@@ -6,6 +6,7 @@ from torch import nn
 
 from pyro_vae.posteriors import Delta
 from pyro_vae.priors import Flat
+from pyro_vae.shapes import LatentDim
 from pyro_vae.wiring import Network
 
 from .vae import VAE
@@ -33,7 +34,7 @@ class Autoencoder(VAE):
     def __init__(
         self,
         x_shape: Sequence[int],
-        latent_dim: int = 20,
+        latent_dim: LatentDim = 20,
         *,
         likelihood: nn.Module | None = None,
         encoder: Network | None = None,

@@ -17,7 +17,8 @@ from pyro_vae.likelihoods import Bernoulli
 from pyro_vae.networks import MLP
 from pyro_vae.posteriors import DiagonalNormal
 from pyro_vae.priors import StandardNormal
-from pyro_vae.wiring import Network, attach, built, check_part, check_prior
+from pyro_vae.shapes import LatentDim, latent_shape
+from pyro_vae.wiring import Network, Parts, attach
 
 __all__ = ["BayesianVAE"]
 
@@ -33,7 +34,7 @@ class BayesianVAE(PyroModule):
 
     Args:
         x_shape: The shape of one datum.
-        latent_dim: The size of z.
+        latent_dim: The size of z, or its shape.
         num_data: The size of the data set, of which x is a batch: the weight of the data against
             theta depends on it.
         weight_scale: s, the standard deviation of theta under its prior.
@@ -68,7 +69,7 @@ class BayesianVAE(PyroModule):
     def __init__(
         self,
         x_shape: Sequence[int],
-        latent_dim: int = 20,
+        latent_dim: LatentDim = 20,
         *,
         num_data: int,
         weight_scale: float = 1.0,
@@ -87,21 +88,15 @@ class BayesianVAE(PyroModule):
         for name, scale in (("weight_scale", weight_scale), ("init_scale", init_scale)):
             if not 0 < scale < math.inf:
                 raise ValueError(f"{name} must be positive and finite, but is {scale}")
-        x_shape, z_shape = tuple(x_shape), (latent_dim,)
         self.num_data, self.weight_scale = num_data, weight_scale
-        self.prior = StandardNormal(latent_dim) if prior is None else prior
-        self.likelihood = Bernoulli(x_shape) if likelihood is None else likelihood
-        self.posterior = DiagonalNormal(latent_dim) if posterior is None else posterior
-        check_prior("BayesianVAE", self.prior, latent_dim)
-        check_part("BayesianVAE", "posterior's latent_dim", (self.posterior.latent_dim,), z_shape)
-        check_part("BayesianVAE", "likelihood's x_shape", self.likelihood.x_shape, x_shape)
-        if encoder is None:
-            encoder = partial(MLP, hidden=hidden, activation=activation)
-        if decoder is None:
-            decoder = partial(MLP, hidden=hidden[::-1], activation=activation)
+        parts, x_shape, z_shape = Parts(self), tuple(x_shape), latent_shape(latent_dim)
+        up, down = (partial(MLP, hidden=h, activation=activation) for h in (hidden, hidden[::-1]))
+        self.prior = parts.prior(prior, StandardNormal, latent_dim)
+        self.likelihood = parts.likelihood(likelihood, Bernoulli, x_shape)
+        self.posterior = parts.posterior(posterior, DiagonalNormal, latent_dim)
         h_z, h_x = self.posterior.param_shape, self.likelihood.param_shape
-        self.encoder = built("BayesianVAE", "encoder", encoder, x_shape, h_z)
-        self.decoder = built("BayesianVAE", "decoder", decoder, z_shape, h_x)
+        self.encoder = parts.network("encoder", encoder, up, x_shape, h_z)
+        self.decoder = parts.network("decoder", decoder, down, z_shape, h_x)
         self.log_scale = nn.Parameter(torch.full_like(self._loc(), math.log(init_scale)))
         attach(self.prior, self.encoder, self.posterior)
 
@@ -129,7 +124,7 @@ class BayesianVAE(PyroModule):
         return pyro.plate("data", self.num_data, subsample=torch.arange(len(x)))
 
     def _decode(self, z: Tensor, theta: Tensor) -> Tensor:
-        """decoder(z; theta) for z (N, latent_dim), or (K, N, latent_dim) and theta (K, 1, P)."""
+        """decoder(z; theta) for z (N, *z_shape), or (K, N, *z_shape) and theta (K, 1, P)."""
         if theta.dim() == 1:
             return self._decode_by_one(z, theta)
         return torch.vmap(self._decode_by_one)(z, theta.squeeze(-2))

@@ -11,11 +11,13 @@ import torch
 from pyro.nn import PyroModule, pyro_method
 from torch import Tensor, nn
 
+from pyro_vae.checks import check_sizes
 from pyro_vae.likelihoods import Bernoulli
-from pyro_vae.networks import MLP, Added, Joined
+from pyro_vae.networks import MLP, Added
 from pyro_vae.posteriors import DiagonalNormal
 from pyro_vae.priors import StandardNormal
-from pyro_vae.wiring import Network, built, check_part, check_prior, check_sizes
+from pyro_vae.shapes import InShape, LatentDim, latent_shape
+from pyro_vae.wiring import Network, Parts
 
 __all__ = ["ConditionalVAE"]
 
@@ -24,14 +26,14 @@ class ConditionalVAE(PyroModule):
     """z ~ p(z | y);  x ~ p(x | decoder(z, y));  guide: z ~ q(z | encoder(x, y)).
 
     y has no density: it is a class 0, ..., num_classes - 1, which the networks see one-hot, or, if
-    y_shape is given, a condition, which they see flattened. The default MLPs add what their first
-    layer makes of y to what it makes of x or z. A network that is given sees the numbers of y as
-    that many further channels of x, each constant, and further entries of z. Either may be told to
-    do without y: with `decoder_sees_y=False` and a prior p(z | y), all that x owes to y is in z.
+    y_shape is given, a condition, which they see flattened, as a vector of y_dim numbers. Encoder
+    and decoder are networks of two inputs, by default `Added`. A network of one input sees them
+    joined: the numbers of y as further constant channels of x, and as further entries of z. Either
+    may do without y: with `decoder_sees_y=False` and a prior p(z | y), z has all that x owes to y.
 
     Args:
         x_shape: The shape of one datum.
-        latent_dim: The size of z.
+        latent_dim: The size of z, or its shape.
         num_classes: The number of classes, where y is one.
         y_shape: The shape of one condition, where y is no class.
         prior: p(z), by default N(0, I); or p(z | h), such as the posterior `DiagonalNormal`, with
@@ -40,13 +42,14 @@ class ConditionalVAE(PyroModule):
             it, by default an MLP.
         likelihood: p(x | h), by default Bernoulli.
         posterior: q(z | h), by default a Normal with diagonal covariance.
-        encoder: A network from (C + y_dim, ...) to the posterior's `param_shape`, for an x_shape of
-            (C, ...), or what builds it from the two shapes, such as `ConvEncoder`.
-        decoder: A network from (latent_dim + y_dim,) to the likelihood's `param_shape`, likewise.
+        encoder: A network from (x_shape, (y_dim,)) to the posterior's `param_shape`, or what builds
+            it from the two, such as `ConvEncoder`; or a module from (C + y_dim, ...), for an
+            x_shape of (C, ...).
+        decoder: A network from (z_shape, (y_dim,)) to the likelihood's `param_shape`, likewise.
         encoder_sees_y: Whether the guide is q(z | x, y); if not, it is q(z | x), of an encoder from
             x_shape.
         decoder_sees_y: Whether the likelihood is p(x | z, y); if not, it is p(x | z), of a decoder
-            from (latent_dim,), and the prior must be one of y.
+            from the shape of z, and the prior must be one of y.
         hidden: The hidden units of the encoder, and in reverse of the decoder, where not given.
         activation: Their nonlinearity.
 
@@ -75,7 +78,7 @@ class ConditionalVAE(PyroModule):
     def __init__(
         self,
         x_shape: Sequence[int],
-        latent_dim: int = 20,
+        latent_dim: LatentDim = 20,
         *,
         num_classes: int = 10,
         y_shape: Sequence[int] | None = None,
@@ -92,36 +95,25 @@ class ConditionalVAE(PyroModule):
     ) -> None:
         super().__init__()
         check_sizes(num_classes=num_classes)
-        x_shape, z_shape, owner = tuple(x_shape), (latent_dim,), type(self).__name__
+        parts, x_shape, z_shape = Parts(self), tuple(x_shape), latent_shape(latent_dim)
         self.y_shape = None if y_shape is None else tuple(y_shape)
         y_dim = num_classes if y_shape is None else math.prod(y_shape)
+        self.encoder_sees_y, self.decoder_sees_y = encoder_sees_y, decoder_sees_y
         self.register_buffer("classes", torch.arange(float(num_classes)), persistent=False)
-        self.prior = StandardNormal(latent_dim) if prior is None else prior
-        self.likelihood = Bernoulli(x_shape) if likelihood is None else likelihood
-        self.posterior = DiagonalNormal(latent_dim) if posterior is None else posterior
-        check_prior(owner, self.prior, latent_dim)
-        check_part(owner, "posterior's latent_dim", (self.posterior.latent_dim,), z_shape)
-        check_part(owner, "likelihood's x_shape", self.likelihood.x_shape, x_shape)
-        mlp = partial(MLP, hidden=hidden, activation=activation)
-        self.prior_network = _prior_network(owner, self.prior, prior_network or mlp, y_dim)
-        if prior_network is not None and self.prior_network is None:
-            raise ValueError(
-                f"the prior {type(self.prior).__name__} has no param_shape, so it takes no "
-                "prior_network; give a prior such as DiagonalNormal, or leave the network out"
-            )
-        if not decoder_sees_y and self.prior_network is None:
-            raise ValueError(
-                f"with decoder_sees_y=False and the prior {type(self.prior).__name__}, which has "
-                f"no param_shape, y is nowhere in this {owner}; give a prior of y such as "
-                "DiagonalNormal, or let the decoder see y"
-            )
-        h_z, h_x = self.posterior.param_shape, self.likelihood.param_shape
-        self.encoder = _network(
-            owner, "encoder", encoder, x_shape, y_dim, h_z, encoder_sees_y, hidden, activation
-        )
-        self.decoder = _network(
-            owner, "decoder", decoder, z_shape, y_dim, h_x, decoder_sees_y, hidden[::-1], activation
-        )
+        self.prior = parts.prior(prior, StandardNormal, latent_dim)
+        self.likelihood = parts.likelihood(likelihood, Bernoulli, x_shape)
+        self.posterior = parts.posterior(posterior, DiagonalNormal, latent_dim)
+        self._check_prior(prior_network)
+        self.prior_network = None
+        if hasattr(self.prior, "param_shape"):
+            mlp, h_y = partial(MLP, hidden=hidden, activation=activation), self.prior.param_shape
+            self.prior_network = parts.network("prior_network", prior_network, mlp, (y_dim,), h_y)
+        of_x: InShape = (x_shape, (y_dim,)) if encoder_sees_y else x_shape
+        of_z: InShape = (z_shape, (y_dim,)) if decoder_sees_y else z_shape
+        up = partial(Added if encoder_sees_y else MLP, hidden=hidden, activation=activation)
+        down = partial(Added if decoder_sees_y else MLP, hidden=hidden[::-1], activation=activation)
+        self.encoder = parts.network("encoder", encoder, up, of_x, self.posterior.param_shape)
+        self.decoder = parts.network("decoder", decoder, down, of_z, self.likelihood.param_shape)
 
     @pyro_method
     def model(self, x: Tensor, y: Tensor) -> Tensor:
@@ -129,18 +121,26 @@ class ConditionalVAE(PyroModule):
         y = self.seen(y)
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", self.prior_given(y))
-            return pyro.sample("x", self.likelihood(self.decoder(z, y)), obs=x)
+            return pyro.sample("x", self.likelihood_given(z, y), obs=x)
 
     @pyro_method
     def guide(self, x: Tensor, y: Tensor) -> None:
         """Samples q(z | x, y) for x (N, *x_shape) and y (N,) or (N, *y_shape)."""
         y = self.seen(y)
         with pyro.plate("data", len(x)):
-            pyro.sample("z", self.posterior(self.encoder(x, y)))
+            pyro.sample("z", self.posterior_given(x, y))
 
     def prior_given(self, y: Tensor) -> dist.TorchDistribution:
         """Returns p(z | y) for y (..., y_dim) as the networks see it."""
         return self.prior() if self.prior_network is None else self.prior(self.prior_network(y))
+
+    def likelihood_given(self, z: Tensor, y: Tensor) -> dist.TorchDistribution:
+        """Returns p(x | z, y), or p(x | z), for y (..., y_dim) as the networks see it."""
+        return self.likelihood(self.decoder(z, y) if self.decoder_sees_y else self.decoder(z))
+
+    def posterior_given(self, x: Tensor, y: Tensor) -> dist.TorchDistribution:
+        """Returns q(z | x, y), or q(z | x), for y (..., y_dim) as the networks see it."""
+        return self.posterior(self.encoder(x, y) if self.encoder_sees_y else self.encoder(x))
 
     def seen(self, y: Tensor) -> Tensor:
         """What the networks see of y (N,) or (N, *y_shape): (N, y_dim)."""
@@ -155,46 +155,24 @@ class ConditionalVAE(PyroModule):
             )
         return one_hot / one_hot.sum(-1, keepdim=True)  # 0 / 0, not 0, where the label is no class
 
-
-def _network(
-    owner: str,
-    name: str,
-    given: Network | None,
-    x_shape: tuple[int, ...],
-    y_dim: int,
-    out_shape: Sequence[int],
-    sees_y: bool,
-    hidden: Sequence[int],
-    activation: Callable[[], nn.Module],
-) -> nn.Module:
-    """The network of x and y, or of x alone, that is given, or else an MLP."""
-    if not sees_y:
-        mlp = partial(MLP, hidden=hidden, activation=activation)
-        return _Alone(built(owner, name, given or mlp, x_shape, out_shape))
-    if given is None:
-        return Added(x_shape, y_dim, out_shape, hidden, activation)
-    return Joined(owner, name, given, x_shape, y_dim, out_shape)
-
-
-class _Alone(nn.Module):
-    """A network of x alone, where others are of x and y."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        del y
-        return self.network(x)
-
-
-def _prior_network(owner: str, prior: Any, network: Network, y_dim: int) -> nn.Module | None:
-    """The network from y to the parameters of a prior that takes some."""
-    if hasattr(prior, "attach"):
-        raise ValueError(
-            f"a {type(prior).__name__} is made of q(z | x), but this {owner} has q(z | x, y); give "
-            "a prior such as GaussianMixture"
-        )
-    if not hasattr(prior, "param_shape"):
-        return None
-    return built(owner, "prior_network", network, (y_dim,), prior.param_shape)
+    def _check_prior(self, prior_network: Network | None) -> None:
+        """Refuses priors for which this program has no place, and y where nothing sees it."""
+        prior, owner = type(self.prior).__name__, type(self).__name__
+        if hasattr(self.prior, "attach"):
+            raise ValueError(
+                f"a {prior} is made of q(z | x), but this {owner} has q(z | x, y); give a prior "
+                "such as GaussianMixture"
+            )
+        if hasattr(self.prior, "param_shape"):
+            return
+        if prior_network is not None:
+            raise ValueError(
+                f"the prior {prior} has no param_shape, so it takes no prior_network; give a prior "
+                "such as DiagonalNormal, or leave the network out"
+            )
+        if not self.decoder_sees_y:
+            raise ValueError(
+                f"with decoder_sees_y=False and the prior {prior}, which has no param_shape, y is "
+                f"nowhere in this {owner}; give a prior of y such as DiagonalNormal, or let the "
+                "decoder see y"
+            )

@@ -11,10 +11,12 @@ from pyro.nn import PyroModule, pyro_method
 from torch import Tensor, nn
 
 from pyro_vae.likelihoods import Bernoulli, EachStep, Mixed
-from pyro_vae.networks import MLP, BackwardGRU, Combiner, GatedTransition, sequence_mask
+from pyro_vae.networks import MLP, BackwardGRU, Combiner, GatedTransition
 from pyro_vae.posteriors import DiagonalNormal
 from pyro_vae.priors import StandardNormal
-from pyro_vae.wiring import Network, built, check_part, check_prior
+from pyro_vae.sequences import sequence_mask
+from pyro_vae.shapes import LatentDim, latent_shape
+from pyro_vae.wiring import Network, Parts
 
 __all__ = ["DeepMarkovModel"]
 
@@ -28,18 +30,18 @@ class DeepMarkovModel(PyroModule):
 
     Args:
         x_shape: The shape of one sequence, (T, *D).
-        latent_dim: The size of each z_t.
+        latent_dim: The size of each z_t, or its shape.
         prior: p(z_1), by default N(0, I).
         transition: A network from z_t-1 to the loc and log_scale of z_t, or what builds it; by
-            default a gated one.
+            default a `GatedTransition`.
         emission: The likelihood p(x_t | h) of one step, of x_shape D, independent in its entries;
             by default Bernoulli.
         decoder: A network from z_t to the emission's `param_shape`, or what builds it.
         posterior: q(z_t | h), by default a Normal with diagonal covariance.
         encoder: A network from x to h_1, ..., h_T, (T, rnn_dim), or what builds it; by default
-            a GRU that reads from the end to t.
-        combiner: A network of two inputs, z_t-1 and h_t, to the posterior's `param_shape`, or what
-            builds it from the pair of their shapes and that.
+            a `BackwardGRU`.
+        combiner: A network of z_t-1 and h_t to the posterior's `param_shape`, or what builds it
+            from the pair of their shapes and that; by default a `Combiner`.
         hidden: The hidden units of transition and decoder, where not given.
         rnn_dim: The size of h_t.
         activation: The nonlinearity of transition and decoder.
@@ -67,7 +69,7 @@ class DeepMarkovModel(PyroModule):
     def __init__(
         self,
         x_shape: Sequence[int],
-        latent_dim: int = 20,
+        latent_dim: LatentDim = 20,
         *,
         prior: nn.Module | None = None,
         transition: Network | None = None,
@@ -83,37 +85,23 @@ class DeepMarkovModel(PyroModule):
         super().__init__()
         if not x_shape:
             raise ValueError("x_shape is (), but a sequence needs a first dimension, its steps")
-        steps, *step_shape = x_shape
-        z_shape = (latent_dim,)
-        self.prior = StandardNormal(latent_dim) if prior is None else prior
-        self.posterior = DiagonalNormal(latent_dim) if posterior is None else posterior
+        parts, z_shape = Parts(self), latent_shape(latent_dim)
+        steps, *step_shape = x_shape = tuple(x_shape)
+        self.prior = parts.prior(prior, StandardNormal, latent_dim)
+        self.posterior = parts.posterior(posterior, DiagonalNormal, latent_dim)
         self.conditional = DiagonalNormal(latent_dim)
-        step: Any = Bernoulli(step_shape) if emission is None else emission
-        owner = "DeepMarkovModel"
-        check_prior(owner, self.prior, latent_dim)
-        check_part(owner, "posterior's latent_dim", (self.posterior.latent_dim,), z_shape)
-        check_part(owner, "emission's x_shape", step.x_shape, step_shape)
-        self.likelihood = Mixed(x_shape, columns=[EachStep(step, steps)])
+        step = parts.likelihood(emission, Bernoulli, step_shape, name="emission")
+        self.likelihood = Mixed(x_shape, columns=[EachStep(x_shape, step=step)])
 
-        net = partial(MLP, hidden=hidden, activation=activation)
-        gated = partial(GatedTransition, network=net)
-        h_t: Any = (z_shape, (rnn_dim,))
+        mlp = partial(MLP, hidden=hidden, activation=activation)
+        gated = partial(GatedTransition, network=mlp)
         h_z, h_x, p_z = (part.param_shape for part in (self.posterior, step, self.conditional))
-        self.transition = built(
-            owner, "transition", gated if transition is None else transition, z_shape, p_z
-        )
-        self.decoder = built(owner, "decoder", net if decoder is None else decoder, z_shape, h_x)
-        self.encoder = built(
-            owner,
-            "encoder",
-            BackwardGRU if encoder is None else encoder,
-            tuple(x_shape),
-            (steps, rnn_dim),
-        )
-        self.combiner = built(
-            owner, "combiner", Combiner if combiner is None else combiner, h_t, h_z
-        )
-        self.z_0 = nn.Parameter(torch.zeros(latent_dim))
+        h_t = (rnn_dim,)
+        self.transition = parts.network("transition", transition, gated, z_shape, p_z)
+        self.decoder = parts.network("decoder", decoder, mlp, z_shape, h_x)
+        self.encoder = parts.network("encoder", encoder, BackwardGRU, x_shape, (steps, *h_t))
+        self.combiner = parts.network("combiner", combiner, Combiner, (z_shape, h_t), h_z)
+        self.z_0 = nn.Parameter(torch.zeros(z_shape))
 
     @pyro_method
     def model(self, x: Tensor) -> Tensor:
@@ -124,8 +112,9 @@ class DeepMarkovModel(PyroModule):
                 p = self.conditional(self.transition(z[-1])) if z else self.prior()
                 with poutine.mask(mask=lasts):
                     z.append(pyro.sample(f"z_{t}", p))
-            h = self.decoder(torch.stack(z, -2))  # (N, T, *param_shape)
-            return pyro.sample("x", self.likelihood(h.flatten(z[0].dim() - 1)), obs=x)
+            batch_dims = z[0].dim() - self.z_0.dim()
+            h = self.decoder(torch.stack(z, batch_dims))  # (N, T, *param_shape)
+            return pyro.sample("x", self.likelihood(h.flatten(batch_dims)), obs=x)
 
     @pyro_method
     def guide(self, x: Tensor) -> None:

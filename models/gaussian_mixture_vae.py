@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 
 import pyro
 import pyro.distributions as dist
+import torch
 from pyro.nn import pyro_method
 from torch import Tensor, nn
 
 from pyro_vae.distributions import OneHotDistribution
 from pyro_vae.priors import GaussianMixture
+from pyro_vae.shapes import LatentDim
 from pyro_vae.wiring import Network
 
 from .vae import VAE
@@ -34,7 +36,7 @@ class GaussianMixtureVAE(VAE):
 
     Args:
         x_shape: The shape of one datum.
-        latent_dim: The size of z.
+        latent_dim: The size of z, or its shape.
         num_components: The number of clusters.
         likelihood: p(x | h), by default Bernoulli.
         posterior: q(z | h), by default a Normal with diagonal covariance.
@@ -59,7 +61,7 @@ class GaussianMixtureVAE(VAE):
     def __init__(
         self,
         x_shape: Sequence[int],
-        latent_dim: int = 20,
+        latent_dim: LatentDim = 20,
         *,
         num_components: int = 10,
         likelihood: nn.Module | None = None,
@@ -87,7 +89,8 @@ class GaussianMixtureVAE(VAE):
         p = self.prior
         with pyro.plate("data", len(x)):
             y = pyro.sample("y", OneHotDistribution(logits=p.logits))
-            z = pyro.sample("z", dist.Normal(y @ p.loc, (y @ p.log_scale).exp()).to_event(1))
+            loc, log_scale = (torch.tensordot(y, each, 1) for each in (p.loc, p.log_scale))
+            z = pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(p.loc.dim() - 1))
             return pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
 
     @pyro_method
@@ -98,9 +101,10 @@ class GaussianMixtureVAE(VAE):
             pyro.sample("y", self.cluster_given(z), infer={"enumerate": "parallel"})
 
     def cluster_given(self, z: Tensor) -> dist.TorchDistribution:
-        """Returns p(y | z) over one-hot y (..., num_components), for z (..., latent_dim)."""
-        p = self.prior
-        log_pz = dist.Normal(p.loc, p.log_scale.exp()).to_event(1).log_prob(z.unsqueeze(-2))
+        """Returns p(y | z) over one-hot y (..., num_components), for z (..., *z_shape)."""
+        p, dims = self.prior, self.prior.loc.dim() - 1
+        components = dist.Normal(p.loc, p.log_scale.exp()).to_event(dims)
+        log_pz = components.log_prob(z.unsqueeze(-1 - dims))
         return OneHotDistribution(logits=p.logits + log_pz)
 
     def cluster(self, x: Tensor, num_particles: int = 100) -> Tensor:

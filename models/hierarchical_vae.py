@@ -12,7 +12,8 @@ from pyro_vae.likelihoods import Bernoulli
 from pyro_vae.networks import MLP
 from pyro_vae.posteriors import DiagonalNormal
 from pyro_vae.priors import StandardNormal
-from pyro_vae.wiring import Network, attach, built, check_part, check_prior
+from pyro_vae.shapes import LatentDim, latent_shape
+from pyro_vae.wiring import Network, Parts, attach
 
 __all__ = ["HierarchicalVAE"]
 
@@ -25,10 +26,10 @@ class HierarchicalVAE(PyroModule):
 
     Args:
         x_shape: The shape of one datum.
-        latent_dims: The sizes of z_1, ..., z_L.
+        latent_dims: The size, or the shape, of each of z_1, ..., z_L.
         prior: p(z_L), by default N(0, I).
         likelihood: p(x | h), by default Bernoulli.
-        posterior: What builds q(z_l | h) of each layer from the size of z_l.
+        posterior: What builds q(z_l | h) of each layer from the latent_dim of z_l.
         encoders: Networks from x to z_1, from z_1 to z_2, ..., or what builds them.
         decoders: Networks from z_1 to x, from z_2 to z_1, ..., likewise; those above the first
             give p(z_l | z_l+1), a Normal with diagonal covariance.
@@ -54,11 +55,11 @@ class HierarchicalVAE(PyroModule):
     def __init__(
         self,
         x_shape: Sequence[int],
-        latent_dims: Sequence[int] = (100, 50),
+        latent_dims: Sequence[LatentDim] = (100, 50),
         *,
         prior: nn.Module | None = None,
         likelihood: nn.Module | None = None,
-        posterior: Callable[[int], nn.Module] = DiagonalNormal,
+        posterior: Callable[[LatentDim], nn.Module] = DiagonalNormal,
         encoders: Sequence[Network] | None = None,
         decoders: Sequence[Network] | None = None,
         hidden: Sequence[int] | Sequence[Sequence[int]] = ((200, 200), (100, 100)),
@@ -67,16 +68,15 @@ class HierarchicalVAE(PyroModule):
         super().__init__()
         if not latent_dims:
             raise ValueError("latent_dims is empty, but a HierarchicalVAE needs at least one layer")
-        x_shape, top_dim, depth = tuple(x_shape), latent_dims[-1], len(latent_dims)
-        self.prior = StandardNormal(top_dim) if prior is None else prior
-        self.likelihood = Bernoulli(x_shape) if likelihood is None else likelihood
-        check_prior("HierarchicalVAE", self.prior, top_dim)
-        check_part("HierarchicalVAE", "likelihood's x_shape", self.likelihood.x_shape, x_shape)
-        posteriors: list[Any] = [posterior(dim) for dim in latent_dims]
+        parts, x_shape, depth = Parts(self), tuple(x_shape), len(latent_dims)
+        self.prior = parts.prior(prior, StandardNormal, latent_dims[-1])
+        self.likelihood = parts.likelihood(likelihood, Bernoulli, x_shape)
+        posteriors: list[Any] = [
+            parts.posterior(None, posterior, dim, name=f"posterior {i}")
+            for i, dim in enumerate(latent_dims, start=1)
+        ]
         self.posteriors = nn.ModuleList(posteriors)
         self.conditionals = nn.ModuleList(DiagonalNormal(dim) for dim in latent_dims[:-1])
-        for i, (q, dim) in enumerate(zip(posteriors, latent_dims, strict=True), start=1):
-            check_part("HierarchicalVAE", f"latent_dim of posterior {i}", (q.latent_dim,), (dim,))
 
         if encoders is None:
             units = _of_each_layer("hidden", _nested(hidden, depth), depth)
@@ -84,16 +84,17 @@ class HierarchicalVAE(PyroModule):
         if decoders is None:
             units = _of_each_layer("hidden", _nested(hidden, depth), depth)
             decoders = [partial(MLP, hidden=h[::-1], activation=activation) for h in units]
-        shapes = [x_shape, *((dim,) for dim in latent_dims)]
+        shapes = [x_shape, *map(latent_shape, latent_dims)]
         h_up = [q.param_shape for q in posteriors]
         h_down = [p.param_shape for p in (self.likelihood, *self.conditionals)]
         up = zip(_of_each_layer("encoders", encoders, depth), shapes[:-1], h_up, strict=True)
         down = zip(_of_each_layer("decoders", decoders, depth), shapes[1:], h_down, strict=True)
         self.encoders, self.decoders = (
             nn.ModuleList(
-                built("HierarchicalVAE", f"{role} {i}", *part) for i, part in enumerate(parts, 1)
+                parts.network(f"{role} {i}", network, MLP, *ends)
+                for i, (network, *ends) in enumerate(layers, start=1)
             )
-            for role, parts in (("encoder", up), ("decoder", down))
+            for role, layers in (("encoder", up), ("decoder", down))
         )
         attach(self.prior, self.encoders[-1], self.posteriors[-1])
 

@@ -12,7 +12,8 @@ from pyro_vae.likelihoods import Bernoulli
 from pyro_vae.networks import GatedMLP, JoinedGatedMLP
 from pyro_vae.posteriors import BoundedNormal
 from pyro_vae.priors import StandardNormal
-from pyro_vae.wiring import Network, attach, built, check_part, check_prior
+from pyro_vae.shapes import LatentDim, latent_shape
+from pyro_vae.wiring import Network, Parts, attach
 
 __all__ = ["HVAE"]
 
@@ -25,16 +26,15 @@ class HVAE(PyroModule):
 
     Args:
         x_shape: The shape of one datum.
-        latent_dims: The sizes of z_1 and z_2.
+        latent_dims: The size, or the shape, of z_1 and of z_2.
         prior: p(z_2), by default N(0, I).
         likelihood: p(x | h), by default Bernoulli.
-        posterior_1: q(z_1 | h), by default a Normal with diagonal covariance, its scales bounded.
+        posterior_1: q(z_1 | h), by default a `BoundedNormal`.
         posterior_2: q(z_2 | h), likewise.
-        encoder_1: A network of two inputs, x and z_2, to posterior_1's `param_shape`, or what
-            builds it from (x_shape, (latent_dims[1],)) and that.
+        encoder_1: A network of x and z_2 to posterior_1's `param_shape`, or what builds it from
+            (x_shape, shape of z_2) and that; by default a `JoinedGatedMLP`.
         encoder_2: A network from x to posterior_2's `param_shape`, or what builds it.
-        decoder: A network of two inputs, z_1 and z_2, to the likelihood's `param_shape`, or what
-            builds it from the pair of their shapes and that.
+        decoder: A network of z_1 and z_2 to the likelihood's `param_shape`, likewise.
         decoder_2: A network from z_2 to the loc and log_scale of p(z_1 | z_2), or what builds it.
         hidden: The units of the gated hidden layers where not given; a network of two inputs has
             layers for each, and joins them in the last one.
@@ -64,7 +64,7 @@ class HVAE(PyroModule):
     def __init__(
         self,
         x_shape: Sequence[int],
-        latent_dims: Sequence[int] = (40, 40),
+        latent_dims: Sequence[LatentDim] = (40, 40),
         *,
         prior: nn.Module | None = None,
         likelihood: nn.Module | None = None,
@@ -82,34 +82,23 @@ class HVAE(PyroModule):
                 f"an HVAE has two latents, but latent_dims is {tuple(latent_dims)}; "
                 "take HierarchicalVAE for another number"
             )
-        x_shape, dim_1, dim_2 = tuple(x_shape), *latent_dims
-        self.prior = StandardNormal(dim_2) if prior is None else prior
-        self.likelihood = Bernoulli(x_shape) if likelihood is None else likelihood
-        self.posterior_1 = BoundedNormal(dim_1) if posterior_1 is None else posterior_1
-        self.posterior_2 = BoundedNormal(dim_2) if posterior_2 is None else posterior_2
+        parts, x_shape, (dim_1, dim_2) = Parts(self), tuple(x_shape), latent_dims
+        self.prior = parts.prior(prior, StandardNormal, dim_2)
+        self.likelihood = parts.likelihood(likelihood, Bernoulli, x_shape)
+        self.posterior_1 = parts.posterior(posterior_1, BoundedNormal, dim_1, name="posterior_1")
+        self.posterior_2 = parts.posterior(posterior_2, BoundedNormal, dim_2, name="posterior_2")
         self.conditional = BoundedNormal(dim_1)
-        check_prior("HVAE", self.prior, dim_2)
-        check_part("HVAE", "posterior_1's latent_dim", (self.posterior_1.latent_dim,), (dim_1,))
-        check_part("HVAE", "posterior_2's latent_dim", (self.posterior_2.latent_dim,), (dim_2,))
-        check_part("HVAE", "likelihood's x_shape", self.likelihood.x_shape, x_shape)
 
         one, two = partial(GatedMLP, hidden=hidden), partial(JoinedGatedMLP, hidden=hidden)
-        seen_1: Any = (x_shape, (dim_2,))
-        seen_x: Any = ((dim_1,), (dim_2,))
+        z_1, z_2 = latent_shape(dim_1), latent_shape(dim_2)
         h_1, h_2, h_x = (
             part.param_shape for part in (self.posterior_1, self.posterior_2, self.likelihood)
         )
         p_1 = self.conditional.param_shape
-        self.encoder_2 = built(
-            "HVAE", "encoder_2", one if encoder_2 is None else encoder_2, x_shape, h_2
-        )
-        self.encoder_1 = built(
-            "HVAE", "encoder_1", two if encoder_1 is None else encoder_1, seen_1, h_1
-        )
-        self.decoder_2 = built(
-            "HVAE", "decoder_2", one if decoder_2 is None else decoder_2, (dim_2,), p_1
-        )
-        self.decoder = built("HVAE", "decoder", two if decoder is None else decoder, seen_x, h_x)
+        self.encoder_2 = parts.network("encoder_2", encoder_2, one, x_shape, h_2)
+        self.encoder_1 = parts.network("encoder_1", encoder_1, two, (x_shape, z_2), h_1)
+        self.decoder_2 = parts.network("decoder_2", decoder_2, one, z_2, p_1)
+        self.decoder = parts.network("decoder", decoder, two, (z_1, z_2), h_x)
         attach(self.prior, self.encoder_2, self.posterior_2)
 
     @pyro_method

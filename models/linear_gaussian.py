@@ -9,6 +9,8 @@ import torch
 from pyro.nn import PyroModule, pyro_method
 from torch import Tensor, nn
 
+from pyro_vae.shapes import latent_size
+
 __all__ = ["LinearGaussian"]
 
 
@@ -40,9 +42,7 @@ class LinearGaussian(PyroModule):
         self, x_shape: Sequence[int], latent_dim: int = 2, *, full_covariance: bool = False
     ) -> None:
         super().__init__()
-        if latent_dim < 1:
-            raise ValueError(f"latent_dim must be at least 1, but is {latent_dim}")
-        self.x_shape, self.latent_dim = tuple(x_shape), latent_dim
+        self.x_shape, self.latent_dim = tuple(x_shape), latent_size("LinearGaussian", latent_dim)
         self.full_covariance = full_covariance
         x_dim = math.prod(self.x_shape)
         self.W = nn.Parameter(torch.randn(x_dim, latent_dim) / math.sqrt(latent_dim))

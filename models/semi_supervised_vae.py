@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from pyro_vae.networks import MLP
 from pyro_vae.posteriors import OneHot
 from pyro_vae.priors import UniformOneHot
-from pyro_vae.wiring import Network, built
+from pyro_vae.shapes import LatentDim
+from pyro_vae.wiring import Network, Parts
 
 from .conditional_vae import ConditionalVAE
 
@@ -33,7 +34,7 @@ class SemiSupervisedVAE(ConditionalVAE):
 
     Args:
         x_shape: The shape of one datum.
-        latent_dim: The size of z.
+        latent_dim: The size of z, or its shape.
         num_classes: The number of classes.
         classification_weight: Of the term log q(y | x) of each labelled row (alpha in equation 9),
             without which labels do not teach the classifier. It is a factor of the model in
@@ -73,7 +74,7 @@ class SemiSupervisedVAE(ConditionalVAE):
     def __init__(
         self,
         x_shape: Sequence[int],
-        latent_dim: int = 50,
+        latent_dim: LatentDim = 50,
         *,
         num_classes: int = 10,
         classification_weight: float = 50.0,
@@ -111,10 +112,9 @@ class SemiSupervisedVAE(ConditionalVAE):
             )
         self.classification_weight = classification_weight
         self.prior_y, self.posterior_y = UniformOneHot(num_classes), OneHot(num_classes)
-        if classifier is None:
-            classifier = partial(MLP, hidden=hidden, activation=activation)
-        self.classifier = built(
-            type(self).__name__, "classifier", classifier, tuple(x_shape), (num_classes,)
+        mlp, x_shape = partial(MLP, hidden=hidden, activation=activation), tuple(x_shape)
+        self.classifier = Parts(self).network(
+            "classifier", classifier, mlp, x_shape, (num_classes,)
         )
 
     @pyro_method
@@ -129,7 +129,7 @@ class SemiSupervisedVAE(ConditionalVAE):
             y = pyro.sample("y", self.prior_y())
             y = label.where(known[:, None], y)  # a label holds for draws from the model, too
             z = pyro.sample("z", self.prior_given(y))
-            return pyro.sample("x", self.likelihood(self.decoder(z, y)), obs=x)
+            return pyro.sample("x", self.likelihood_given(z, y), obs=x)
 
     @pyro_method
     def guide(self, x: Tensor, y: Tensor) -> None:
@@ -139,7 +139,7 @@ class SemiSupervisedVAE(ConditionalVAE):
         logits = (1000 * label).where(known[:, None], self.classifier(x))
         with pyro.plate("data", len(x)):
             y = pyro.sample("y", self.posterior_y(logits), infer={"enumerate": "parallel"})
-            pyro.sample("z", self.posterior(self.encoder(x, y)))
+            pyro.sample("z", self.posterior_given(x, y))
 
     def classify(self, x: Tensor) -> Tensor:
         """The probabilities q(y | x) of the classes, (N, num_classes), for x (N, *x_shape)."""

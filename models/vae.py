@@ -12,7 +12,8 @@ from pyro_vae.likelihoods import Bernoulli
 from pyro_vae.networks import MLP
 from pyro_vae.posteriors import DiagonalNormal
 from pyro_vae.priors import StandardNormal
-from pyro_vae.wiring import Network, attach, built, check_part, check_prior
+from pyro_vae.shapes import LatentDim, latent_shape
+from pyro_vae.wiring import Network, Parts, attach
 
 __all__ = ["VAE"]
 
@@ -24,7 +25,7 @@ class VAE(PyroModule):
 
     Args:
         x_shape: The shape of one datum.
-        latent_dim: The size of z.
+        latent_dim: The size of z, or its shape, such as (4, 32, 32) for 4 maps.
         prior: p(z), by default N(0, I).
         likelihood: p(x | h), by default Bernoulli.
         posterior: q(z | h), by default a Normal with diagonal covariance.
@@ -52,7 +53,7 @@ class VAE(PyroModule):
     def __init__(
         self,
         x_shape: Sequence[int],
-        latent_dim: int = 20,
+        latent_dim: LatentDim = 20,
         *,
         prior: nn.Module | None = None,
         likelihood: nn.Module | None = None,
@@ -63,20 +64,14 @@ class VAE(PyroModule):
         activation: Callable[[], nn.Module] = nn.Softplus,
     ) -> None:
         super().__init__()
-        x_shape, z_shape, owner = tuple(x_shape), (latent_dim,), type(self).__name__
-        self.prior = StandardNormal(latent_dim) if prior is None else prior
-        self.likelihood = Bernoulli(x_shape) if likelihood is None else likelihood
-        self.posterior = DiagonalNormal(latent_dim) if posterior is None else posterior
-        check_prior(owner, self.prior, latent_dim)
-        check_part(owner, "posterior's latent_dim", (self.posterior.latent_dim,), z_shape)
-        check_part(owner, "likelihood's x_shape", self.likelihood.x_shape, x_shape)
-        if encoder is None:
-            encoder = partial(MLP, hidden=hidden, activation=activation)
-        if decoder is None:
-            decoder = partial(MLP, hidden=hidden[::-1], activation=activation)
+        parts, x_shape, z_shape = Parts(self), tuple(x_shape), latent_shape(latent_dim)
+        up, down = (partial(MLP, hidden=h, activation=activation) for h in (hidden, hidden[::-1]))
+        self.prior = parts.prior(prior, StandardNormal, latent_dim)
+        self.likelihood = parts.likelihood(likelihood, Bernoulli, x_shape)
+        self.posterior = parts.posterior(posterior, DiagonalNormal, latent_dim)
         h_z, h_x = self.posterior.param_shape, self.likelihood.param_shape
-        self.encoder = built(owner, "encoder", encoder, x_shape, h_z)
-        self.decoder = built(owner, "decoder", decoder, z_shape, h_x)
+        self.encoder = parts.network("encoder", encoder, up, x_shape, h_z)
+        self.decoder = parts.network("decoder", decoder, down, z_shape, h_x)
         attach(self.prior, self.encoder, self.posterior)
 
     @pyro_method

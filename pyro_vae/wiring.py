@@ -1,44 +1,99 @@
-"""What constructors refuse: sizes that are none, and parts that do not fit, with both shapes."""
+"""How a program gets its parts: those that are given, if they fit each other, or the usual ones."""
 
-import math
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from torch import nn
 
-__all__ = [
-    "Network",
-    "attach",
-    "built",
-    "check_network",
-    "check_part",
-    "check_positive",
-    "check_prior",
-    "check_sizes",
-]
+from .networks import Joined
+from .shapes import InShape, LatentDim, check_part, input_shapes, joined_shape, latent_shape
+
+__all__ = ["Network", "Parts", "attach", "check_network"]
 
 # A network, or what builds one from in_shape and out_shape, such as MLP or partial(MLP, hidden=()).
-Network: TypeAlias = nn.Module | Callable[[Sequence[int], Sequence[int]], nn.Module]
+Network: TypeAlias = nn.Module | Callable[[Any, Sequence[int]], nn.Module]
 
 
-def built(
-    owner: str, name: str, network: Network, in_shape: Sequence[int], out_shape: Sequence[int]
-) -> nn.Module:
-    """The network between two shapes; refuses one that declares others.
+class Parts:
+    """Gives a program its parts: each the given one, or the default where None is given.
+
+    A part that does not fit is refused, with the shape that it has and the shape that is needed. So
+    the constructor of a program is the list of its parts:
+
+        parts = Parts(self)
+        self.prior = parts.prior(prior, StandardNormal, latent_dim)
+        self.posterior = parts.posterior(posterior, DiagonalNormal, latent_dim)
+        self.likelihood = parts.likelihood(likelihood, Bernoulli, x_shape)
+        self.encoder = parts.network("encoder", encoder, MLP, x_shape, self.posterior.param_shape)
 
     Args:
-        owner: Whose network it is, for the sentence of an error.
-        name: What it is to its owner, likewise.
-        network: The network, or what builds it.
-        in_shape: The shape of one input.
-        out_shape: The shape of one output.
-
-    Raises:
-        ValueError: If they do not fit; the sentence names both shapes.
+        program: Whose parts they are; its name stands in the errors.
     """
-    module = network if isinstance(network, nn.Module) else network(in_shape, out_shape)
-    check_network(owner, name, module, in_shape, out_shape)
-    return module
+
+    def __init__(self, program: nn.Module) -> None:
+        self.owner = type(program).__name__
+
+    def prior(
+        self,
+        given: Any,
+        default: Callable[[LatentDim], nn.Module],
+        latent_dim: LatentDim,
+        *,
+        name: str = "prior",
+    ) -> Any:
+        """A prior over z of latent_dim, which is what builds the default one."""
+        part: Any = default(latent_dim) if given is None else given
+        found = latent_shape(getattr(part, "latent_dim", latent_dim))
+        check_part(self.owner, f"{name}'s latent_dim", found, latent_shape(latent_dim))
+        return part
+
+    def posterior(
+        self,
+        given: Any,
+        default: Callable[[LatentDim], nn.Module],
+        latent_dim: LatentDim,
+        *,
+        name: str = "posterior",
+    ) -> Any:
+        """A posterior over z of latent_dim, which is what builds the default one."""
+        return self.prior(given, default, latent_dim, name=name)
+
+    def likelihood(
+        self,
+        given: Any,
+        default: Callable[[Sequence[int]], nn.Module],
+        x_shape: Sequence[int],
+        *,
+        name: str = "likelihood",
+    ) -> Any:
+        """A likelihood of x of x_shape, which is what builds the default one."""
+        part: Any = default(x_shape) if given is None else given
+        check_part(self.owner, f"{name}'s x_shape", part.x_shape, x_shape)
+        return part
+
+    def network(
+        self,
+        name: str,
+        given: Network | None,
+        default: Network,
+        in_shape: InShape,
+        out_shape: Sequence[int],
+    ) -> nn.Module:
+        """A network between two shapes, or what builds it from the two.
+
+        Where in_shape is a tuple of shapes, a module that takes one input is given them joined, as
+        `Joined` does; what builds a network gets the tuple.
+        """
+        network = default if given is None else given
+        if not isinstance(network, nn.Module):
+            network = network(in_shape, out_shape)
+        elif len(input_shapes(in_shape)) > 1 and _takes_one_input(network):
+            joined = joined_shape(in_shape)
+            check_network(self.owner, name, network, joined, out_shape, of=f"{in_shape} joined")
+            return Joined(in_shape, out_shape, network=network)  # type: ignore[arg-type]
+        check_network(self.owner, name, network, in_shape, out_shape)
+        return network
 
 
 def attach(prior: Any, encoder: nn.Module, posterior: nn.Module) -> None:
@@ -47,38 +102,33 @@ def attach(prior: Any, encoder: nn.Module, posterior: nn.Module) -> None:
         prior.attach(encoder, posterior)
 
 
-def check_part(owner: str, what: str, found: Sequence[int], needed: Sequence[int]) -> None:
-    """Refuses a part whose shape is not the one that its owner needs."""
-    if tuple(found) != tuple(needed):
-        raise ValueError(
-            f"the {what} is {tuple(found)}, but this {owner} needs {tuple(needed)}; give both the "
-            "same size"
-        )
-
-
-def check_prior(owner: str, prior: Any, latent_dim: int) -> None:
-    """Refuses a prior that declares another latent_dim than its owner's."""
-    found = getattr(prior, "latent_dim", latent_dim)
-    check_part(owner, "prior's latent_dim", (found,), (latent_dim,))
-
-
 def check_network(
-    owner: str, name: str, network: Any, in_shape: Sequence[int], out_shape: Sequence[int]
+    owner: str,
+    name: str,
+    network: Any,
+    in_shape: InShape,
+    out_shape: Sequence[int],
+    *,
+    of: str = "",
 ) -> None:
-    """Refuses a network that declares another in_shape or out_shape than its owner needs."""
+    """Refuses a network that declares another in_shape or out_shape than its owner needs.
+
+    Args:
+        owner: Whose network it is, for the sentence of an error.
+        name: What it is to its owner, likewise.
+        network: A network; one that declares no shapes is taken as it is.
+        in_shape: The shape of one input, or of several.
+        out_shape: The shape of one output.
+        of: What the in_shape is made of, for the sentence of an error.
+    """
     for kind, needed in (("in_shape", in_shape), ("out_shape", out_shape)):
-        check_part(owner, f"{name}'s {kind}", getattr(network, kind, needed), needed)
+        found, what = getattr(network, kind, needed), f"{name}'s {kind}"
+        check_part(owner, what, found, needed, of=of if kind == "in_shape" else "")
 
 
-def check_sizes(**sizes: int) -> None:
-    """Refuses sizes below one, by their names."""
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1, but is {size}")
-
-
-def check_positive(**numbers: float) -> None:
-    """Refuses numbers that are not positive and finite, by their names."""
-    for name, number in numbers.items():
-        if not 0 < number < math.inf:
-            raise ValueError(f"{name} must be positive and finite, but is {number}")
+def _takes_one_input(network: Any) -> bool:
+    if hasattr(network, "in_shape"):
+        return len(input_shapes(network.in_shape)) == 1
+    parameters = inspect.signature(network.forward).parameters.values()
+    needed = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    return len(needed) == 1 and needed[0].kind is not needed[0].VAR_POSITIONAL

@@ -108,7 +108,8 @@ def test_a_given_network_sees_the_condition_as_constant_channels_and_further_lat
             shapes[self.in_shape] = x
             return super().forward(x)
 
-    program = classes(encoder=Recorder, decoder=Recorder)
+    joined = partial(networks.Joined, network=Recorder)
+    program = classes(encoder=joined, decoder=joined)
     program.model(X, Y), program.guide(X, Y)
     image = shapes[(4, 4, 4)]
     assert torch.equal(image[:, :1], X)
@@ -128,7 +129,7 @@ def test_networks_that_do_not_see_the_condition_are_of_x_and_z_alone(given):
         **({"encoder": mlp, "decoder": mlp} if given else own),
     )
     z = torch.randn(6, 3)
-    encoder, decoder = program.encoder.network, program.decoder.network
+    encoder, decoder = program.encoder, program.decoder
     for y in (Y, Y.flip(0)):
         guide = poutine.trace(program.guide).get_trace(X, y)
         model = poutine.trace(poutine.condition(program.model, {"z": z})).get_trace(X, y)

@@ -132,7 +132,7 @@ def test_layers_may_have_networks_of_their_own():
         (
             (4, 3),
             {"posterior": lambda dim: posteriors.DiagonalNormal(3)},
-            r"latent_dim of posterior 1 is \(3,\).*needs \(4,\)",
+            r"posterior 1's latent_dim is \(3,\).*needs \(4,\)",
         ),
     ],
 )

@@ -21,6 +21,7 @@ from pyro_vae.likelihoods import (
     ContinuousBernoulli,
     DiscretizedLogistic,
     DiscretizedLogisticMixture,
+    EachStep,
     HeteroscedasticNormal,
     Laplace,
     LogNormal,
@@ -123,6 +124,11 @@ CASES = {
         DiscretizedLogisticMixture(PIXEL, components=3, levels=16),
         lambda h: mixed_logistics(h, 3, 16),
         15,
+    ),
+    "EachStep": (
+        EachStep(PIXEL, step=learned(Normal(PIXEL[1:]), 0.5)),
+        lambda h: stats.norm(h[0], 0.5),
+        1,
     ),
     "HeteroscedasticNormal": (
         HeteroscedasticNormal(PIXEL),

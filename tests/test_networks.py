@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+from functools import partial
 
 import pyro
 import pytest
@@ -16,11 +17,18 @@ from pyro_vae.datasets import digits
 from pyro_vae.inference import SVI
 from pyro_vae.models import VAE
 from pyro_vae.networks.network import Network
+from pyro_vae.shapes import input_shapes
 
 CASES = {
+    "Added": lambda: networks.Added(((2, 3), (4,)), (2, 5), hidden=(5, 6)),
+    "BackwardGRU": lambda: networks.BackwardGRU((3, 2), (3, 5)),
+    "Combiner": lambda: networks.Combiner(((2, 3), (4,)), (2, 5)),
     "ConvDecoder": lambda: networks.ConvDecoder((5,), (2, 1, 9, 6), channels=(4, 8)),
     "ConvEncoder": lambda: networks.ConvEncoder((1, 9, 6), (2, 5), channels=(4, 8)),
     "GatedMLP": lambda: networks.GatedMLP((2, 3), (4,), hidden=(5, 6)),
+    "GatedTransition": lambda: networks.GatedTransition((2, 3), (2, 2, 3)),
+    "Joined": lambda: networks.Joined(((2, 4, 3), (4,)), (2, 5)),
+    "JoinedGatedMLP": lambda: networks.JoinedGatedMLP(((2, 3), (4,)), (2, 5), hidden=(5, 6)),
     "MLP": lambda: networks.MLP((2, 3), (4,), hidden=(5, 6)),
     "MaskedMLP": lambda: networks.MaskedMLP((6,), (2, 6), hidden=(12, 12)),
     "PixelCNN": lambda: networks.PixelCNN(
@@ -37,7 +45,13 @@ SIZES = [(28, 28), (32, 32), (64, 64), (28, 20), (17, 31)]
 
 
 def inputs(net, *leading):
-    return torch.randn(*leading, *net.in_shape, dtype=torch.float64)
+    """One tensor for each input of the network."""
+    return [torch.randn(*leading, *s, dtype=torch.float64) for s in input_shapes(net.in_shape)]
+
+
+def only_input(net, *leading):
+    (x,) = inputs(net, *leading)
+    return x
 
 
 def depends(net, x, context=None):
@@ -79,50 +93,50 @@ class TestEveryNetwork:
     @pytest.mark.parametrize("leading", [(), (3,), (2, 3), (0,)])
     def test_keeps_every_leading_dimension(self, name, leading):
         net = CASES[name]().double().eval()
-        h = net(inputs(net, *leading))
+        h = net(*inputs(net, *leading))
         assert h.shape == (*leading, *net.out_shape) and h.dtype == torch.float64
 
     def test_treats_every_leading_dimension_alike(self, name):
         net = CASES[name]().double().eval()
         x = inputs(net, 2, 3)
         for i, j in itertools.product(range(2), range(3)):
-            torch.testing.assert_close(net(x)[i, j], net(x[i, j]))
-        assert not net(x)[0, 0].equal(net(x)[1, 1])
+            torch.testing.assert_close(net(*x)[i, j], net(*(v[i, j] for v in x)))
+        assert not net(*x)[0, 0].equal(net(*x)[1, 1])
 
     def test_has_a_gradient_for_every_parameter(self, name):
         net = CASES[name]().double()
-        net(inputs(net, 2, 3)).square().sum().backward()
+        net(*inputs(net, 2, 3)).square().sum().backward()
         assert all(parameter.grad.abs().max() > 0 for parameter in net.parameters())
 
     def test_has_a_copy_and_a_saved_state_that_give_the_same(self, name):
         net, twin = CASES[name]().double(), CASES[name]().double()
-        net(inputs(net, 4))
+        net(*inputs(net, 4))
         x = inputs(net, 2)
-        assert copy.deepcopy(net).eval()(x).equal(net.eval()(x))
+        assert copy.deepcopy(net).eval()(*x).equal(net.eval()(*x))
         twin.load_state_dict(net.state_dict())
-        assert twin.eval()(x).equal(net(x))
+        assert twin.eval()(*x).equal(net(*x))
 
     def test_refuses_another_shape(self, name):
         net = CASES[name]().double()
         with pytest.raises(
             ValueError, match=rf"this {name} takes \(\.\.\., .*but got \(9, 9, 9, 9"
         ):
-            net(torch.zeros(9, 9, 9, 9, 9))
+            net(*(torch.zeros(9, 9, 9, 9, 9) for _ in inputs(net)))
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     def test_is_traced_with_its_gradient(self, name, dtype):
         net = CASES[name]().to(dtype)
         names, values = zip(*net.named_parameters(), strict=True)
         buffers = {key: buffer.clone() for key, buffer in net.named_buffers()}
-        x = inputs(net, 2, 3).to(dtype)
+        x = [v.to(dtype) for v in inputs(net, 2, 3)]
 
         def step(x, *values):
             state = {**dict(zip(names, values, strict=True)), **buffers}
-            loss = functional_call(net, state, (x,)).square().sum()
+            loss = functional_call(net, state, tuple(x)).square().sum()
             return loss, *torch.autograd.grad(loss, values)
 
         graph = make_fx(step)(x, *values)
-        other = inputs(net, 2, 3).to(dtype)
+        other = [v.to(dtype) for v in inputs(net, 2, 3)]
         for got, expected in zip(graph(other, *values), step(other, *values), strict=True):
             torch.testing.assert_close(got, expected)
 
@@ -134,9 +148,159 @@ def test_layers_of_one_batch_dimension_take_any_number():
     torch.testing.assert_close(net(x)[4, 2], layers(x[4, 2][None, None]).reshape(2, 3))
 
 
+@pytest.mark.parametrize("name", ["MLP", "GatedMLP"])
+def test_a_dense_network_of_several_inputs_sees_them_flattened_one_after_the_other(name):
+    net = getattr(networks, name)(((2, 3), (), (4,)), (2, 5), hidden=(6, 7)).double()
+    one = getattr(networks, name)((11,), (2, 5), hidden=(6, 7)).double()
+    one.load_state_dict(net.state_dict())
+    x = inputs(net, 4)
+    torch.testing.assert_close(net(*x), one(torch.cat([v.reshape(4, -1) for v in x], -1)))
+
+
+def test_missing_entries_of_several_inputs_are_each_zero_beside_their_mask():
+    net = networks.ZeroImputed(((2,), (1,)), (3,), hidden=(6,)).double()
+    nan = torch.nan
+    x, y = torch.tensor([[1.0, nan]]).double(), torch.tensor([[nan]]).double()
+    seen = torch.tensor([[math.asinh(1.0), 0.0, 1.0, 0.0, 0.0, 0.0]]).double()
+    torch.testing.assert_close(net(x, y), net.mlp.layers(seen))
+
+
+@pytest.mark.parametrize("name", ["ConvEncoder", "ResidualEncoder"])
+def test_an_image_network_of_several_inputs_sees_vectors_as_constant_channels(name):
+    net = getattr(networks, name)(((2, 9, 6), (3,), (9, 6)), (2, 5), channels=(4, 8)).double()
+    one = getattr(networks, name)((6, 9, 6), (2, 5), channels=(4, 8)).double()
+    one.load_state_dict(net.state_dict())
+    x, y, mask = inputs(net, 4)
+    constant = y[:, :, None, None].expand(4, 3, 9, 6)
+    torch.testing.assert_close(net(x, y, mask), one(torch.cat([x, constant, mask[:, None]], 1)))
+
+
+@pytest.mark.parametrize("name", ["ConvDecoder", "ResidualDecoder"])
+def test_a_decoder_of_several_vectors_sees_them_one_after_the_other(name):
+    net = getattr(networks, name)(((5,), (3,)), (1, 9, 6), channels=(4, 8)).double()
+    one = getattr(networks, name)((8,), (1, 9, 6), channels=(4, 8)).double()
+    one.load_state_dict(net.state_dict())
+    z, y = inputs(net, 4)
+    torch.testing.assert_close(net(z, y), one(torch.cat([z, y], -1)))
+
+
+def test_joined_inputs_are_the_concatenation_by_hand():
+    class Double(nn.Module):
+        def forward(self, x):
+            return 2 * x
+
+    net = networks.Joined(((2, 4, 3), (5,), (1, 4, 3)), (8, 4, 3), network=Double())
+    x, y, mask = inputs(net, 6)
+    y = inputs(net, 7, 1)[1]  # with a leading dimension more
+    parts = (x, y[..., None, None], mask)
+    by_hand = torch.cat([v.expand(7, 6, -1, 4, 3) for v in parts], -3)
+    assert torch.equal(net(x, y, mask), 2 * by_hand)
+
+
+def test_added_inputs_are_the_sum_by_hand():
+    net = networks.Added(((2, 3), (4,)), (2, 5), hidden=(6, 7), activation=nn.Tanh).double()
+    x, y = inputs(net, 8)
+    A, a, B, b, C, c, D, d = net.parameters()
+    h = (x.flatten(1) @ A.T + a + y @ B.T + b).tanh()
+    expected = ((h @ C.T + c).tanh() @ D.T + d).unflatten(-1, (2, 5))
+    torch.testing.assert_close(net(x, y), expected)
+    plain = networks.Added(((2, 3), (4,)), (2, 5), hidden=()).double()
+    A, a, B, b = plain.parameters()
+    expected = (x.flatten(1) @ A.T + a + y @ B.T + b).unflatten(-1, (2, 5))
+    torch.testing.assert_close(plain(x, y), expected)
+
+
+def test_inputs_that_are_joined_late_have_gated_layers_of_their_own():
+    net = networks.JoinedGatedMLP(((2, 3), (4,)), (5,), hidden=(6, 7)).double()
+    x, y = inputs(net, 8)
+
+    def gated(h):
+        a, b = h.chunk(2, -1)
+        return a * b.sigmoid()
+
+    A, a, B, b, C, c, D, d = net.parameters()
+    joint = torch.cat([gated(x.flatten(1) @ A.T + a), gated(y @ B.T + b)], -1)
+    torch.testing.assert_close(net(x, y), gated(joint @ C.T + c) @ D.T + d)
+
+
+@pytest.mark.parametrize("name", ["Added", "Combiner", "ConvEncoder", "Joined", "JoinedGatedMLP"])
+def test_leading_dimensions_of_several_inputs_are_broadcast(name):
+    shapes = ((2, 9, 6), (4,))
+    own = {"hidden": (5, 6)} if name in ("Added", "JoinedGatedMLP") else {}
+    options = {"channels": (4, 8)} if name == "ConvEncoder" else own
+    net = getattr(networks, name)(shapes, (2, 5), **options).double().eval()
+    (x, y), (_, z) = inputs(net, 8), inputs(net, 7, 1)
+    assert net(x, z).shape == (7, 8, 2, 5)
+    torch.testing.assert_close(net(x, z)[3, 2], net(x[2], z[3, 0]))
+    torch.testing.assert_close(net(x[:1], y)[5], net(x[0], y[5]))
+
+
+def test_a_gated_transition_is_the_papers_formula_and_starts_as_a_random_walk():
+    net = networks.GatedTransition((3,), (2, 3), network=partial(networks.MLP, hidden=())).double()
+    z = only_input(net, 8)
+    (G, g), (P, p) = net.gate.parameters(), net.proposal.parameters()
+    gate, proposal = (z @ G.T + g).sigmoid(), z @ P.T + p
+    loc, log_scale = net(z).unbind(-2)
+    torch.testing.assert_close(loc, (1 - gate) * z + gate * proposal)
+    expected = proposal.relu() @ net.log_scale.weight.T + net.log_scale.bias
+    torch.testing.assert_close(log_scale, expected)
+
+
+def test_a_backward_gru_reads_from_the_end_of_each_sequence():
+    net = networks.BackwardGRU((4, 2), (4, 5)).double()
+    x = only_input(net, 2)
+    x[1, 2:] = torch.nan
+    x[0, 1, 0] = torch.nan  # missing, which is read as 0
+    h = net(x)
+    for n, length in enumerate((4, 2)):
+        state = net.end[None]
+        for t in reversed(range(length)):
+            state = net.cell(x[n, t].nan_to_num()[None], state)
+            torch.testing.assert_close(h[n, t], state[0])
+    assert torch.equal(h[1, 2:], net.end.expand(2, 5))
+
+
+def test_a_combiner_is_the_papers_formula():
+    net = networks.Combiner(((3,), (4,)), (2, 3)).double()
+    z, h = inputs(net, 8)
+    W, b, V, c = net.parameters()
+    expected = ((z @ W.T + b).tanh() + h) / 2 @ V.T + c
+    torch.testing.assert_close(net(z, h), expected.unflatten(-1, (2, 3)))
+
+
+@pytest.mark.parametrize("net", ENCODERS)
+def test_an_encoder_makes_a_map_of_the_size_it_ends_in_by_an_affine_map_at_each_place(net):
+    net = net((1, 9, 6), (2, 4, 3, 2), channels=(4, 8)).double().eval()
+    last = net.layers[-1]
+    assert isinstance(last, nn.Conv2d) and last.weight.shape == (8, 8, 1, 1)
+    x = inputs(net, 5)[0]
+    features = net.layers[:-1](x)
+    by_hand = torch.einsum("oc,nchw->nohw", last.weight[..., 0, 0], features)
+    by_hand = by_hand + last.bias[:, None, None]
+    torch.testing.assert_close(net(x), by_hand.reshape(5, 2, 4, 3, 2))
+
+
+@pytest.mark.parametrize("net", DECODERS)
+def test_a_decoder_takes_a_map_of_the_size_it_begins_with_as_it_is(net):
+    net = net(((4, 3, 2), (3,)), (1, 9, 6), channels=(4, 8)).double().eval()
+    first = net.layers[0]
+    assert isinstance(first, nn.Conv2d) and first.weight.shape == (8, 7, 1, 1)
+    z, y = inputs(net, 5)
+    seen = torch.cat([z, y[:, :, None, None].expand(5, 3, 3, 2)], 1)
+    torch.testing.assert_close(net(z, y), net.layers(seen))
+
+
+def test_a_map_of_another_size_is_flattened():
+    decoder = networks.ConvDecoder((4, 2, 2), (1, 9, 6), channels=(4, 8)).double().eval()
+    z = inputs(decoder, 5)[0]
+    torch.testing.assert_close(decoder(z), decoder.layers(z.flatten(1)))
+    encoder = networks.ConvEncoder((1, 9, 6), (2, 4, 2, 2), channels=(4, 8)).double()
+    assert encoder(inputs(encoder, 5)[0]).shape == (5, 2, 4, 2, 2)
+
+
 def test_a_gated_mlp_is_the_papers_formula():
     net = networks.GatedMLP((3,), (2,), hidden=(4,)).double()
-    x = inputs(net, 5)
+    x = only_input(net, 5)
     first, last = net.layers[0], net.layers[-1]
     (a, b), (bias_a, bias_b) = first.weight.chunk(2), first.bias.chunk(2)
     h = (x @ a.T + bias_a) / (1 + (-(x @ b.T + bias_b)).exp())
@@ -179,14 +343,14 @@ def test_a_decoder_has_the_encoders_sizes_in_reverse():
 @pytest.mark.parametrize("net", DECODERS)
 def test_every_pixel_of_a_decoder_depends_on_every_latent(net):
     net = net((3,), (2, 9, 6), channels=(4, 8), activation=nn.SiLU).double().eval()
-    assert depends(net, inputs(net)).all()
+    assert depends(net, only_input(net)).all()
 
 
 @pytest.mark.parametrize("x_shape", [(2, 9, 6), (1, 4, 4)], ids=str)  # the second ends in 1x1
 @pytest.mark.parametrize("net", ENCODERS)
 def test_every_output_of_an_encoder_depends_on_every_pixel(net, x_shape):
     net = net(x_shape, (3,), channels=(4, 8), activation=nn.SiLU).double().eval()
-    assert depends(net, inputs(net)).all()
+    assert depends(net, only_input(net)).all()
 
 
 @pytest.mark.parametrize("name", ["ResidualDecoder", "ResidualEncoder"])
@@ -230,26 +394,26 @@ def test_an_image_too_small_is_refused_with_its_shape_and_what_it_shrinks_to(net
 def test_batch_normalization_alone_ties_data_together_in_training(name, batch_norm):
     shapes = ((1, 9, 6), (3,)) if name == "ConvEncoder" else ((3,), (1, 9, 6))
     net = getattr(networks, name)(*shapes, channels=(4, 8), batch_norm=batch_norm).double()
-    x = inputs(net, 4)
+    x = only_input(net, 4)
     assert torch.allclose(net(x)[0], net(x[:2])[0]) == (not batch_norm)
 
 
 @pytest.mark.parametrize("net", [networks.ResidualEncoder, networks.MLP])
 def test_other_networks_keep_data_apart_in_training(net):
     net = CASES[net.__name__]().double()
-    x = inputs(net, 4)
+    x = only_input(net, 4)
     torch.testing.assert_close(net(x)[0], net(x[:2])[0])
 
 
 def test_masked_outputs_depend_on_the_inputs_before_them_and_on_no_other():
     net = smooth(CASES["MaskedMLP"]())
-    assert (depends(net, inputs(net)) == before(6)).all()
+    assert (depends(net, only_input(net)) == before(6)).all()
 
 
 @pytest.mark.parametrize("hidden", [(), (1,), (3, 50), (50, 2)])
 def test_masked_outputs_are_autoregressive_with_any_hidden_units(hidden):
     net = networks.MaskedMLP((7,), (7,), hidden=hidden, activation=nn.Tanh).double()
-    assert not (depends(net, inputs(net)) & ~before(7)).any()
+    assert not (depends(net, only_input(net)) & ~before(7)).any()
 
 
 @pytest.mark.parametrize(
@@ -280,28 +444,24 @@ def test_a_pixelcnn_sees_all_pixels_before_and_none_after_without_a_blind_spot(k
             (2, 5, 4), (3, 2, 5, 4), channels=4, layers=layers, kernel_size=kernel_size
         )
     )
-    seen = depends(net, inputs(net)).reshape(3, 2, 20, 2, 20)
+    seen = depends(net, only_input(net)).reshape(3, 2, 20, 2, 20)
     assert (seen.movedim(3, -1) == before(20)[..., None]).all()  # in every channel
 
 
 @pytest.mark.parametrize("hidden", [(), (12,), (12, 12)])
 def test_every_masked_output_depends_on_the_context(hidden):
-    net = networks.MaskedMLP(
-        (6,), (2, 6), hidden=hidden, activation=nn.Tanh, context_shape=(2, 3)
-    ).double()
-    context = torch.randn(2, 3, dtype=torch.float64)
-    assert depends(net, inputs(net), context).all()
-    seen = torch.autograd.functional.jacobian(lambda x: net(x, context), inputs(net)) != 0
+    net = networks.MaskedMLP(((6,), (2, 3)), (2, 6), hidden=hidden, activation=nn.Tanh).double()
+    x, context = inputs(net)
+    assert depends(net, x, context).all()
+    seen = torch.autograd.functional.jacobian(lambda x: net(x, context), x) != 0
     assert (seen == before(6)).all()
 
 
 def test_every_output_of_a_pixelcnn_depends_on_the_context_at_its_pixel():
     net = smooth(
-        networks.PixelCNN(
-            (1, 4, 4), (1, 4, 4), channels=4, layers=3, kernel_size=3, context_shape=(2, 4, 4)
-        )
+        networks.PixelCNN(((1, 4, 4), (2, 4, 4)), (1, 4, 4), channels=4, layers=3, kernel_size=3)
     )
-    x, context = inputs(net), torch.randn(2, 4, 4, dtype=torch.float64)
+    x, context = inputs(net)
     of_context = depends(net, x, context).reshape(16, 2, 16)
     assert of_context.diagonal(dim1=0, dim2=2).all()
     of_x = torch.autograd.functional.jacobian(lambda x: net(x, context), x) != 0
@@ -311,23 +471,22 @@ def test_every_output_of_a_pixelcnn_depends_on_the_context_at_its_pixel():
 @pytest.mark.parametrize(
     "net",
     [
-        networks.MaskedMLP((5,), (2, 5), context_shape=(3,)),
-        networks.PixelCNN((1, 3, 3), (2, 1, 3, 3), layers=2, context_shape=(2, 3, 3)),
+        networks.MaskedMLP(((5,), (3,)), (2, 5)),
+        networks.PixelCNN(((1, 3, 3), (2, 3, 3)), (2, 1, 3, 3), layers=2),
     ],
 )
 def test_data_and_a_context_of_particles_are_broadcast(net):
     net = net.double()
-    x = inputs(net, 4)
-    context = torch.randn(3, 4, *net.context_shape, dtype=torch.float64)
+    x, context = inputs(net, 4)[0], inputs(net, 3, 4)[1]
     assert net(x, context).shape == (3, 4, *net.out_shape)
     torch.testing.assert_close(net(x, context)[2, 1], net(x[1], context[2, 1]))
-    with pytest.raises(ValueError, match="got no context"):
+    with pytest.raises(ValueError, match="takes 2 inputs, of shapes .* but got 1"):
         net(x)
 
 
 def test_a_context_that_was_not_announced_is_refused():
     net = networks.MaskedMLP((5,), (5,))
-    with pytest.raises(ValueError, match=r"context_shape \(\) but got a context"):
+    with pytest.raises(ValueError, match=r"takes 1 input, of shape \(5,\), but got 2"):
         net(torch.zeros(5), torch.zeros(3))
 
 
@@ -353,7 +512,7 @@ def test_dropout_leaves_out_a_share_in_training_alone_and_keeps_the_mean(name):
     net = kind(*shapes, **options, dropout=0.3).double().eval()
     for ours, others in zip(net.parameters(), plain.parameters(), strict=True):
         others.data.copy_(ours)
-    x = inputs(net)
+    x = only_input(net)
     torch.testing.assert_close(net(x), plain(x))
     (dropout,) = (m for m in net.modules() if isinstance(m, nn.Dropout))
     seen = []
@@ -382,13 +541,23 @@ def test_dropout_leaves_out_a_share_in_training_alone_and_keeps_the_mean(name):
         (lambda: networks.ResidualDecoder((2,), (1, 8, 8), channels=(4,), blocks=0), "blocks is 0"),
         (lambda: networks.ConvEncoder((1, 16, 16), (2, 0)), r"positive sizes, but got \(2, 0\)"),
         (lambda: networks.ResidualDecoder((0,), (1, 16, 16)), r"positive sizes, but got \(0,\)"),
+        (lambda: networks.MLP(((3,), 4), (2,)), "in_shape is .* must be the shape of one input"),
+        (lambda: networks.ConvEncoder(((1, 8, 8), (1, 8, 7)), (2,)), r"all images the size \(8, 8"),
+        (lambda: networks.Joined(((1, 8), (1, 7)), (2,)), "cannot be joined"),
+        (
+            lambda: networks.Joined(((3,), (4,)), (2,), network=networks.MLP((5,), (2,))),
+            r"network's in_shape is \(5,\), but this Joined needs \(7,\)",
+        ),
+        (lambda: networks.JoinedGatedMLP(((3,), (4,)), (2,), hidden=(5,)), "two hidden layers"),
+        (lambda: networks.GatedTransition((3,), (2, 4)), r"is \(2, 4\), but .* needs \(2, 3\)"),
+        (lambda: networks.BackwardGRU((3, 2), (4, 5)), r"is \(4,\), but .* needs \(3,\)"),
         (lambda: networks.PixelCNN((1, 8, 8), (1, 8, 7)), r"\(1, 8, 8\) and \(1, 8, 7\)"),
         (lambda: networks.PixelCNN((8, 8), (8, 8)), r"\(C, H, W\)"),
         (lambda: networks.PixelCNN((1, 8, 8), (1, 8, 8), kernel_size=4), "odd kernel_size"),
         (lambda: networks.PixelCNN((1, 8, 8), (1, 8, 8), layers=0), "layers"),
         (
-            lambda: networks.PixelCNN((1, 8, 8), (1, 8, 8), context_shape=(4,)),
-            r"\(F, 8, 8\) .* got \(4,\)",
+            lambda: networks.PixelCNN(((1, 8, 8), (4, 8, 7)), (1, 8, 8)),
+            r"got \(\(1, 8, 8\), \(4, 8, 7\)\); give all images the size \(8, 8\)",
         ),
     ],
 )

@@ -48,9 +48,9 @@ def by_hand(program, x, y, eps):
     def bound(n, c):
         """-L(x_n, c), at the noise of the guide's draw."""
         one = one_hot(torch.tensor(c), 3).double()
-        loc, log_scale = program.encoder(x[n], one)
+        loc, log_scale = program.encoder(*([x[n], one] if program.encoder_sees_y else [x[n]]))
         z = loc + log_scale.exp() * eps[c, n]
-        logits = program.decoder(z, one)
+        logits = program.decoder(*([z, one] if program.decoder_sees_y else [z]))
         log_px = -binary_cross_entropy_with_logits(logits, x[n], reduction="sum")
         prior_loc, prior_log_scale = (
             (zero, zero) if program.prior_network is None else program.prior_network(one)
@@ -150,7 +150,8 @@ def test_evaluation_leaves_the_classification_term_out():
 
 def test_the_default_encoder_runs_once_on_each_x():
     program, rows = m2(), []
-    program.encoder.of_x.register_forward_hook(lambda _, inputs, __: rows.append(inputs[0].numel()))
+    of_x = program.encoder.of_each[0]
+    of_x.register_forward_hook(lambda _, inputs, __: rows.append(inputs[0].numel()))
     ENUMERATED.loss(program.model, program.guide, X, NONE)
     assert rows == [X.numel()]
 
@@ -186,7 +187,7 @@ def test_samples_follow_their_labels_and_draw_those_not_known():
     program = m2()
     for parameter in program.decoder.parameters():
         torch.nn.init.zeros_(parameter)
-    program.decoder.of_y.layers[0].weight.data[:, 1] = 10.0
+    program.decoder.of_each[1].layers[0].weight.data[:, 1] = 10.0
     program.decoder.rest[1].layers[0].weight.data.fill_(1.0)
     program.decoder.rest[1].layers[0].bias.data.fill_(-40.0)  # 8 softplus(10), or 8 log 2
     y = torch.tensor([1, 0, 2, 1])

@@ -4,6 +4,7 @@ from .flow import FlowDistribution, zuko
 from .normal_mixture import NormalMixture
 from .one_hot import OneHotDistribution, RelaxedOneHotDistribution
 from .power_spherical import PowerSphericalDistribution
+from .reshaped import Reshaped, reshaped
 from .uniform_sphere import UniformSphereDistribution
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "OneHotDistribution",
     "PowerSphericalDistribution",
     "RelaxedOneHotDistribution",
+    "Reshaped",
     "UniformSphereDistribution",
+    "reshaped",
     "zuko",
 ]

@@ -1,4 +1,8 @@
-"""Networks: tensors to tensors, `(..., *in_shape) -> (..., *out_shape)`, any leading shape."""
+"""Networks: tensors to tensors, `(..., *in_shape) -> (..., *out_shape)`, any leading shape.
+
+Each is built as `Net(in_shape, out_shape, ...)`. A network of several inputs has a tuple of shapes
+for its in_shape, such as `((1, 28, 28), (10,))`, and is called with as many tensors.
+"""
 
 from .added import Added
 from .convolutional import ConvDecoder, ConvEncoder
@@ -7,7 +11,7 @@ from .made import MaskedMLP
 from .missing import ZeroImputed
 from .mlp import MLP, GatedMLP
 from .pixelcnn import PixelCNN
-from .recurrent import BackwardGRU, Combiner, GatedTransition, sequence_mask
+from .recurrent import BackwardGRU, Combiner, GatedTransition
 from .residual import ResidualDecoder, ResidualEncoder
 
 __all__ = [
@@ -26,5 +30,4 @@ __all__ = [
     "ResidualDecoder",
     "ResidualEncoder",
     "ZeroImputed",
-    "sequence_mask",
 ]

@@ -1,12 +1,13 @@
 """Strided convolutions with batch normalization, the usual encoder and decoder of images."""
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from torch import nn
 
-from .images import halved_sizes, image_shape
+from pyro_vae.shapes import InShape
+
+from .images import affine, halved_sizes, image_shape, joined_image, seen_in
 from .network import Network, dropped, flat_size
 
 __all__ = ["ConvDecoder", "ConvEncoder"]
@@ -15,12 +16,17 @@ __all__ = ["ConvDecoder", "ConvEncoder"]
 class ConvEncoder(Network):
     """Convolutions of stride 2, each with batch normalization and activation; then one affine map.
 
+    The affine map is of all that the convolutions give. Where out_shape is (..., C, h, w), with the
+    height and width that they end in, it is the same at each place, of what they give there: a
+    latent that is a map, such as (4, 32, 32), keeps its places.
+
     In training, batch normalization takes its statistics over all leading dimensions at once: a
     datum's output depends on the batch, and where x has a dimension of particles, on all of them.
     `ResidualEncoder` has no such ties.
 
     Args:
-        in_shape: The shape of one image (..., H, W), usually (C, H, W).
+        in_shape: The shape of one image (..., H, W), usually (C, H, W); or a tuple of shapes, of
+            images of one size and of vectors, whose numbers are seen as constant channels.
         out_shape: The shape of one output.
         channels: The channels after each halving of the image; 28 -> 14 -> 7 -> 4 -> 2.
         activation: What builds the nonlinearity after each convolution.
@@ -37,7 +43,7 @@ class ConvEncoder(Network):
 
     def __init__(
         self,
-        in_shape: Sequence[int],
+        in_shape: InShape,
         out_shape: Sequence[int],
         *,
         channels: Sequence[int] = (32, 64, 128, 256),
@@ -45,9 +51,9 @@ class ConvEncoder(Network):
         batch_norm: bool = True,
         dropout: float = 0.0,
     ) -> None:
-        image = image_shape("ConvEncoder", in_shape)
-        out_size = flat_size("ConvEncoder", out_shape)
-        height, width = halved_sizes("ConvEncoder", in_shape, channels)[-1]
+        image = joined_image("ConvEncoder", in_shape)
+        flat_size("ConvEncoder", out_shape)
+        size = halved_sizes("ConvEncoder", image, channels)[-1]
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise([image[0], *channels]):
             layers += [
@@ -55,8 +61,7 @@ class ConvEncoder(Network):
                 *([nn.BatchNorm2d(fan_out)] if batch_norm else []),
                 activation(),
             ]
-        layers += [nn.Flatten(), *dropped("a ConvEncoder", dropout)]
-        layers.append(nn.Linear(channels[-1] * height * width, out_size))
+        layers += affine((channels[-1], *size), out_shape, dropped("a ConvEncoder", dropout))
         super().__init__(in_shape, out_shape, nn.Sequential(*layers), seen_as=image)
 
 
@@ -68,7 +73,9 @@ class ConvDecoder(Network):
     the K times N latents of a batch.
 
     Args:
-        in_shape: The shape of one input, usually (latent_dim,).
+        in_shape: The shape of one input, usually that of a latent, or a tuple of shapes. Maps (C,
+            h, w) of the height and width that the convolutions begin with are taken as they are,
+            with vectors as constant channels; anything else is flattened.
         out_shape: The shape of one output (..., H, W), such as (C, H, W), or (2, C, H, W) for two
             parameters a pixel; what stands before (H, W) is made as channels.
         channels: The channels before each doubling of the image, in the order of the encoder's.
@@ -85,7 +92,7 @@ class ConvDecoder(Network):
 
     def __init__(
         self,
-        in_shape: Sequence[int],
+        in_shape: InShape,
         out_shape: Sequence[int],
         *,
         channels: Sequence[int] = (32, 64, 128, 256),
@@ -94,8 +101,8 @@ class ConvDecoder(Network):
     ) -> None:
         out_channels, *size = image_shape("ConvDecoder", out_shape)
         *sizes, smallest = halved_sizes("ConvDecoder", out_shape, channels)
-        shape, in_size = (channels[-1], *smallest), flat_size("ConvDecoder", in_shape)
-        layers: list[nn.Module] = [nn.Linear(in_size, math.prod(shape)), nn.Unflatten(1, shape)]
+        seen_as = seen_in("ConvDecoder", in_shape, smallest)
+        layers = affine(seen_as, (channels[-1], *smallest))
         fans = pairwise([*reversed(channels), out_channels])
         for (fan_in, fan_out), (height, width) in zip(fans, reversed(sizes), strict=True):
             # 2 n - 1 pixels come from n, and one more with output padding
@@ -106,4 +113,4 @@ class ConvDecoder(Network):
                 activation(),
                 nn.ConvTranspose2d(fan_in, fan_out, 3, 2, 1, padding, bias=last or not batch_norm),
             ]
-        super().__init__(in_shape, out_shape, nn.Sequential(*layers), seen_as=(in_size,))
+        super().__init__(in_shape, out_shape, nn.Sequential(*layers), seen_as=seen_as)

@@ -7,6 +7,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.shapes import InShape, input_shapes
+
 from .autoregressive import Autoregressive
 from .mlp import layer_sizes
 
@@ -21,38 +23,37 @@ class MaskedMLP(Autoregressive):
     at least D units in each hidden layer, every output sees all that it may; with fewer, less.
 
     Args:
-        in_shape: The shape of one input, usually (D,), taken in raster order.
-        out_shape: `(..., *in_shape)`, such as (P, D) for P parameters of each input.
+        in_shape: The shape of x, usually (D,), taken in raster order; or, for a network of x and
+            contexts to condition on, a tuple of shapes, x's first.
+        out_shape: `(..., *x_shape)`, such as (P, D) for P parameters of each input.
         hidden: Units of each hidden layer.
         activation: What builds the nonlinearity after each hidden layer.
-        context_shape: The shape of a context to condition on; () for none.
 
     Reference:
         Germain et al., 2015, https://arxiv.org/abs/1502.03509, equations 8 and 9
 
     Example:
-        >>> net = MaskedMLP((5,), (2, 5), context_shape=(3,))
+        >>> net = MaskedMLP(((5,), (3,)), (2, 5))
         >>> net(torch.zeros(128, 5), torch.zeros(7, 128, 3)).shape
         torch.Size([7, 128, 2, 5])
     """
 
     def __init__(
         self,
-        in_shape: Sequence[int],
+        in_shape: InShape,
         out_shape: Sequence[int],
         *,
         hidden: Sequence[int] = (500,),
         activation: Callable[[], nn.Module] = nn.ReLU,
-        context_shape: Sequence[int] = (),
     ) -> None:
-        in_shape, out_shape = tuple(in_shape), tuple(out_shape)
-        num_inputs, *_, num_outputs = layer_sizes("a MaskedMLP", in_shape, hidden, out_shape)
-        if out_shape[len(out_shape) - len(in_shape) :] != in_shape:
+        (x_shape, *contexts), out_shape = input_shapes(in_shape), tuple(out_shape)
+        num_inputs, *_, num_outputs = layer_sizes("a MaskedMLP", x_shape, hidden, out_shape)
+        if out_shape[len(out_shape) - len(x_shape) :] != x_shape:
             raise ValueError(
                 f"a MaskedMLP has outputs for each of its inputs, but got {out_shape} for inputs "
-                f"{in_shape}; give an out_shape that ends in the in_shape"
+                f"{x_shape}; give an out_shape that ends in the in_shape"
             )
-        num_context = math.prod(context_shape) if context_shape else 0
+        num_context = sum(math.prod(shape) for shape in contexts)
         order = torch.arange(1, num_inputs + 1)
         degrees = [torch.cat([order.new_zeros(num_context), order])]
         for units in hidden:
@@ -63,7 +64,7 @@ class MaskedMLP(Autoregressive):
             layers += [_MaskedLinear(above[:, None] >= below), activation()]
         outputs = order.repeat(num_outputs // num_inputs)
         layers.append(_MaskedLinear(outputs[:, None] > degrees[-1]))
-        super().__init__(in_shape, out_shape, _SideBySide(*layers), context_shape=context_shape)
+        super().__init__(in_shape, out_shape, _SideBySide(*layers), context_as=(num_context,))
 
 
 class _MaskedLinear(nn.Linear):
@@ -88,4 +89,4 @@ class _SideBySide(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
         x = x.flatten(1)
-        return self.layers(x if context is None else torch.cat([context.flatten(1), x], -1))
+        return self.layers(x if context is None else torch.cat([context, x], -1))

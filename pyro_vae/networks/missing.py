@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.shapes import InShape, as_in_shape, input_shapes
+
 from .mlp import MLP
-from .network import leading_shape
+from .network import leading_shape_of_all
 
 __all__ = ["ZeroImputed"]
 
@@ -19,7 +21,7 @@ class ZeroImputed(nn.Module):
     counts and amounts of money can stand beside standardized numbers.
 
     Args:
-        in_shape: The shape of one input, whose entries may be NaN.
+        in_shape: The shape of one input, whose entries may be NaN, or a tuple of shapes.
         out_shape: The shape of one output.
         hidden: Units of each hidden layer; `()` makes the map affine.
         activation: What builds the nonlinearity after each hidden layer.
@@ -30,18 +32,27 @@ class ZeroImputed(nn.Module):
 
     def __init__(
         self,
-        in_shape: Sequence[int],
+        in_shape: InShape,
         out_shape: Sequence[int],
         *,
         hidden: Sequence[int] = (400,),
         activation: Callable[[], nn.Module] = nn.Softplus,
     ) -> None:
         super().__init__()
-        self.in_shape, self.out_shape = tuple(in_shape), tuple(out_shape)
-        self.mlp = MLP((2, *in_shape), out_shape, hidden=hidden, activation=activation)
+        self.in_shape, self.out_shape = as_in_shape(in_shape), tuple(out_shape)
+        pairs = [(2, *shape) for shape in input_shapes(in_shape)]
+        in_shape = pairs if len(pairs) > 1 else pairs[0]
+        self.mlp = MLP(in_shape, out_shape, hidden=hidden, activation=activation)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps `(..., *in_shape)` to `(..., *out_shape)`."""
-        dim = len(leading_shape(self, x, self.in_shape))
-        observed = ~x.isnan()
-        return self.mlp(torch.stack([x.where(observed, 0.0).asinh(), observed.to(x.dtype)], dim))
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Maps `(..., *in_shape)`, for each input, to `(..., *out_shape)`."""
+        shapes = input_shapes(self.in_shape)
+        leading_shape_of_all(self, inputs, shapes)
+        return self.mlp(*(_imputed(x, len(s)) for x, s in zip(inputs, shapes, strict=True)))
+
+
+def _imputed(x: Tensor, dims: int) -> Tensor:
+    """X with 0 for NaN, and where it is observed: (..., 2, *shape), for a shape of `dims`."""
+    observed = ~x.isnan()
+    filled = [x.where(observed, 0.0).asinh(), observed.to(x.dtype)]
+    return torch.stack(filled, x.dim() - dims)

@@ -6,6 +6,8 @@ from itertools import pairwise
 
 from torch import nn
 
+from pyro_vae.shapes import InShape, input_shapes
+
 from .network import Network, dropped
 
 __all__ = ["GatedMLP", "MLP", "layer_sizes"]
@@ -15,7 +17,8 @@ class MLP(Network):
     """A multilayer perceptron on flattened data.
 
     Args:
-        in_shape: The shape of one input.
+        in_shape: The shape of one input, or a tuple of shapes, whose inputs are flattened and put
+            one after the other.
         out_shape: The shape of one output.
         hidden: Units of each hidden layer; `()` makes the map affine.
         activation: What builds the nonlinearity after each hidden layer.
@@ -29,7 +32,7 @@ class MLP(Network):
 
     def __init__(
         self,
-        in_shape: Sequence[int],
+        in_shape: InShape,
         out_shape: Sequence[int],
         *,
         hidden: Sequence[int] = (400,),
@@ -51,7 +54,8 @@ class GatedMLP(Network):
     weight, and all weights are drawn from N(0, 2 / fan_in) (He et al., 2015).
 
     Args:
-        in_shape: The shape of one input.
+        in_shape: The shape of one input, or a tuple of shapes, whose inputs are flattened and put
+            one after the other.
         out_shape: The shape of one output.
         hidden: Units of each hidden layer; `()` makes the map affine.
 
@@ -61,7 +65,7 @@ class GatedMLP(Network):
 
     def __init__(
         self,
-        in_shape: Sequence[int],
+        in_shape: InShape,
         out_shape: Sequence[int],
         *,
         hidden: Sequence[int] = (300, 300),
@@ -75,11 +79,12 @@ class GatedMLP(Network):
 
 
 def layer_sizes(
-    owner: str, in_shape: Sequence[int], hidden: Sequence[int], out_shape: Sequence[int]
+    owner: str, in_shape: InShape, hidden: Sequence[int], out_shape: Sequence[int]
 ) -> list[int]:
     """The units of each layer from input to output, of which none may be empty."""
-    sizes = [math.prod(in_shape), *hidden, math.prod(out_shape)]
-    if min(sizes) < 1:
+    inputs = [math.prod(shape) for shape in input_shapes(in_shape)]
+    sizes = [sum(inputs), *hidden, math.prod(out_shape)]
+    if min(inputs + sizes) < 1:
         raise ValueError(f"{owner} needs layers of at least one unit, but got {sizes}")
     return sizes
 

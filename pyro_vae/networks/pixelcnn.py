@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from pyro_vae.shapes import InShape, input_shapes
+
 from .autoregressive import Autoregressive
-from .images import image_shape
+from .images import image_shape, joined_image
 
 __all__ = ["PixelCNN"]
 
@@ -23,54 +25,49 @@ class PixelCNN(Autoregressive):
     layers * (kernel_size // 2) >= max(H, W) - 1.
 
     Args:
-        in_shape: The shape of one image (C, H, W).
+        in_shape: The shape of one image (C, H, W); or, for a network of an image and contexts that
+            every output may depend on, a tuple of shapes, the image's first. A context is features
+            (F, H, W), such as a decoder's, or a vector, seen as constant features.
         out_shape: `(..., H, W)`, such as (C, H, W), or (P, C, H, W) for P parameters each.
         channels: The channels of each stack.
         layers: The gated layers, of which the first leaves out the pixel itself (mask A) and the
             others take it in (mask B).
         kernel_size: Height and width of the kernels before they are cut, odd.
-        context_shape: The shape (F, H, W) of a context, such as a decoder's features, that every
-            output may depend on; () for none.
 
     Reference:
         van den Oord et al., 2016, https://arxiv.org/abs/1606.05328, equation 4 and figure 2
 
     Example:
-        >>> net = PixelCNN((1, 8, 8), (16, 1, 8, 8), layers=4, context_shape=(2, 8, 8))
+        >>> net = PixelCNN(((1, 8, 8), (2, 8, 8)), (16, 1, 8, 8), layers=4)
         >>> net(torch.zeros(6, 1, 8, 8), torch.zeros(3, 6, 2, 8, 8)).shape
         torch.Size([3, 6, 16, 1, 8, 8])
     """
 
     def __init__(
         self,
-        in_shape: Sequence[int],
+        in_shape: InShape,
         out_shape: Sequence[int],
         *,
         channels: int = 32,
         layers: int = 8,
         kernel_size: int = 5,
-        context_shape: Sequence[int] = (),
     ) -> None:
-        in_channels, *size = image_shape("PixelCNN", in_shape)
+        x_shape, *contexts = input_shapes(in_shape)
+        in_channels, *size = image_shape("PixelCNN", x_shape)
         out_channels, *out_size = image_shape("PixelCNN", out_shape)
-        if len(in_shape) != 3 or out_size != size:
+        if len(x_shape) != 3 or out_size != size:
             raise ValueError(
-                f"a PixelCNN maps images (C, H, W) to (..., H, W), but got {tuple(in_shape)} and "
+                f"a PixelCNN maps images (C, H, W) to (..., H, W), but got {x_shape} and "
                 f"{tuple(out_shape)}; give both the same height and width"
-            )
-        if context_shape and (len(context_shape) != 3 or list(context_shape[1:]) != size):
-            raise ValueError(
-                f"the context of a PixelCNN is (F, {size[0]}, {size[1]}) for images "
-                f"{tuple(in_shape)}, but got {tuple(context_shape)}"
             )
         if min(channels, layers) < 1 or kernel_size < 3 or kernel_size % 2 == 0:
             raise ValueError(
                 f"a PixelCNN needs channels and layers, and an odd kernel_size of at least 3, but "
                 f"got {channels}, {layers} and {kernel_size}"
             )
-        context = context_shape[0] if context_shape else 0
+        context = joined_image("PixelCNN", (x_shape, *contexts))[0] - in_channels
         stacks = _Stacks(in_channels, channels, out_channels, layers, kernel_size, context)
-        super().__init__(in_shape, out_shape, stacks, context_shape=context_shape)
+        super().__init__(in_shape, out_shape, stacks, context_as=(context, *size))
 
 
 class _Stacks(nn.Module):

@@ -6,7 +6,9 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from .images import halved_sizes, image_shape
+from pyro_vae.shapes import InShape
+
+from .images import affine, halved_sizes, image_shape, joined_image, seen_in
 from .network import Network, dropped, flat_size
 
 __all__ = ["ResidualDecoder", "ResidualEncoder"]
@@ -18,10 +20,10 @@ class ResidualEncoder(Network):
     """Convolutions of stride 2, each followed by residual blocks; then one affine map.
 
     Group normalization looks at one image at a time, so unlike `ConvEncoder` an output depends on
-    its own input alone, in training too.
+    its own input alone, in training too. The affine map is that of `ConvEncoder`.
 
     Args:
-        in_shape: The shape of one image (..., H, W), usually (C, H, W).
+        in_shape: The shape of one image (..., H, W), or a tuple of shapes, as for `ConvEncoder`.
         out_shape: The shape of one output.
         channels: The channels after each halving of the image.
         blocks: The residual blocks after each halving.
@@ -35,7 +37,7 @@ class ResidualEncoder(Network):
 
     def __init__(
         self,
-        in_shape: Sequence[int],
+        in_shape: InShape,
         out_shape: Sequence[int],
         *,
         channels: Sequence[int] = (32, 64, 128, 256),
@@ -44,16 +46,15 @@ class ResidualEncoder(Network):
         dropout: float = 0.0,
     ) -> None:
         _check_blocks("ResidualEncoder", blocks)
-        image = image_shape("ResidualEncoder", in_shape)
-        out_size = flat_size("ResidualEncoder", out_shape)
-        height, width = halved_sizes("ResidualEncoder", in_shape, channels)[-1]
+        image = joined_image("ResidualEncoder", in_shape)
+        flat_size("ResidualEncoder", out_shape)
+        size = halved_sizes("ResidualEncoder", image, channels)[-1]
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise([image[0], *channels]):
             layers.append(nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1))
             layers += [_Block(fan_out, activation) for _ in range(blocks)]
-        layers += [_norm(channels[-1]), activation(), nn.Flatten()]
-        layers += dropped("a ResidualEncoder", dropout)
-        layers.append(nn.Linear(channels[-1] * height * width, out_size))
+        layers += [_norm(channels[-1]), activation()]
+        layers += affine((channels[-1], *size), out_shape, dropped("a ResidualEncoder", dropout))
         super().__init__(in_shape, out_shape, nn.Sequential(*layers), seen_as=image)
 
 
@@ -64,7 +65,7 @@ class ResidualDecoder(Network):
     2016, https://doi.org/10.23915/distill.00003).
 
     Args:
-        in_shape: The shape of one input, usually (latent_dim,).
+        in_shape: The shape of one input, or a tuple of shapes, as for `ConvDecoder`.
         out_shape: The shape of one output (..., H, W), as for `ConvDecoder`.
         channels: The channels before each doubling of the image, in the order of the encoder's.
         blocks: The residual blocks before each doubling.
@@ -76,7 +77,7 @@ class ResidualDecoder(Network):
 
     def __init__(
         self,
-        in_shape: Sequence[int],
+        in_shape: InShape,
         out_shape: Sequence[int],
         *,
         channels: Sequence[int] = (32, 64, 128, 256),
@@ -86,15 +87,15 @@ class ResidualDecoder(Network):
         _check_blocks("ResidualDecoder", blocks)
         out_channels, *_ = image_shape("ResidualDecoder", out_shape)
         *sizes, smallest = halved_sizes("ResidualDecoder", out_shape, channels)
-        shape, in_size = (channels[-1], *smallest), flat_size("ResidualDecoder", in_shape)
-        layers: list[nn.Module] = [nn.Linear(in_size, math.prod(shape)), nn.Unflatten(1, shape)]
+        seen_as = seen_in("ResidualDecoder", in_shape, smallest)
+        layers = affine(seen_as, (channels[-1], *smallest))
         fans = pairwise([*reversed(channels), channels[0]])
         for (fan_in, fan_out), size in zip(fans, reversed(sizes), strict=True):
             layers += [_Block(fan_in, activation) for _ in range(blocks)]
             layers += [nn.Upsample(size), nn.Conv2d(fan_in, fan_out, 3, padding=1)]
         layers += [_norm(channels[0]), activation()]
         layers.append(nn.Conv2d(channels[0], out_channels, 3, padding=1))
-        super().__init__(in_shape, out_shape, nn.Sequential(*layers), seen_as=(in_size,))
+        super().__init__(in_shape, out_shape, nn.Sequential(*layers), seen_as=seen_as)
 
 
 class _Block(nn.Module):

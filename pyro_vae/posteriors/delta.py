@@ -3,7 +3,7 @@
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from pyro_vae.wiring import check_sizes
+from pyro_vae.shapes import LatentDim, latent_shape
 
 __all__ = ["Delta"]
 
@@ -13,14 +13,15 @@ class Delta(nn.Module):
 
     With the prior `Flat` this makes an autoencoder, with another one the regularized one whose
     penalty is -log p(z). The ELBO is then no bound on the evidence, as Delta is no density.
+
+    Args:
+        latent_dim: The size of z, or its shape.
     """
 
-    def __init__(self, latent_dim: int = 20) -> None:
+    def __init__(self, latent_dim: LatentDim = 20) -> None:
         super().__init__()
-        check_sizes(latent_dim=latent_dim)
-        self.latent_dim = latent_dim
-        self.param_shape = (latent_dim,)
+        self.latent_dim, self.param_shape = latent_dim, latent_shape(latent_dim)
 
     def forward(self, h: Tensor) -> dist.TorchDistribution:
-        """Maps h (..., latent_dim) to a distribution over (..., latent_dim)."""
-        return dist.Delta(h, event_dim=1)
+        """Maps h (..., *param_shape) to a distribution over z of that shape."""
+        return dist.Delta(h, event_dim=len(self.param_shape))

@@ -1,5 +1,6 @@
 """Inverse autoregressive flow (Kingma et al., 2016, https://arxiv.org/abs/1606.04934)."""
 
+import math
 from collections.abc import Sequence
 
 import pyro.distributions as dist
@@ -7,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Transform, constraints
 
+from pyro_vae.checks import check_sizes
+from pyro_vae.distributions import reshaped
 from pyro_vae.networks import MaskedMLP
-from pyro_vae.wiring import check_sizes
+from pyro_vae.shapes import LatentDim, latent_shape
 
 __all__ = ["InverseAutoregressiveFlow"]
 
@@ -20,11 +23,11 @@ class InverseAutoregressiveFlow(nn.Module):
     latents. The encoder gives h = (loc, log_scale, context).
 
     A draw and its log density take one pass of each network. The log density of any other value,
-    which sticking the landing and the VampPrior ask for, is as exact and takes latent_dim passes:
-    `SplineFlow` is the one to take for these.
+    which sticking the landing and the VampPrior ask for, is as exact and takes a pass for each
+    number of z: `SplineFlow` is the one to take for these.
 
     Args:
-        latent_dim: The size of z.
+        latent_dim: The size of z, or its shape.
         flows: The number of steps.
         hidden: Units of each hidden layer of a step's network.
         context: The size of the context.
@@ -35,26 +38,27 @@ class InverseAutoregressiveFlow(nn.Module):
 
     def __init__(
         self,
-        latent_dim: int = 20,
+        latent_dim: LatentDim = 20,
         *,
         flows: int = 2,
         hidden: Sequence[int] = (64, 64),
         context: int = 16,
     ) -> None:
         super().__init__()
-        check_sizes(latent_dim=latent_dim, flows=flows, context=context)
-        self.latent_dim, self.context = latent_dim, context
-        self.param_shape = (2 * latent_dim + context,)
+        check_sizes(flows=flows, context=context)
+        self.latent_dim, self.shape = latent_dim, latent_shape(latent_dim)
+        size = math.prod(self.shape)
+        self.sizes, self.param_shape = [size, size, context], (2 * size + context,)
         self.networks = nn.ModuleList(
-            MaskedMLP((latent_dim,), (2, latent_dim), hidden=hidden, context_shape=(context,))
-            for _ in range(flows)
+            MaskedMLP(((size,), (context,)), (2, size), hidden=hidden) for _ in range(flows)
         )
 
     def forward(self, h: Tensor) -> dist.TorchDistribution:
-        """Maps h (..., *param_shape) to a distribution over (..., latent_dim)."""
-        loc, log_scale, context = h.split([self.latent_dim, self.latent_dim, self.context], -1)
+        """Maps h (..., *param_shape) to a distribution over z (..., *shape)."""
+        loc, log_scale, context = h.split(self.sizes, -1)
         q = dist.Normal(loc, log_scale.exp()).to_event(1)
-        return dist.TransformedDistribution(q, [_Step(net, context) for net in self.networks])
+        steps = [_Step(network, context) for network in self.networks]
+        return reshaped(dist.TransformedDistribution(q, steps), self.shape)
 
 
 class _Step(Transform):

@@ -3,8 +3,9 @@
 import pyro.distributions as dist
 from torch import Tensor, nn
 
+from pyro_vae.checks import check_positive
 from pyro_vae.distributions import OneHotDistribution, RelaxedOneHotDistribution
-from pyro_vae.wiring import check_positive, check_sizes
+from pyro_vae.shapes import LatentDim, latent_size
 
 __all__ = ["OneHot", "RelaxedOneHot"]
 
@@ -16,11 +17,10 @@ class OneHot(nn.Module):
     all classes with Pyro's `TraceEnum_ELBO`.
     """
 
-    def __init__(self, latent_dim: int = 20) -> None:
+    def __init__(self, latent_dim: LatentDim = 20) -> None:
         super().__init__()
-        check_sizes(latent_dim=latent_dim)
-        self.latent_dim = latent_dim
-        self.param_shape = (latent_dim,)
+        self.latent_dim = latent_size("OneHot", latent_dim)
+        self.param_shape = (self.latent_dim,)
 
     def forward(self, h: Tensor) -> dist.TorchDistribution:
         """Maps logits h (..., latent_dim) to a distribution over (..., latent_dim)."""
@@ -41,12 +41,11 @@ class RelaxedOneHot(nn.Module):
         Maddison et al., 2017, https://arxiv.org/abs/1611.00712
     """
 
-    def __init__(self, latent_dim: int = 20, *, temperature: float = 0.5) -> None:
+    def __init__(self, latent_dim: LatentDim = 20, *, temperature: float = 0.5) -> None:
         super().__init__()
-        check_sizes(latent_dim=latent_dim)
         check_positive(temperature=temperature)
-        self.latent_dim, self.temperature = latent_dim, temperature
-        self.param_shape = (latent_dim,)
+        self.latent_dim = latent_size("RelaxedOneHot", latent_dim)
+        self.temperature, self.param_shape = temperature, (self.latent_dim,)
 
     def forward(self, h: Tensor) -> dist.TorchDistribution:
         """Maps logits h (..., latent_dim) to a distribution over (..., latent_dim)."""

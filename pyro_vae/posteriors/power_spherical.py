@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, softplus
 
 from pyro_vae.distributions import PowerSphericalDistribution
+from pyro_vae.shapes import LatentDim, latent_size
 
 __all__ = ["PowerSpherical"]
 
@@ -24,13 +25,13 @@ class PowerSpherical(nn.Module):
 
     pole: Tensor
 
-    def __init__(self, latent_dim: int = 20) -> None:
+    def __init__(self, latent_dim: LatentDim = 20) -> None:
         super().__init__()
-        if latent_dim < 2:
+        self.latent_dim = size = latent_size("PowerSpherical", latent_dim)
+        if size < 2:
             raise ValueError(f"a sphere needs a latent_dim of at least 2, but got {latent_dim}")
-        self.latent_dim = latent_dim
-        self.param_shape = (latent_dim + 1,)
-        self.register_buffer("pole", torch.eye(latent_dim)[0], persistent=False)
+        self.param_shape = (size + 1,)
+        self.register_buffer("pole", torch.eye(size)[0], persistent=False)
 
     def forward(self, h: Tensor) -> dist.TorchDistribution:
         """Maps h (..., latent_dim + 1) to a distribution over (..., latent_dim)."""

@@ -1,5 +1,6 @@
 """A coupling flow of splines (Durkan et al., 2019, https://arxiv.org/abs/1906.04032)."""
 
+import math
 from collections.abc import Sequence
 
 import pyro.distributions as dist
@@ -7,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import AffineTransform
 
-from pyro_vae.distributions import FlowDistribution, zuko
-from pyro_vae.wiring import check_sizes
+from pyro_vae.checks import check_sizes
+from pyro_vae.distributions import FlowDistribution, reshaped, zuko
+from pyro_vae.shapes import LatentDim, latent_shape
 
 __all__ = ["SplineFlow"]
 
@@ -21,7 +23,7 @@ class SplineFlow(nn.Module):
     the log density of any value both take two passes of each network.
 
     Args:
-        latent_dim: The size of z.
+        latent_dim: The size of z, or its shape.
         transforms: The number of couplings; two bend every latent.
         hidden: Units of each hidden layer of a coupling's network.
         context: The size of the context.
@@ -36,7 +38,7 @@ class SplineFlow(nn.Module):
 
     def __init__(
         self,
-        latent_dim: int = 20,
+        latent_dim: LatentDim = 20,
         *,
         transforms: int = 2,
         hidden: Sequence[int] = (64, 64),
@@ -45,24 +47,25 @@ class SplineFlow(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes(
-            latent_dim=latent_dim,
             transforms=transforms,
             hidden=min(hidden, default=1),
             context=context,
             bins=bins,
         )
-        self.latent_dim, self.context = latent_dim, context
-        self.param_shape = (2 * latent_dim + context,)
+        self.latent_dim, self.shape = latent_dim, latent_shape(latent_dim)
+        size = math.prod(self.shape)
+        self.sizes, self.param_shape = [size, size, context], (2 * size + context,)
         self.flow = zuko.flows.NSF(
-            latent_dim, context, bins, transforms=transforms, passes=2, hidden_features=hidden
+            size, context, bins, transforms=transforms, passes=2, hidden_features=hidden
         )
-        self.register_buffer("eps_loc", torch.zeros(latent_dim), persistent=False)
-        self.register_buffer("eps_scale", torch.ones(latent_dim), persistent=False)
+        self.register_buffer("eps_loc", torch.zeros(size), persistent=False)
+        self.register_buffer("eps_scale", torch.ones(size), persistent=False)
 
     def forward(self, h: Tensor) -> dist.TorchDistribution:
-        """Maps h (..., *param_shape) to a distribution over (..., latent_dim)."""
-        loc, log_scale, context = h.split([self.latent_dim, self.latent_dim, self.context], -1)
+        """Maps h (..., *param_shape) to a distribution over z (..., *shape)."""
+        loc, log_scale, context = h.split(self.sizes, -1)
         whiten = AffineTransform(loc, log_scale.exp(), event_dim=1).inv
         f_inv = zuko.transforms.ComposedTransform(whiten, self.flow.transform(context))
         eps = dist.Normal(self.eps_loc, self.eps_scale).to_event(1).expand(h.shape[:-1])
-        return FlowDistribution(zuko.distributions.NormalizingFlow(f_inv, eps))
+        q = FlowDistribution(zuko.distributions.NormalizingFlow(f_inv, eps))
+        return reshaped(q, self.shape)

@@ -7,36 +7,41 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyro_vae.wiring import check_sizes
+from pyro_vae.shapes import LatentDim, latent_shape
 
 __all__ = ["Flat"]
 
 
 class Flat(nn.Module):
-    """p(z) = 1 on all of R^latent_dim: improper, so it cannot be sampled.
+    """p(z) = 1 for every z: improper, so it cannot be sampled.
 
     With a `Delta` posterior the ELBO is the log likelihood of the reconstruction. A normalized
     posterior takes the KL to minus its entropy, so nothing keeps its loc where others are.
+
+    Args:
+        latent_dim: The size of z, or its shape.
     """
 
-    def __init__(self, latent_dim: int = 20) -> None:
+    def __init__(self, latent_dim: LatentDim = 20) -> None:
         super().__init__()
-        check_sizes(latent_dim=latent_dim)
-        self.latent_dim = latent_dim
+        self.latent_dim, self.shape = latent_dim, latent_shape(latent_dim)
 
     def forward(self) -> dist.TorchDistribution:
-        """Returns the density, batch shape (), event shape (latent_dim,)."""
-        return FlatDistribution(self.latent_dim)
+        """Returns the density, batch shape (), event shape that of z."""
+        return FlatDistribution(self.shape)
 
 
 class FlatDistribution(dist.TorchDistribution):
-    """The density 1 on R^dim."""
+    """The density 1 on all tensors of a shape."""
 
     arg_constraints: dict[str, constraints.Constraint] = {}
-    support = constraints.real_vector
 
-    def __init__(self, dim: int) -> None:
-        super().__init__(torch.Size(), torch.Size((dim,)))
+    def __init__(self, event_shape: Sequence[int]) -> None:
+        super().__init__(torch.Size(), torch.Size(event_shape))
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return constraints.independent(constraints.real, self.event_dim)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         raise NotImplementedError(
@@ -47,4 +52,4 @@ class FlatDistribution(dist.TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        return torch.zeros_like(value[..., 0])
+        return torch.zeros_like(value).sum([*range(-self.event_dim, 0)])

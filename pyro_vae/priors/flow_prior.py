@@ -1,12 +1,14 @@
 """A prior that is a normalizing flow."""
 
+import math
 from collections.abc import Sequence
 
 import pyro.distributions as dist
 from torch import nn
 
-from pyro_vae.distributions import FlowDistribution, zuko
-from pyro_vae.wiring import check_sizes
+from pyro_vae.checks import check_sizes
+from pyro_vae.distributions import FlowDistribution, reshaped, zuko
+from pyro_vae.shapes import LatentDim, latent_shape
 
 __all__ = ["FlowPrior"]
 
@@ -14,12 +16,12 @@ __all__ = ["FlowPrior"]
 class FlowPrior(nn.Module):
     """z = f(eps), eps ~ N(0, I), with f^-1 a stack of masked autoregressive networks.
 
-    The density of a value, which training asks for, takes one pass; a draw takes latent_dim of
-    them. The steps are affine and not splines, which are the identity outside a box: where the
-    latents will lie is not known beforehand.
+    The density of a value, which training asks for, takes one pass; a draw takes one for each
+    number of z. The steps are affine and not splines, which are the identity outside a box: where
+    the latents will lie is not known beforehand.
 
     Args:
-        latent_dim: The size of z.
+        latent_dim: The size of z, or its shape.
         transforms: The number of steps, each in the reverse order of the one before.
         hidden: Units of each hidden layer of a step's network.
 
@@ -29,13 +31,14 @@ class FlowPrior(nn.Module):
     """
 
     def __init__(
-        self, latent_dim: int = 20, *, transforms: int = 3, hidden: Sequence[int] = (64, 64)
+        self, latent_dim: LatentDim = 20, *, transforms: int = 3, hidden: Sequence[int] = (64, 64)
     ) -> None:
         super().__init__()
-        check_sizes(latent_dim=latent_dim, transforms=transforms, hidden=min(hidden, default=1))
-        self.latent_dim = latent_dim
-        self.flow = zuko.flows.MAF(latent_dim, transforms=transforms, hidden_features=hidden)
+        check_sizes(transforms=transforms, hidden=min(hidden, default=1))
+        self.latent_dim, self.shape = latent_dim, latent_shape(latent_dim)
+        size = math.prod(self.shape)
+        self.flow = zuko.flows.MAF(size, transforms=transforms, hidden_features=hidden)
 
     def forward(self) -> dist.TorchDistribution:
-        """Returns p(z), batch shape (), event shape (latent_dim,)."""
-        return FlowDistribution(self.flow())
+        """Returns p(z), batch shape (), event shape that of z."""
+        return reshaped(FlowDistribution(self.flow()), self.shape)

@@ -4,8 +4,9 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
+from pyro_vae.checks import check_sizes
 from pyro_vae.distributions import NormalMixture
-from pyro_vae.wiring import check_sizes
+from pyro_vae.shapes import LatentDim, latent_shape
 
 __all__ = ["GaussianMixture"]
 
@@ -16,21 +17,21 @@ class GaussianMixture(nn.Module):
     The means start at draws from N(0, I), so that components differ. Its draws carry no gradient.
 
     Args:
-        latent_dim: The size of z.
+        latent_dim: The size of z, or its shape.
         components: K.
 
     Reference:
         Jiang et al., 2017, https://arxiv.org/abs/1611.05148
     """
 
-    def __init__(self, latent_dim: int = 20, *, components: int = 10) -> None:
+    def __init__(self, latent_dim: LatentDim = 20, *, components: int = 10) -> None:
         super().__init__()
-        check_sizes(latent_dim=latent_dim, components=components)
-        self.latent_dim = latent_dim
+        check_sizes(components=components)
+        self.latent_dim, shape = latent_dim, latent_shape(latent_dim)
         self.logits = nn.Parameter(torch.zeros(components))
-        self.loc = nn.Parameter(torch.randn(components, latent_dim))
-        self.log_scale = nn.Parameter(torch.zeros(components, latent_dim))
+        self.loc = nn.Parameter(torch.randn(components, *shape))
+        self.log_scale = nn.Parameter(torch.zeros(components, *shape))
 
     def forward(self) -> dist.TorchDistribution:
-        """Returns p(z), batch shape (), event shape (latent_dim,)."""
+        """Returns p(z), batch shape (), event shape that of z."""
         return NormalMixture(self.logits, self.loc, self.log_scale)

@@ -7,7 +7,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.wiring import check_positive, check_sizes
+from pyro_vae.checks import check_positive
+from pyro_vae.shapes import LatentDim, latent_shape
 
 __all__ = ["Laplace", "StudentT"]
 
@@ -24,23 +25,22 @@ class Laplace(nn.Module):
     loc: Tensor
     scale: Tensor
 
-    def __init__(self, latent_dim: int = 20) -> None:
+    def __init__(self, latent_dim: LatentDim = 20) -> None:
         super().__init__()
-        check_sizes(latent_dim=latent_dim)
-        self.latent_dim = latent_dim
-        self.register_buffer("loc", torch.zeros(latent_dim), persistent=False)
-        self.register_buffer("scale", torch.ones(latent_dim), persistent=False)
+        self.latent_dim, shape = latent_dim, latent_shape(latent_dim)
+        self.register_buffer("loc", torch.zeros(shape), persistent=False)
+        self.register_buffer("scale", torch.ones(shape), persistent=False)
 
     def forward(self) -> dist.TorchDistribution:
-        """Returns p(z), batch shape (), event shape (latent_dim,)."""
-        return dist.Laplace(self.loc, self.scale).to_event(1)
+        """Returns p(z), batch shape (), event shape that of z."""
+        return dist.Laplace(self.loc, self.scale).to_event(self.loc.dim())
 
 
 class StudentT(nn.Module):
     """p(z) = prod_j t(z_j; df), whose tails let single data lie far out at little cost.
 
     Args:
-        latent_dim: The size of z.
+        latent_dim: The size of z, or its shape.
         df: Degrees of freedom; the variance df / (df - 2) is finite above 2.
 
     Reference:
@@ -50,14 +50,14 @@ class StudentT(nn.Module):
     loc: Tensor
     df: Tensor
 
-    def __init__(self, latent_dim: int = 20, *, df: float = 5.0) -> None:
+    def __init__(self, latent_dim: LatentDim = 20, *, df: float = 5.0) -> None:
         super().__init__()
-        check_sizes(latent_dim=latent_dim)
         check_positive(df=df)
-        self.latent_dim = latent_dim
-        self.register_buffer("loc", torch.zeros(latent_dim), persistent=False)
-        self.register_buffer("df", torch.full((latent_dim,), float(df)), persistent=False)
+        self.latent_dim, shape = latent_dim, latent_shape(latent_dim)
+        self.register_buffer("loc", torch.zeros(shape), persistent=False)
+        self.register_buffer("df", torch.full(shape, float(df)), persistent=False)
 
     def forward(self) -> dist.TorchDistribution:
-        """Returns p(z), batch shape (), event shape (latent_dim,)."""
-        return dist.StudentT(self.df, self.loc, torch.ones_like(self.loc)).to_event(1)
+        """Returns p(z), batch shape (), event shape that of z."""
+        t = dist.StudentT(self.df, self.loc, torch.ones_like(self.loc))
+        return t.to_event(self.loc.dim())

@@ -4,8 +4,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.checks import check_positive
 from pyro_vae.distributions import OneHotDistribution, RelaxedOneHotDistribution
-from pyro_vae.wiring import check_positive, check_sizes
+from pyro_vae.shapes import LatentDim, latent_size
 
 __all__ = ["UniformOneHot", "UniformRelaxedOneHot"]
 
@@ -15,11 +16,10 @@ class UniformOneHot(nn.Module):
 
     logits: Tensor
 
-    def __init__(self, latent_dim: int = 20) -> None:
+    def __init__(self, latent_dim: LatentDim = 20) -> None:
         super().__init__()
-        check_sizes(latent_dim=latent_dim)
-        self.latent_dim = latent_dim
-        self.register_buffer("logits", torch.zeros(latent_dim), persistent=False)
+        self.latent_dim = latent_size("UniformOneHot", latent_dim)
+        self.register_buffer("logits", torch.zeros(self.latent_dim), persistent=False)
 
     def forward(self) -> dist.TorchDistribution:
         """Returns p(z), batch shape (), event shape (latent_dim,)."""
@@ -39,12 +39,12 @@ class UniformRelaxedOneHot(nn.Module):
 
     logits: Tensor
 
-    def __init__(self, latent_dim: int = 20, *, temperature: float = 0.5) -> None:
+    def __init__(self, latent_dim: LatentDim = 20, *, temperature: float = 0.5) -> None:
         super().__init__()
-        check_sizes(latent_dim=latent_dim)
         check_positive(temperature=temperature)
-        self.latent_dim, self.temperature = latent_dim, temperature
-        self.register_buffer("logits", torch.zeros(latent_dim), persistent=False)
+        self.latent_dim = latent_size("UniformRelaxedOneHot", latent_dim)
+        self.temperature = temperature
+        self.register_buffer("logits", torch.zeros(self.latent_dim), persistent=False)
 
     def forward(self) -> dist.TorchDistribution:
         """Returns p(z), batch shape (), event shape (latent_dim,)."""

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.distributions import UniformSphereDistribution
+from pyro_vae.shapes import LatentDim, latent_size
 
 __all__ = ["UniformSphere"]
 
@@ -20,11 +21,11 @@ class UniformSphere(nn.Module):
 
     zero: Tensor
 
-    def __init__(self, latent_dim: int = 20) -> None:
+    def __init__(self, latent_dim: LatentDim = 20) -> None:
         super().__init__()
-        if latent_dim < 2:
+        self.latent_dim = latent_size("UniformSphere", latent_dim)
+        if self.latent_dim < 2:
             raise ValueError(f"a sphere needs a latent_dim of at least 2, but got {latent_dim}")
-        self.latent_dim = latent_dim
         self.register_buffer("zero", torch.zeros(()), persistent=False)
 
     def forward(self) -> dist.TorchDistribution:

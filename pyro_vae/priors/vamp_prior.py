@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from pyro_vae.checks import check_sizes
 from pyro_vae.distributions import NormalMixture
-from pyro_vae.wiring import check_network, check_part, check_sizes
+from pyro_vae.shapes import LatentDim, check_part, latent_shape
+from pyro_vae.wiring import check_network
 
 __all__ = ["VampPrior"]
 
@@ -23,7 +25,7 @@ class VampPrior(nn.Module):
     on all K at every call, which for K above the batch size is most of the cost of a step.
 
     Args:
-        latent_dim: The size of z.
+        latent_dim: The size of z, or its shape.
         x_shape: The shape of one datum.
         components: K, where no pseudo-inputs are given.
         pseudo_inputs: Where they start, (K, *x_shape), such as random data; by default
@@ -41,7 +43,7 @@ class VampPrior(nn.Module):
 
     def __init__(
         self,
-        latent_dim: int = 20,
+        latent_dim: LatentDim = 20,
         *,
         x_shape: Sequence[int],
         components: int = 500,
@@ -49,7 +51,8 @@ class VampPrior(nn.Module):
         learn: bool = True,
     ) -> None:
         super().__init__()
-        check_sizes(latent_dim=latent_dim, components=components)
+        check_sizes(components=components)
+        latent_shape(latent_dim)
         self.latent_dim, self.x_shape, self.learn = latent_dim, tuple(x_shape), learn
         if pseudo_inputs is None:
             if not learn:
@@ -66,16 +69,15 @@ class VampPrior(nn.Module):
 
     def attach(self, encoder: Any, posterior: Any) -> None:
         """Takes the two from which q(z | u) is made, without making them parts of its own."""
-        check_part(
-            "VampPrior", "posterior's latent_dim", (posterior.latent_dim,), (self.latent_dim,)
-        )
+        found, needed = latent_shape(posterior.latent_dim), latent_shape(self.latent_dim)
+        check_part("VampPrior", "posterior's latent_dim", found, needed)
         check_network("VampPrior", "encoder", encoder, self.x_shape, posterior.param_shape)
         # In a tuple, which a module does not look into: no weight is saved twice, and a deep copy
         # of the program leads to the copies.
         self._attached = (encoder, posterior)
 
     def forward(self) -> dist.TorchDistribution:
-        """Returns p(z), batch shape (), event shape (latent_dim,)."""
+        """Returns p(z), batch shape (), event shape that of z."""
         if self._attached is None:
             raise RuntimeError(
                 "this VampPrior has no encoder yet; give it to a program such as VAE, or call "
@@ -87,7 +89,7 @@ class VampPrior(nn.Module):
         q = posterior(encoder(u.clamp(0, 1) if self.learn else u))
         if isinstance(q, dist.Independent) and isinstance(q.base_dist, dist.Normal):
             loc, log_scale = q.base_dist.loc, q.base_dist.scale.log()
-            return NormalMixture(torch.zeros_like(loc[:, 0]), loc, log_scale)
+            return NormalMixture(loc.new_zeros(len(loc)), loc, log_scale)
         return _EqualMixture(q)
 
     def _check(self, pseudo_inputs: Tensor) -> None:
@@ -115,13 +117,15 @@ class _EqualMixture(dist.TorchDistribution):
         return self.components.support
 
     def log_prob(self, value: Tensor) -> Tensor:
-        (size,) = self.components.batch_shape
+        (size,), split = self.components.batch_shape, value.dim() - self.event_dim
         # Expanded, as not every distribution broadcasts its values.
-        value = value.unsqueeze(-2).expand(*value.shape[:-1], size, value.shape[-1])
+        value = value.unsqueeze(split).expand(*value.shape[:split], size, *self.event_shape)
         return self.components.log_prob(value).logsumexp(-1) - math.log(size)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         with torch.no_grad():
-            z = self.components.sample(torch.Size(sample_shape))  # (..., K, d)
-            k = torch.randint(z.shape[-2], (*z.shape[:-2], 1, 1), device=z.device)
-            return z.take_along_dim(k, -2).squeeze(-2)
+            z = self.components.sample(torch.Size(sample_shape))  # (..., K, *event_shape)
+            split = len(sample_shape)
+            one = (*sample_shape, 1, *(1 for _ in self.event_shape))
+            k = torch.randint(z.shape[split], one, device=z.device)
+            return z.take_along_dim(k, split).squeeze(split)

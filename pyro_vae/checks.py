@@ -1,0 +1,19 @@
+"""What constructors refuse: numbers out of range, by their names."""
+
+import math
+
+__all__ = ["check_positive", "check_sizes"]
+
+
+def check_sizes(**sizes: int) -> None:
+    """Refuses sizes below one, by their names."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, but is {size}")
+
+
+def check_positive(**numbers: float) -> None:
+    """Refuses numbers that are not positive and finite, by their names."""
+    for name, number in numbers.items():
+        if not 0 < number < math.inf:
+            raise ValueError(f"{name} must be positive and finite, but is {number}")
