@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from typing import TypeAlias
+from operator import index
+from typing import SupportsIndex, TypeAlias
 
 __all__ = [
     "InShape",
@@ -25,10 +26,17 @@ def latent_shape(latent_dim: LatentDim) -> tuple[int, ...]:
     """The shape of one z: (20,) for the latent_dim 20, and a shape itself.
 
     Raises:
+        TypeError: If it is neither.
         ValueError: If there are no numbers in such a z.
     """
-    shape = (latent_dim,) if isinstance(latent_dim, int) else tuple(latent_dim)
-    if not shape or not all(isinstance(size, int) and size >= 1 for size in shape):
+    sizes = [latent_dim] if isinstance(latent_dim, SupportsIndex) else latent_dim
+    if not isinstance(sizes, Sequence) or not all(isinstance(n, SupportsIndex) for n in sizes):
+        raise TypeError(
+            f"latent_dim is {latent_dim!r}, but must be the size of a vector, such as 20, or a "
+            "shape, such as (4, 32, 32)"
+        )
+    shape = tuple(index(size) for size in sizes)
+    if min(shape, default=0) < 1:
         raise ValueError(
             f"latent_dim must be at least 1, but is {latent_dim}; give the size of a vector, such "
             "as 20, or a shape, such as (4, 32, 32)"
