@@ -168,7 +168,7 @@ def test_a_file_of_two_functions_is_a_program(page, name, written):
 
 
 @pytest.mark.parametrize("page, line", COMMANDS, ids=[line for _, line in COMMANDS])
-def test_a_command_is_understood(page, line, written):
+def test_a_command_is_understood(page, line, written, command):
     written(page)
     words = shlex.split(line, comments=True)[1:]
     if words == ["list"]:
@@ -185,6 +185,9 @@ def test_a_command_is_understood(page, line, written):
     data = (options.get("data") or "digits").partition("(")[0]
     known = {"x_shape": shapes.get(data, (1, 8, 8)), "num_data": 1297, "num_classes": 10}
     program = options.get("program")
+    for folder in set(re.findall(r"load\('(.*?)'\)", program or "")):
+        (first,) = [other for _, other in COMMANDS if other.endswith(f"--out {folder}")]
+        assert command(*shlex.split(first)[1:], "--steps", 1) == 0
     if program and not program.startswith("runs/"):
         read_program(program, known)
     losses = options.get("loss") or []
