@@ -1,7 +1,8 @@
 """Priors p(z): modules whose `forward()` returns a distribution over one latent `z`.
 
-`latent_dim` is the size of z. A prior that is made of the program's own parts has a method
-`attach(encoder, posterior)`, which the program calls once it has them.
+`latent_dim` is the size of z, or its shape. A prior that is made of the program's own parts has a
+method `attach(encoder, posterior)`, which the program calls once it has them, and reports them as
+`attached`.
 """
 
 from .autoregressive import AutoregressivePrior

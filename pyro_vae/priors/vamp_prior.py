@@ -68,6 +68,11 @@ class VampPrior(nn.Module):
             self.register_buffer("pseudo_inputs", pseudo_inputs)
         self._attached: tuple[Any, Any] | None = None
 
+    @property
+    def attached(self) -> tuple[Any, Any] | None:
+        """The encoder and the posterior that q(z | u) is made of; None before `attach`."""
+        return self._attached
+
     def attach(self, encoder: Any, posterior: Any) -> None:
         """Takes the two from which q(z | u) is made, without making them parts of its own.
 
