@@ -26,6 +26,7 @@ from .estimators import (
     ScoreFunction,
     TotalCorrelation,
     Trace_ELBO,
+    TraceEnum_ELBO,
     TraceMeanField_ELBO,
 )
 from .evaluation import (
@@ -68,6 +69,7 @@ __all__ = [
     "ScoreFunction",
     "Terms",
     "TotalCorrelation",
+    "TraceEnum_ELBO",
     "TraceMeanField_ELBO",
     "Trace_ELBO",
     "compare",

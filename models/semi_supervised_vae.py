@@ -1,6 +1,5 @@
 """Semi-supervised learning with a VAE, M2 (Kingma et al., 2014, https://arxiv.org/abs/1406.5298)."""
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -8,6 +7,7 @@ import pyro
 from pyro.nn import pyro_method
 from torch import Tensor, nn
 
+from pyro_vae.factors import training_factor
 from pyro_vae.networks import MLP
 from pyro_vae.posteriors import OneHot
 from pyro_vae.priors import UniformOneHot
@@ -23,7 +23,7 @@ class SemiSupervisedVAE(ConditionalVAE):
     """y ~ 1 / num_classes;  z ~ p(z);  x ~ p(x | decoder(z, y));  some y are known.
 
     The guide is y ~ q(y | classifier(x)), z ~ q(z | encoder(x, y)), where q(y | x) is a point at
-    the label of a row that has one. So one batch may hold both kinds of rows, and under Pyro's
+    the label of a row that has one. So one batch may hold both kinds of rows, and under
     `TraceEnum_ELBO(max_plate_nesting=1)`, which sums q(y | x) out, each counts as in the paper:
 
         labelled: -L(x, y) = E_q(z|x,y)[log p(x, y, z) - log q(z | x, y)]     (equation 6)
@@ -32,13 +32,14 @@ class SemiSupervisedVAE(ConditionalVAE):
     An estimator that does not enumerate draws y from q(y | x). A `ConditionalVAE` is this program
     with every y known, less 1 / num_classes.
 
+    By these alone, labels do not teach the classifier. So the model states log q(y | x) of each row
+    that has a label as the training factor "label", which no bound counts. Its weight (alpha in
+    equation 9) is the estimator's: `TraceEnum_ELBO(max_plate_nesting=1, factors={"label": 50})`.
+
     Args:
         x_shape: The shape of one datum.
         latent_dim: The size of z, or its shape.
         num_classes: The number of classes.
-        classification_weight: Of the term log q(y | x) of each labelled row (alpha in equation 9),
-            without which labels do not teach the classifier. It is a factor of the model in
-            training mode only: what `evaluate` finds is a bound on the evidence.
         prior: p(z), or p(z | h), as for `ConditionalVAE`.
         prior_network: A network from y to the h of such a prior, likewise.
         likelihood: p(x | h), by default Bernoulli.
@@ -64,7 +65,7 @@ class SemiSupervisedVAE(ConditionalVAE):
     Example:
         >>> program = SemiSupervisedVAE((1, 8, 8), latent_dim=2)
         >>> x, y = torch.zeros(5, 1, 8, 8), torch.tensor([3, -1, -1, 7, -1])
-        >>> loss = pyro.infer.TraceEnum_ELBO(max_plate_nesting=1)
+        >>> loss = TraceEnum_ELBO(max_plate_nesting=1, factors={"label": 50})
         >>> loss.loss(program.model, program.guide, x, y) > 0
         True
         >>> program.classify(x).shape
@@ -77,7 +78,6 @@ class SemiSupervisedVAE(ConditionalVAE):
         latent_dim: LatentDim = 50,
         *,
         num_classes: int = 10,
-        classification_weight: float = 50.0,
         prior: nn.Module | None = None,
         prior_network: Network | None = None,
         likelihood: nn.Module | None = None,
@@ -105,12 +105,6 @@ class SemiSupervisedVAE(ConditionalVAE):
             hidden=hidden,
             activation=activation,
         )
-        if not 0 <= classification_weight < math.inf:
-            raise ValueError(
-                f"classification_weight must be finite and not negative, but is "
-                f"{classification_weight}"
-            )
-        self.classification_weight = classification_weight
         self.prior_y, self.posterior_y = UniformOneHot(num_classes), OneHot(num_classes)
         mlp, x_shape = partial(MLP, hidden=hidden, activation=activation), tuple(x_shape)
         self.classifier = Parts(self).network(
@@ -122,10 +116,8 @@ class SemiSupervisedVAE(ConditionalVAE):
         """Samples p(x, y, z) for x (N, *x_shape) and y (N,), -1 where it is not known."""
         known, label = self._known(y)
         with pyro.plate("data", len(x)):
-            if self.training:
-                q = self.posterior_y(self.classifier(x))
-                log_q = q.log_prob(label).where(known, 0.0)
-                pyro.factor("label", self.classification_weight * log_q)
+            q = self.posterior_y(self.classifier(x))
+            training_factor("label", q.log_prob(label).where(known, 0.0))
             y = pyro.sample("y", self.prior_y())
             y = label.where(known[:, None], y)  # a label holds for draws from the model, too
             z = pyro.sample("z", self.prior_given(y))

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .app.run import load
+    from .factors import training_factor
     from .inference.checking import check
     from .program import Program
 
-__all__ = ["Program", "check", "load"]
+__all__ = ["Program", "check", "load", "training_factor"]
 
 _ROOMS = {
     "datasets",
@@ -26,7 +27,12 @@ _ROOMS = {
     "posteriors",
     "priors",
 }
-_HOMES = {"Program": ".program", "check": ".inference.checking", "load": ".app.run"}
+_HOMES = {
+    "Program": ".program",
+    "check": ".inference.checking",
+    "load": ".app.run",
+    "training_factor": ".factors",
+}
 
 
 def __getattr__(name: str) -> Any:

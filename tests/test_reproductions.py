@@ -10,12 +10,19 @@ from pathlib import Path
 import pyro
 import pytest
 import torch
-from pyro.infer import TraceEnum_ELBO
 from torch import nn
 from torch.nn import Tanh
 
 from pyro_vae.datasets import mnist
-from pyro_vae.inference import Trace_ELBO, cosine, fit, linear, log_likelihood, sample
+from pyro_vae.inference import (
+    Trace_ELBO,
+    TraceEnum_ELBO,
+    cosine,
+    fit,
+    linear,
+    log_likelihood,
+    sample,
+)
 from pyro_vae.models import VAE, ConditionalVAE, HierarchicalVAE, SemiSupervisedVAE
 from pyro_vae.networks import MLP, ConvEncoder, GatedMLP
 from pyro_vae.posteriors import DiagonalNormal
@@ -127,7 +134,7 @@ def test_a_hundred_labels_teach_a_semi_supervised_program_to_read():
             activation=nn.ReLU,
         ),
         data,
-        loss=TraceEnum_ELBO(max_plate_nesting=1),
+        loss=TraceEnum_ELBO(max_plate_nesting=1, factors={"label": 50.0}),
         epochs=epochs,
         lr_schedule=cosine(1, 0.1, epochs * data.train.num_batches(100, labels=True)),
         valid=None,

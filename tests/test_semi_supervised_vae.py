@@ -1,17 +1,25 @@
 """M2: enumeration against sums written out, over rows with a label and rows without."""
 
 import math
+from types import SimpleNamespace
 
 import pyro
 import pytest
 import torch
 from pyro import poutine
-from pyro.infer import TraceEnum_ELBO
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax, one_hot
 
 from pyro_vae import networks
 from pyro_vae.datasets import digits
-from pyro_vae.inference import Trace_ELBO, encode, evaluate, fit, log_likelihood, sample
+from pyro_vae.inference import (
+    Trace_ELBO,
+    TraceEnum_ELBO,
+    encode,
+    evaluate,
+    fit,
+    log_likelihood,
+    sample,
+)
 from pyro_vae.inference.checking import check
 from pyro_vae.inference.terms import collect
 from pyro_vae.models import ConditionalVAE, SemiSupervisedVAE
@@ -22,7 +30,7 @@ from .twins import captured_like_eager
 X = (torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.3).double()
 MIXED = torch.tensor([2, -1, 0, -1, -1, 1])
 NONE, ALL = torch.full((6,), -1), torch.tensor([2, 2, 0, 1, 0, 1])
-ENUMERATED = TraceEnum_ELBO(max_plate_nesting=1)
+ENUMERATED = TraceEnum_ELBO(max_plate_nesting=1, factors={"label": 50.0})
 
 
 def m2(latent_dim=2, **options):
@@ -40,7 +48,7 @@ def log_normal(z, loc, scale):
     return torch.distributions.Normal(loc, scale).log_prob(z).sum(-1)
 
 
-def by_hand(program, x, y, eps):
+def by_hand(program, x, y, eps, alpha):
     """The objective of the paper, equations 6, 7 and 9, row by row and class by class."""
     zero, total = torch.zeros(()).double(), 0.0
     log_q = log_softmax(program.classifier(x), -1)
@@ -63,24 +71,34 @@ def by_hand(program, x, y, eps):
         if label < 0:
             total += sum(log_q[n, c].exp() * (bound(n, c) - log_q[n, c]) for c in range(3))
         else:
-            total += bound(n, label)
-            if program.training:
-                total += program.classification_weight * log_q[n, label]
+            total += bound(n, label) + alpha * log_q[n, label]
     return -total
 
 
 @pytest.mark.parametrize("build", [m2, through_z], ids=["z and y", "z alone"])
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize(
+    "estimator, alpha",
+    [
+        (TraceEnum_ELBO(max_plate_nesting=1, factors={"label": 3.0}), 3.0),
+        (TraceEnum_ELBO(max_plate_nesting=1, factors={"label": 0.0}), 0.0),
+        (TraceEnum_ELBO(max_plate_nesting=1), 1.0),
+        (pyro.infer.TraceEnum_ELBO(max_plate_nesting=1), 1.0),
+    ],
+    ids=["3", "0", "1", "Pyro's"],
+)
 @pytest.mark.parametrize("y", [MIXED, NONE, ALL], ids=["mixed", "unlabelled", "labelled"])
-def test_enumeration_gives_the_sum_over_classes_and_its_gradient(y, training, build):
-    program = build(classification_weight=3.0).train(training)
+def test_enumeration_gives_the_sum_over_classes_and_its_gradient(
+    y, estimator, alpha, training, build
+):
+    program = build().train(training)
     pyro.set_rng_seed(1)
-    loss = ENUMERATED.differentiable_loss(program.model, program.guide, X, y)
+    loss = estimator.differentiable_loss(program.model, program.guide, X, y)
     pyro.set_rng_seed(1)
     # one draw for each class, or for all where the guide of z does not see the class
     draws = 3 if build is m2 else 1
     eps = torch.normal(torch.zeros(draws, 6, 2).double(), 1.0).expand(3, 6, 2)
-    plain = by_hand(program, X, y, eps)
+    plain = by_hand(program, X, y, eps, alpha)
     torch.testing.assert_close(loss, plain, rtol=1e-10, atol=0)
     parameters = list(program.parameters())
     found, known = (
@@ -98,7 +116,12 @@ def test_labelled_rows_alone_are_a_conditional_vae_with_a_uniform_class():
     z = {"z": trace.nodes["z"]["value"]}
     log_w = [
         poutine.trace(poutine.condition(f, z)).get_trace(X, ALL).log_prob_sum()
-        for f in (program.model, program.guide, twin.model, twin.guide)
+        for f in (
+            poutine.block(program.model, hide=["label"]),  # which is no part of the density
+            program.guide,
+            twin.model,
+            twin.guide,
+        )
     ]
     torch.testing.assert_close(log_w[0], log_w[2] - 6 * math.log(3))
     torch.testing.assert_close(log_w[1], log_w[3])
@@ -139,13 +162,33 @@ def test_the_evidence_is_the_sum_over_classes_and_the_integral_over_z():
 
 
 def test_evaluation_leaves_the_classification_term_out():
-    plain, weighted = m2(classification_weight=0.0), m2(classification_weight=1e6)
-    weighted.load_state_dict(plain.state_dict())
-    bounds = []
-    for program in (plain, weighted):
+    program = m2()
+    without = SimpleNamespace(
+        model=poutine.block(program.model, hide=["label"]), guide=program.guide
+    )
+    for judge in (
+        lambda p: evaluate(p, X, MIXED).bound,
+        lambda p: log_likelihood(p, X, 9, y=MIXED),
+    ):
+        values = []
+        for each in (program, without):
+            pyro.set_rng_seed(1)
+            values.append(judge(each))
+        assert torch.equal(*values)
+
+
+def test_without_enumeration_the_classification_term_is_weighed_too():
+    """Its gradient in the classifier's parameters, which are no others than in the term itself."""
+    program, gradients = m2(), []
+    for alpha in (0.0, 3.0):
         pyro.set_rng_seed(1)
-        bounds.append(evaluate(program, X, MIXED).bound)
-    assert torch.equal(*bounds)
+        loss = Trace_ELBO(factors={"label": alpha})
+        loss = loss.differentiable_loss(program.model, program.guide, X, ALL)
+        gradients.append(torch.autograd.grad(loss, list(program.classifier.parameters())))
+    term = log_softmax(program.classifier(X), -1)[torch.arange(6), ALL].sum()
+    known = torch.autograd.grad(-3 * term, list(program.classifier.parameters()))
+    found = [more - less for less, more in zip(*gradients, strict=True)]
+    torch.testing.assert_close(found, list(known))
 
 
 def test_the_default_encoder_runs_once_on_each_x():
@@ -212,8 +255,6 @@ def test_it_learns_to_classify_from_a_hundred_labels():
 @pytest.mark.parametrize(
     "part, sentence",
     [
-        ({"classification_weight": -1.0}, "classification_weight must be .* but is -1.0"),
-        ({"classification_weight": math.nan}, "classification_weight must be .* but is nan"),
         ({"classifier": networks.MLP((1, 4, 4), (4,))}, r"out_shape is \(4,\).*needs \(3,\)"),
         ({"encoder": networks.MLP((1, 4, 4), (2, 2))}, r"\(1, 4, 4\).*needs \(4, 4, 4\)"),
         ({"num_classes": 0}, "num_classes must be at least 1"),

@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from pyro_vae.arguments import arguments
 from pyro_vae.blame import sentence_of
+from pyro_vae.factors import is_training_factor
 from pyro_vae.inference.estimators import Estimator, check_loss, check_particles, total_of
 from pyro_vae.inference.terms import (
     check_data,
@@ -122,9 +123,11 @@ def _report(program: Program, x: Tensor, args: Sequence[Tensor], loss: ELBO | No
     _check_gradients(value, trained)
     found = [s for s in samples(model_trace) if not is_deterministic(s)]
     sites = [_site(s, guide_trace.nodes.get(s["name"])) for s in found if not is_factor(s)]
-    factors = tuple(site["name"] for site in found if is_factor(site))
+    factors = tuple(s["name"] for s in found if is_factor(s) and not is_training_factor(s))
+    stated = (*samples(model_trace), *samples(guide_trace))
+    of_training = tuple(site["name"] for site in stated if is_training_factor(site))
     num_data = max(len(x), (plate and plate.full_size) or 0)
-    return Report(sites, value.item() / num_data, trained, factors)
+    return Report(sites, value.item() / num_data, trained, factors, of_training)
 
 
 def _check_buffers(model: Callable[..., Any], guide: Callable[..., Any]) -> None:

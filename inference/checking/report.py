@@ -41,12 +41,15 @@ class Report:
         loss: Per datum.
         parameters: What it trains, by name.
         factors: The names of the factors that the model adds to its density.
+        training_factors: The names of those that are no part of a density; see
+            `pyro_vae.training_factor`.
     """
 
     sites: list[Site]
     loss: float
     parameters: dict[str, Tensor]
     factors: tuple[str, ...] = ()
+    training_factors: tuple[str, ...] = ()
 
     HEADER = ("site", "role", "model", "guide", "batch", "event", "plates", "rsample")
 
@@ -73,7 +76,8 @@ class Report:
         return "\n".join(line.rstrip() for line in [*lines, self.summary()])
 
     def summary(self) -> str:
-        """The loss, the number of parameters, and the factors, if there are some."""
+        """The loss, the number of parameters, and the factors of both kinds, if there are some."""
         count = sum(parameter.numel() for parameter in self.parameters.values())
-        factors = f", factors {', '.join(map(repr, self.factors))}" if self.factors else ""
-        return f"loss {self.loss:.2f} nats per datum, {count:,} parameters{factors}"
+        kinds = {"factors": self.factors, "training factors": self.training_factors}
+        said = [f", {kind} {', '.join(map(repr, names))}" for kind, names in kinds.items() if names]
+        return f"loss {self.loss:.2f} nats per datum, {count:,} parameters{''.join(said)}"

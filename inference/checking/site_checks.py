@@ -7,6 +7,7 @@ import torch
 from pyro.distributions.util import scale_and_mask
 from pyro.util import check_site_shape
 
+from pyro_vae.factors import is_training_factor
 from pyro_vae.inference.terms import inner, is_deterministic, samples, support_of, which_count
 
 __all__ = ["check_latents", "check_plate", "check_site", "name_of", "plates_of"]
@@ -45,7 +46,8 @@ def check_latents(model_trace: Any, guide_trace: Any) -> None:
                 f"the guide samples {name!r}, but the model does not; give both sites one name "
                 f"(the model samples {sorted(names)}) or delete it from the guide"
             )
-    if not any(s["is_observed"] and not is_deterministic(s) for s in samples(model_trace)):
+    observed = [site for site in samples(model_trace) if site["is_observed"]]
+    if all(is_deterministic(site) or is_training_factor(site) for site in observed):
         raise ValueError("the model observes nothing; give its data site obs=x")
 
 

@@ -56,6 +56,7 @@ class Cell:
     reference: "Cell | None" = None
     held_out: dict[str, HeldOut] = field(default_factory=dict)
     is_reference: bool = False
+    is_bound: bool = True
 
     def estimator(self) -> ELBO:
         """The estimator with this K, and with a state of its own if its baseline has one."""
@@ -84,7 +85,7 @@ class Cell:
             self.num_particles,
             bound=bound,
             bound_error=error if math.isfinite(error) else None,
-            is_bound=is_bound(self.late()),
+            is_bound=self.is_bound,
             milliseconds=1000 * median(self.seconds),
             memory=self.memory,
             model=self.gradients.get("model"),
@@ -132,6 +133,7 @@ class Bench:
         # the data that the loss stands for, of which a plate may take a part by itself
         self.size = t.scale * (len(self.x) if t.layout.data is None else t.log_px.shape[1])
         latents = (*t.latents.values(), *t.global_latents.values())
+        self.factors = (*t.factors, *t.global_factors)
         self.reparameterized = all(latent.reparameterized for latent in latents)
         self.parts = {part: found for part, found in parts_of(t).items() if found}
         self._save(p for found in self.parts.values() for p in found)
@@ -209,6 +211,7 @@ class Bench:
         svi = self._steps[id(cell)] = SVI(model, guide, self.optimizer, cell.late())
         svi.keeps_gradients = True
         cell.moments = {part: Moments() for part in self.parts}
+        cell.is_bound = is_bound(cell.late()) and not self._counts_factors(cell.late())
         torch.manual_seed(0)
         svi.step(self.x)
         for tensor, _, _ in self._saved.values():
@@ -230,6 +233,11 @@ class Bench:
         cell.bounds.append(-float(loss) / self.size)
         for part, gradient in gradients.items():
             cell.moments[part].add(gradient)
+
+    def _counts_factors(self, estimator: ELBO) -> bool:
+        """Whether training factors, which are no part of a bound, are part of its value."""
+        weights = getattr(estimator, "factors", {})
+        return any(weights.get(name, 1.0) != 0 for name in self.factors)
 
     def _now(self) -> float:
         if self.device.type == "cuda":

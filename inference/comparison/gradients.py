@@ -5,7 +5,7 @@ Model and guide each have their parameters; what both use counts as the model's.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import pyro.infer
@@ -14,7 +14,7 @@ from pyro.infer import ELBO
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from pyro_vae.inference.estimators import Estimator, Trace_ELBO
+from pyro_vae.inference.estimators import Estimator, Trace_ELBO, TraceEnum_ELBO
 from pyro_vae.inference.terms import Terms, collect
 from pyro_vae.parameters import leaves
 from pyro_vae.program import Program
@@ -31,8 +31,9 @@ __all__ = [
     "reference",
 ]
 
-# Pyro's that sum latents out, exactly or by tensors of draws.
+# Pyro's, and its twin here, that sum latents out, exactly or by tensors of draws.
 _PYROS_TIGHTER_BOUNDS = {
+    TraceEnum_ELBO,
     pyro.infer.JitTraceEnum_ELBO,
     pyro.infer.TraceEnum_ELBO,
     pyro.infer.TraceTMC_ELBO,
@@ -165,7 +166,10 @@ def reference(estimator: ELBO, *, reparameterized: bool) -> ELBO | None:
         return Trace_ELBO() if type(estimator) in _PYROS_ELBOS else None
     for kind in type(estimator).__mro__:
         if "reference" in vars(kind):
-            return estimator.reference(reparameterized=reparameterized)
+            found = estimator.reference(reparameterized=reparameterized)
+            return (
+                replace(found, factors=estimator.factors) if isinstance(found, Estimator) else found
+            )
         if _FORMULA & vars(kind).keys():
             break
     return None
@@ -183,7 +187,10 @@ def exact_elbo(program: Program, x: Tensor, estimator: ELBO) -> Tensor | None:
     plain = type(estimator) is Trace_ELBO and estimator.beta == 1 and estimator.pays_the_kl
     if not (plain and isinstance(program, Solved)):
         return None
-    (latent,) = collect(program.model, program.guide, (x,), {}).latents.values()
+    t = collect(program.model, program.guide, (x,), {})
+    if t.factors or t.global_factors:
+        return None
+    (latent,) = t.latents.values()
     gap = kl_divergence(latent.q, program.posterior(x))
     return (program.log_evidence(x) - gap).mean()
 

@@ -2,9 +2,10 @@
 
 from .dreg import DReG
 from .elbo import Trace_ELBO, TraceMeanField_ELBO
+from .enumerated import TraceEnum_ELBO
 from .estimator import Estimator, with_gradient
 from .iwae import IWAE
-from .losses import check_has_value, check_loss, has_value, total_of
+from .losses import check_has_value, check_loss, has_value, judged_by, total_of
 from .miwae import CIWAE, MIWAE, PIWAE
 from .mmd import IMQ, MMD, RBF
 from .pyros_particles import check_particles
@@ -32,6 +33,7 @@ __all__ = [
     "STL",
     "ScoreFunction",
     "TotalCorrelation",
+    "TraceEnum_ELBO",
     "TraceMeanField_ELBO",
     "Trace_ELBO",
     "VIMCO",
@@ -39,6 +41,7 @@ __all__ = [
     "check_loss",
     "check_particles",
     "has_value",
+    "judged_by",
     "total_of",
     "with_gradient",
 ]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from pyro.infer import ELBO
 from torch import Tensor
 
@@ -47,6 +48,13 @@ class DReG(IWAE):
         # The model's gradient is weighted by v here, and its part in z by v once more on the way.
         t.gate(v)
         return with_gradient(self.bound(log_w), (weighted(v, t.log_p) - v**2 * t.log_q).sum(0))
+
+    def weighed_factors(self, t: Terms) -> Tensor | float:
+        """What the training factors add, with their plain gradient, which is not gated."""
+        total = super().weighed_factors(t)
+        if not isinstance(total, Tensor) or not torch.is_grad_enabled():
+            return total
+        return t.past_gate(total, normalized(t.log_w.detach()))
 
     def terms(self, model: Function, guide: Function, *args: Any, **kwargs: Any) -> Terms:
         """The terms of the bound, without the score."""

@@ -20,6 +20,7 @@ from pyro.infer import ELBO
 from pyro.infer.util import MultiFrameTensor
 from torch import Tensor
 
+from pyro_vae.factors import is_training_factor, signed
 from pyro_vae.inference.terms import (
     Latent,
     Terms,
@@ -62,6 +63,7 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
         strict_enumeration_warning: Taken as Pyro's arguments are, for which it has no use; so are
             ignore_jit_warnings and jit_options.
         retain_graph: As in Pyro: whether backward keeps the graph.
+        factors: The weights of training factors, as in every `Estimator`.
 
     Reference:
         Kingma and Welling, 2014, https://arxiv.org/abs/1312.6114;
@@ -208,10 +210,18 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
         log_w = MultiFrameTensor()
         for site in samples(model_trace):
             term = site["log_prob"]
+            if is_training_factor(site):
+                continue
             if not site["is_observed"]:
                 term = self.beta * (term - guide_trace.nodes[site["name"]]["log_prob"])
             log_w.add((site["cond_indep_stack"], term.detach()))
-        scores = [(site, site["score_parts"].score_function) for site in samples(guide_trace)]
+        for role, trace in (("model", model_trace), ("guide", guide_trace)):
+            for site in filter(is_training_factor, samples(trace)):
+                term = signed(role, site, site["log_prob"].detach())
+                term = weighted(number(self.factors.get(site["name"], 1.0)), term)
+                log_w.add((site["cond_indep_stack"], term))
+        drawn = [site for site in samples(guide_trace) if not is_training_factor(site)]
+        scores = [(site, site["score_parts"].score_function) for site in drawn]
         return sum(
             (log_w.sum_to(site["cond_indep_stack"]) * score).sum()
             for site, score in scores

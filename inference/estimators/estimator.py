@@ -20,10 +20,14 @@ from pyro_vae.inference.terms import (
     collect,
     explain_nonfinite,
     find_particles,
+    mean_of_others,
     plate_nesting,
     run,
     samples,
+    weighted,
 )
+
+from .factor_weights import FactorWeights
 
 __all__ = [
     "Estimator",
@@ -39,6 +43,7 @@ __all__ = [
 ]
 
 Weight = float | Callable[[int], float]  # a number or a schedule
+_FACTOR = "factors."  # before the names of training factors among those of schedules
 
 
 @dataclass(frozen=True)
@@ -53,12 +58,15 @@ class Estimator(ELBO):
         num_particles: K, the number of draws of the latents for each datum.
         max_plate_nesting: How many batch dimensions the program's plates take; by default this is
             found by running it once.
+        factors: The weights of the program's training factors, by name, numbers or schedules; 1
+            for those not named. They are no part of the bound; see `pyro_vae.training_factor`.
     """
 
     num_particles: int = 1
     max_plate_nesting: float = math.inf
     # How this program's particles are run, once `prepared` has found it.
     particles: Particles | None = field(default=None, kw_only=True, repr=False, compare=False)
+    factors: FactorWeights = field(default=FactorWeights(), kw_only=True)  # or any mapping
 
     # What else Pyro's base class holds, and its methods read.
     vectorize_particles: ClassVar[bool] = True
@@ -124,6 +132,8 @@ class Estimator(ELBO):
                 f"{type(self).__name__} needs at least one particle, "
                 f"but num_particles is {self.num_particles}"
             )
+        weights = FactorWeights(self.factors, type(self).__name__)
+        object.__setattr__(self, "factors", weights)  # a copy, as the value is not to change
 
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum, (N,), from the terms; it goes up."""
@@ -132,6 +142,25 @@ class Estimator(ELBO):
     def global_objective(self, t: Terms) -> Tensor | float:
         """What latents outside the data plate add to the sum of the bounds."""
         return 0.0
+
+    def weighed_factors(self, t: Terms) -> Tensor | float:
+        """What the training factors add to the sum of the bounds: the sum of w E_q[factor].
+
+        Where no gradient flows through the draws it is the score function's, each draw judged by
+        the datum's others.
+        """
+        self.factors.check_names((*t.factors, *t.global_factors))
+        each = self._weighed(t.factors)  # (K, N)
+        together = self._weighed(t.global_factors)  # (K, 1)
+        if self.holds_draws and torch.is_grad_enabled():
+            each = _with_score(each, t.log_q)
+            together = _with_score(together, t.log_q.sum(-1, keepdim=True))
+        means = [(t.scale, each), (1.0, together)]
+        return sum(s * f.mean(0).sum() for s, f in means if isinstance(f, Tensor))
+
+    def _weighed(self, factors: Mapping[str, Tensor]) -> Tensor | float:
+        weights = {name: number(self.factors.get(name, 1.0)) for name in factors}
+        return sum(weighted(weight, factors[name]) for name, weight in weights.items())
 
     def check(self, t: Terms) -> None:
         """Refuses a program for which this estimator would be wrong.
@@ -188,13 +217,24 @@ class Estimator(ELBO):
 
     def at(self, step: int) -> Self:
         """This estimator with each schedule replaced by its value at a step."""
-        now = {name: schedule(step) for name, schedule in self.schedules().items()}
-        return replace(self, **now) if now else self  # type: ignore[arg-type]
+        return self.with_values({name: s(step) for name, s in self.schedules().items()})
+
+    def with_values(self, values: Mapping[str, Any]) -> Self:
+        """This estimator with values, numbers or 0-dim tensors, in the place of `schedules`."""
+        if not values:
+            return self
+        given = {n.removeprefix(_FACTOR): v for n, v in values.items() if n.startswith(_FACTOR)}
+        others = {name: v for name, v in values.items() if not name.startswith(_FACTOR)}
+        return replace(self, factors={**self.factors, **given}, **others)
 
     def schedules(self) -> dict[str, Callable[[int], float]]:
-        """The fields that are schedules, by name: functions where the default is a number."""
+        """The schedules, by name: functions where a field's default is a number.
+
+        Those of training factors are called "factors.label", for one of the name "label".
+        """
         numbers = [field.name for field in fields(self) if isinstance(field.default, int | float)]
         values = {name: getattr(self, name) for name in numbers}
+        values |= {f"{_FACTOR}{name}": weight for name, weight in self.factors.items()}
         return {name: value for name, value in values.items() if callable(value)}
 
     def prepared(self, model: Function, guide: Function, *args: Any, **kwargs: Any) -> Self:
@@ -240,7 +280,10 @@ class Estimator(ELBO):
     def differentiable_loss(
         self, model: Function, guide: Function, *args: Any, **kwargs: Any
     ) -> Tensor:
-        """Minus the bound, summed over the data, as a tensor with its gradient."""
+        """Minus the bound, summed over the data, as a tensor with its gradient.
+
+        Where the program states training factors, these are taken off, each with its weight.
+        """
         if self.num_particles > 1 and not self.vectorize_particles:
             one = replace(self, num_particles=1)
             losses = (
@@ -249,9 +292,11 @@ class Estimator(ELBO):
             )
             return sum(losses, start=0.0) / self.num_particles  # type: ignore[return-value]
         t = self.terms(model, guide, *args, **kwargs)
+        # first, as an objective may change how gradients flow through the draws
+        beside = self.weighed_factors(t)
         bound = t.scale * self.objective(t).sum() + self.global_objective(t)
         outside = [log_prob.mean() for log_prob in t.outside.values()]
-        return -sum(outside, start=bound)
+        return -sum(outside, start=bound + beside)
 
     def loss(self, model: Function, guide: Function, *args: Any, **kwargs: Any) -> float:
         """Minus the bound, summed over the data, as a number."""
@@ -280,6 +325,16 @@ def number(weight: Weight) -> float:
             "which counts them, or take `estimator.at(step)`"
         )
     return weight
+
+
+def _with_score(factor: Tensor | float, log_q: Tensor) -> Tensor | float:
+    """A factor of held draws, (K, N), with the gradient of its expectation over them."""
+    if not isinstance(factor, Tensor):
+        return factor
+    value = factor.detach().expand_as(log_q)
+    baseline = mean_of_others(value) if len(value) > 1 else 0.0
+    score = (value - baseline) * log_q
+    return factor + (score - score.detach())
 
 
 def with_gradient(value: Tensor, surrogate: Tensor) -> Tensor:

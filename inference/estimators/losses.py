@@ -6,7 +6,10 @@ import torch
 from pyro.infer import ELBO, TraceTailAdaptive_ELBO
 from torch import Tensor
 
-__all__ = ["check_has_value", "check_loss", "has_value", "total_of"]
+from pyro_vae.factors import with_weights
+from pyro_vae.inference.terms import Function
+
+__all__ = ["check_has_value", "check_loss", "has_value", "judged_by", "total_of"]
 
 
 def check_loss(loss: Any) -> None:
@@ -41,6 +44,14 @@ def check_has_value(loss: Any) -> None:
             f"{type(loss).__name__} has a gradient but no value, so it cannot judge validation "
             "data; leave valid out, or train with RenyiELBO, whose value it can"
         )
+
+
+def judged_by(loss: Any, model: Function, guide: Function, *args: Any) -> Tensor:
+    """The value of a loss where a program is judged: an ELBO's without training factors."""
+    if not isinstance(loss, ELBO):
+        return total_of(loss(model, guide, *args))
+    model, guide = (with_weights(function, {}, 0.0) for function in (model, guide))
+    return total_of(loss.loss(model, guide, *args))
 
 
 def total_of(value: Any) -> Tensor:

@@ -9,6 +9,7 @@ from pyro import poutine
 from pyro.infer import ELBO
 from torch import Tensor
 
+from pyro_vae.factors import is_training_factor, with_weights
 from pyro_vae.inference.terms import (
     Function,
     Terms,
@@ -97,7 +98,8 @@ def log_q_of_dreams(model: Function, guide: Function, args: Any, kwargs: Any) ->
     observed = [site for site in samples(dream) if site["infer"].get("was_observed")]
     _refuse_factors(observed)
     # Deterministic sites, and those that a reparametrized model observes, follow from others.
-    data = [(s["infer"]["obs"], _dreamt(s)) for s in observed if not is_point(s["fn"])]
+    drawn = [s for s in observed if not (is_point(s["fn"]) or is_training_factor(s))]
+    data = [(s["infer"]["obs"], _dreamt(s)) for s in drawn]
 
     def dreamt(argument: Any) -> Any:
         return next((x for datum, x in data if datum is argument), argument)
@@ -109,6 +111,7 @@ def log_q_of_dreams(model: Function, guide: Function, args: Any, kwargs: Any) ->
             "the sleep phase of ReweightedWakeSleep gives the guide the model's own data, so each "
             "observed value must be an argument of the model as it is; use insomnia=1"
         )
+    guide = with_weights(guide, {}, 0.0)  # training factors are no part of log q
     trace = poutine.trace(poutine.replay(guide, trace=dream)).get_trace(*args, **kwargs)
     _refuse_points(samples(trace))
     return trace.log_prob_sum()
@@ -121,7 +124,7 @@ def _dreamt(site: Any) -> Any:
 
 
 def _refuse_factors(observed: Sequence[Any]) -> None:
-    factors = [site["name"] for site in observed if is_factor(site)]
+    factors = [s["name"] for s in observed if is_factor(s) and not is_training_factor(s)]
     if factors:
         raise ValueError(
             f"the model has the factors {factors}, so that it cannot be drawn from, as the sleep "

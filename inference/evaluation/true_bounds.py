@@ -12,6 +12,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyro_vae.factors import is_training_factor
 from pyro_vae.inference.terms import (
     Latent,
     Terms,
@@ -103,7 +104,9 @@ def warn_if_impossible(values: Tensor, t: Terms, user: str) -> None:
 
 def _check_scale(site: Mapping[str, Any], expected: float, role: str, user: str) -> None:
     scale = torch.as_tensor(site["scale"], dtype=torch.float64)
-    if is_deterministic(site) or torch.isclose(scale, scale.new_tensor(expected), 1e-6).all():
+    if is_deterministic(site) or is_training_factor(site):
+        return
+    if torch.isclose(scale, scale.new_tensor(expected), 1e-6).all():
         return
     found = f"{scale.item():.6g}" if scale.numel() == 1 else "several numbers"
     raise ValueError(
@@ -116,14 +119,15 @@ def _check_scale(site: Mapping[str, Any], expected: float, role: str, user: str)
 def _check_factors(t: Terms, user: str) -> None:
     """Refuses factors of the data beside a density of theirs; alone they may be that density."""
     sites = [site for site in samples(t.traces[0]) if t.layout.holds(site)]
+    sites = [site for site in sites if not is_training_factor(site)]
     if not any(_is_data(site) for site in sites):
         return
     for site in sites:
         if is_factor(site) and torch.as_tensor(site["log_prob"]).ne(0).any():
             raise ValueError(
                 f"{user} needs the density of the data, but factor {site['name']!r} of the model "
-                "is added to it; leave it out where the program is judged (`if self.training:`), "
-                "or make it a part of the distribution"
+                "is added to it; leave it out where the program is judged, as training_factor of "
+                "pyro_vae does, or make it a part of the distribution"
             )
 
 

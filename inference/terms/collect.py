@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 from pyro.distributions.util import is_identically_zero, scale_and_mask
+from torch import Tensor
+
+from pyro_vae.factors import is_training_factor, signed
 
 from .joined import joined
 from .layout import Layout, in_particles
@@ -103,12 +106,15 @@ class _Call:
             plate = settled(plate, self.model, self.guide, self.args, self.kwargs)
         layout = Layout.of(plate.frame, found, num_particles, particle_dim, folded=folded)
         latents, global_latents = _latents(found, layout)
-        observed = [s for s in sites if s["is_observed"] and not is_deterministic(s)]
+        observed = [s for s in sites if _is_of_the_density(s)]
+        factors, global_factors = _training_factors(found, layout)
         return Terms(
             log_px=sum_of(layout, [site for site in observed if layout.holds(site)]),
             outside={s["name"]: sum_of(layout, [s]) for s in observed if not layout.holds(s)},
             latents=latents,
             global_latents=global_latents,
+            factors=factors,
+            global_factors=global_factors,
             observed_by_guide=tuple(s["name"] for s in samples(found.guide) if _is_data(s)),
             layout=layout,
             rivals=plate.rivals,
@@ -125,7 +131,7 @@ def _latents(found: Run, layout: Layout) -> tuple[dict[str, Latent], dict[str, L
     local: dict[str, Latent] = {}
     shared: dict[str, Latent] = {}
     for site in samples(found.guide):
-        if is_deterministic(site) or _is_data(site):
+        if is_deterministic(site) or is_training_factor(site) or _is_data(site):
             continue
         twin = found.model.nodes.get(site["name"])
         if twin is not None and twin["is_observed"]:
@@ -134,6 +140,26 @@ def _latents(found: Run, layout: Layout) -> tuple[dict[str, Latent], dict[str, L
         group = local if layout.holds(site) else shared
         group[site["name"]] = _latent(site, twin, layout)
     return local, shared
+
+
+def _training_factors(found: Run, layout: Layout) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Those of each datum, and those outside the data plate."""
+    local: dict[str, Tensor] = {}
+    shared: dict[str, Tensor] = {}
+    for role, trace in (("model", found.model), ("guide", found.guide)):
+        for site in filter(is_training_factor, samples(trace)):
+            name, group = site["name"], local if layout.holds(site) else shared
+            if name in {**local, **shared}:
+                raise ValueError(
+                    f"model and guide both state a training factor {name!r}; give them two names"
+                )
+            group[name] = signed(role, site, layout.sum(site, site["log_prob"]))
+    return local, shared
+
+
+def _is_of_the_density(site: Mapping[str, Any]) -> bool:
+    """Whether a site of the model is observed and counts in log p(x, z)."""
+    return site["is_observed"] and not (is_deterministic(site) or is_training_factor(site))
 
 
 def _is_data(site: Mapping[str, Any]) -> bool:

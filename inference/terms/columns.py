@@ -1,5 +1,7 @@
 """Whether each datum has a bound of its own, which is to hold before one sums over its weights."""
 
+from pyro_vae.factors import is_training_factor
+
 from .plates import is_deterministic
 from .runs import samples
 from .terms import Terms
@@ -54,7 +56,9 @@ def check_one_bound_each(t: Terms, user: str) -> None:
 def _check_scale(t: Terms, site: dict[str, object], user: str) -> None:
     expected = t.scale if t.layout.holds(site) else 1.0
     scale = site["scale"]
-    if isinstance(scale, int | float) and scale == expected or is_deterministic(site):
+    if isinstance(scale, int | float) and scale == expected:
+        return
+    if is_deterministic(site) or is_training_factor(site):  # no part of the bound
         return
     raise ValueError(
         f"{user} is a bound for each datum, but site {site['name']!r} is scaled by {scale} where "

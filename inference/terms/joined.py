@@ -50,6 +50,11 @@ class JoinedTerms(Terms):
         for run, part in zip(self.runs, weight.split(sizes), strict=True):
             run.gate(part)
 
+    def _missing_behind_gate(self, value: Tensor, weight: Tensor) -> Tensor | float:
+        sizes = [run.layout.num_particles for run in self.runs]
+        pairs = zip(self.runs, weight.split(sizes), strict=True)
+        return sum(run._missing_behind_gate(value, part) for run, part in pairs)
+
     @classmethod
     def of(cls, runs: Iterable[Terms]) -> Self:
         """The terms of all particles from those of several runs."""
@@ -61,9 +66,9 @@ class JoinedTerms(Terms):
                 "log_px": _cat(runs, [run.log_px for run in runs]),
                 "latents": _latents(runs, [run.latents for run in runs]),
                 "global_latents": _latents(runs, [run.global_latents for run in runs]),
-                "outside": {
-                    name: _cat(runs, [run.outside[name] for run in runs]) for name in first.outside
-                },
+                "factors": _sums(runs, [run.factors for run in runs]),
+                "global_factors": _sums(runs, [run.global_factors for run in runs]),
+                "outside": _sums(runs, [run.outside for run in runs]),
                 "runs": runs,
             }
         )
@@ -102,6 +107,11 @@ def _latents(
         }
         found[name] = JoinedLatent(**{**_fields(first), **_NONE, **sums, "runs": latents})
     return found
+
+
+def _sums(runs: Sequence[Terms], groups: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Of each name the particles of all runs."""
+    return {name: _cat(runs, [group[name] for group in groups]) for name in groups[0]}
 
 
 def _cat(runs: Sequence[Terms], values: Sequence[Tensor]) -> Tensor:

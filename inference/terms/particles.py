@@ -17,6 +17,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pyro_vae.factors import is_training_factor
 from pyro_vae.program import Program
 
 from .layout import Layout, in_particles
@@ -246,7 +247,7 @@ def _coupling(layout: Layout, ones: Sequence[Run]) -> tuple[str, ...]:
         site["name"]
         for site in samples(ones[0].model)
         if site["is_observed"]
-        and not layout.holds(site)
+        and not (is_training_factor(site) or layout.holds(site))
         and not _close(site["log_prob"], ones[1].model.nodes[site["name"]]["log_prob"], 1e-6)
     )
 

@@ -8,6 +8,8 @@ from pyro.distributions import Delta, MaskedDistribution, Unit
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 
+from pyro_vae.factors import is_training_factor
+
 __all__ = ["DataPlate", "data_plate", "find_data_plate", "is_deterministic", "is_factor", "rows_of"]
 
 PARTICLES = "num_particles_vectorized"  # the name that Pyro gives this plate, too
@@ -36,7 +38,8 @@ def data_plate(sites: Iterable[Site], num_data: int | None = None) -> CondIndepS
 def find_data_plate(sites: Iterable[Site], num_data: int | None = None) -> DataPlate:
     """The plate of the data: "data", else one that holds every observed site, of fitting size.
 
-    Factors and deterministic sites are observed too, but are no data.
+    Factors and deterministic sites are observed too, but are no data; a factor alone may be the
+    density of the data, if it is none of training.
 
     Args:
         sites: The model's.
@@ -54,7 +57,7 @@ def find_data_plate(sites: Iterable[Site], num_data: int | None = None) -> DataP
 
 
 def is_factor(site: Site) -> bool:
-    """Whether a site is a `pyro.factor`."""
+    """Whether a site is a `pyro.factor`, or a training factor."""
     return isinstance(_bare(site["fn"]), Unit)
 
 
@@ -75,7 +78,11 @@ def rows_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> int | None:
 
 def _stacks_of_data(sites: Iterable[Site]) -> list[Frames]:
     """The vectorized plates of each site with data, or of factors where nothing else is."""
-    observed = [site for site in sites if site["is_observed"] and not is_deterministic(site)]
+    observed = [
+        site
+        for site in sites
+        if site["is_observed"] and not (is_deterministic(site) or is_training_factor(site))
+    ]
     data = [site for site in observed if not isinstance(_bare(site["fn"]), Delta | Unit)]
     stacks = [
         {f.name: f for f in site["cond_indep_stack"] if f.vectorized and f.name != PARTICLES}

@@ -9,6 +9,8 @@ from pyro.distributions import TorchDistribution
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 
+from pyro_vae.factors import is_training_factor
+
 from .divergence import closed_kl
 from .layout import Layout
 from .runs import Function, samples, trace_again
@@ -47,9 +49,12 @@ class Terms:
     """The terms of log w = log p(x, z) - log q(z | x), for K particles and N data.
 
     Args:
-        log_px: log p(x | z), (K, N), with the factors of each datum.
+        log_px: log p(x | z), (K, N), with the factors of each datum that are no training factors.
         latents: The latents of each datum, by name.
         global_latents: Those outside the data plate, shared by all data, with N = 1.
+        factors: The training factors of each datum, by name, (K, N), unweighed; see
+            `pyro_vae.training_factor`. No density counts them.
+        global_factors: Those outside the data plate, (K, 1).
         outside: What the model observes outside the data plate, such as a penalty that it writes
             as a factor: the log density of each site, (K, 1).
         observed_by_guide: The names of the sites that the guide observes.
@@ -65,6 +70,8 @@ class Terms:
     log_px: Tensor
     latents: Mapping[str, Latent]
     global_latents: Mapping[str, Latent]
+    factors: Mapping[str, Tensor]
+    global_factors: Mapping[str, Tensor]
     outside: Mapping[str, Tensor]
     observed_by_guide: tuple[str, ...]
     layout: Layout
@@ -108,7 +115,8 @@ class Terms:
     def log_p_at_held_draws(self) -> Tensor:
         """Log p(x, z), (K, N), with a gradient for the model's parameters alone: a second run."""
         sites = samples(self._again(self.functions[0]))
-        return sum_of(self.layout, [site for site in sites if self.layout.holds(site)])
+        counted = [s for s in sites if self.layout.holds(s) and not is_training_factor(s)]
+        return sum_of(self.layout, counted)
 
     def without_score(self, user: str, *, points: bool = False) -> Self:
         """The same with the score taken out of log q's gradient: what flows through z stays.
@@ -154,6 +162,34 @@ class Terms:
             if site is not None and site["value"].requires_grad:
                 factor = self.layout.spread(weight, site)
                 site["value"].register_hook(lambda gradient, factor=factor: factor * gradient)
+
+    def past_gate(self, value: Tensor, weight: Tensor) -> Tensor:
+        """The value with a gradient that a `gate` of this weight leaves as it is.
+
+        Call it before `gate`: afterwards the gradient in the draws is not known any more.
+
+        Args:
+            value: A number that depends on the draws, such as a mean of training factors.
+            weight: That of the gate, (K, N).
+        """
+        missing = self._missing_behind_gate(value, weight)
+        return value + (missing - missing.detach()) if isinstance(missing, Tensor) else value
+
+    def _missing_behind_gate(self, value: Tensor, weight: Tensor) -> Tensor | float:
+        """What a gate of this weight takes from the gradient of a value in the guide's draws."""
+        sites = {n: s for n, s in self.traces[0].nodes.items() if n in self.latents}
+        draws = {n: s["value"] for n, s in sites.items() if s["value"].requires_grad}
+        if not draws or not value.requires_grad:
+            return 0.0
+        gradients = torch.autograd.grad(
+            value, list(draws.values()), retain_graph=True, allow_unused=True
+        )
+        missing: Tensor | float = 0.0
+        for name, gradient in zip(draws, gradients, strict=True):
+            if gradient is not None:
+                rest = (1 - self.layout.spread(weight, sites[name])) * gradient
+                missing = missing + (rest.detach() * self.latents[name].z).sum()
+        return missing
 
     def _again(self, function: Function) -> Any:
         """The trace of another run, on the same draws without their gradient."""

@@ -109,7 +109,7 @@ class Objective:
         loss = self._loss
         if isinstance(loss, Estimator):
             self._loss = loss = loss.prepared(self.model, self.guide, *args, **kwargs)
-            loss = replace(loss, **weights) if weights else loss
+            loss = loss.with_values(weights)
         if self.differentiable and isinstance(loss, ELBO):
             return loss.differentiable_loss(self.model, self.guide, *args, **kwargs)
         value = loss.loss if isinstance(loss, ELBO) else loss

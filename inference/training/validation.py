@@ -7,9 +7,8 @@ from typing import Any
 
 import pyro
 import torch
-from pyro.infer import ELBO
 
-from pyro_vae.inference.estimators import Estimator, total_of
+from pyro_vae.inference.estimators import Estimator, judged_by
 from pyro_vae.inference.evaluation import evaluate
 from pyro_vae.program import Program, evaluating
 
@@ -71,8 +70,7 @@ class Validation:
         return {name: sums[name] / number for name in names}
 
     def _values(self, batch: Sequence[Any]) -> dict[str, float]:
-        value = self.loss.loss if isinstance(self.loss, ELBO) else self.loss
-        loss = total_of(value(self.program.model, self.program.guide, *batch))
+        loss = judged_by(self.loss, self.program.model, self.program.guide, *batch)
         values = {"valid_loss": self.counts.weight(batch) * float(loss)}
         self.parts = self.parts and self.counts.has_columns(batch)
         if self.parts:

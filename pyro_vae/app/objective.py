@@ -11,6 +11,7 @@ from pyro_vae.arguments import arguments
 from pyro_vae.datasets import Split
 from pyro_vae.inference import Estimator
 from pyro_vae.inference.comparison import is_bound
+from pyro_vae.inference.estimators import judged_by
 from pyro_vae.inference.evaluation import enumerated_latents
 from pyro_vae.inference.training import Counts, has_labels
 from pyro_vae.program import ProgramModule, device_of, evaluating
@@ -37,7 +38,7 @@ def objective(program: ProgramModule, loss: ELBO, split: Split, steps: int) -> d
     counts = Counts(program, loss)
     with evaluating(program):
         values = [
-            counts.weight(args) * float(loss.loss(program.model, program.guide, *args))
+            counts.weight(args) * float(judged_by(loss, program.model, program.guide, *args))
             for args in _batches(program, split, 500)
         ]
     name = "bound" if is_bound(loss) else "objective"

@@ -1,0 +1,72 @@
+"""What an estimator weighs training factors by: numbers and schedules, by the names of sites."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["FactorWeights"]
+
+Weight = float | Callable[[int], float]
+
+
+class FactorWeights(Mapping[str, Weight]):
+    """A mapping that cannot be changed and is hashed, as estimators are.
+
+    Args:
+        weights: A number or a schedule for each name. What is not named weighs 1.
+        user: Whose they are, for the sentence of an error.
+
+    Raises:
+        TypeError: If they are no mapping.
+        ValueError: If a name is no text, or a weight neither a finite number nor a schedule.
+    """
+
+    def __init__(
+        self, weights: Mapping[str, Weight] = MappingProxyType({}), user: str = "the estimator"
+    ) -> None:
+        if not isinstance(weights, Mapping):
+            raise TypeError(
+                f"factors of {user} is {weights!r:.80}, but must be a mapping of names to weights, "
+                'such as {"label": 50.0}'
+            )
+        self._weights, self._user = dict(weights), user
+        for name, weight in self._weights.items():
+            if not isinstance(name, str) or not _is_weight(weight):
+                raise ValueError(
+                    f"{user} weighs the factor {name!r} by {weight!r:.80}, but names are texts, "
+                    "and weights finite numbers or schedules"
+                )
+
+    def check_names(self, stated: Iterable[str]) -> None:
+        """Refuses names that are none of the training factors that a program states."""
+        names = list(stated)
+        unknown = [name for name in self if name not in names]
+        if unknown:
+            raise ValueError(
+                f"{self._user} weighs the factors {unknown}, but the training factors of the "
+                f"program are {names}; name these, and state others with pyro_vae.training_factor"
+            )
+
+    def __getitem__(self, name: str) -> Weight:
+        return self._weights[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._weights.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._weights)
+
+
+def _is_weight(weight: Any) -> bool:
+    if isinstance(weight, int | float) and not isinstance(weight, bool):
+        return math.isfinite(weight)
+    return isinstance(weight, Tensor) or callable(weight)  # in a graph a schedule is a tensor
