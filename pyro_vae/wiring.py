@@ -44,6 +44,7 @@ class Parts:
     ) -> Any:
         """A prior over z of latent_dim, which is what builds the default one."""
         part: Any = default(latent_dim) if given is None else given
+        self._check_declares(name, part)
         found = latent_shape(getattr(part, "latent_dim", latent_dim))
         check_part(self.owner, f"{name}'s latent_dim", found, latent_shape(latent_dim))
         return part
@@ -57,6 +58,8 @@ class Parts:
         name: str = "posterior",
     ) -> Any:
         """A posterior over z of latent_dim, which is what builds the default one."""
+        if given is not None:
+            self._check_declares(name, given, "latent_dim", "param_shape")
         return self.prior(given, default, latent_dim, name=name)
 
     def likelihood(
@@ -69,6 +72,7 @@ class Parts:
     ) -> Any:
         """A likelihood of x of x_shape, which is what builds the default one."""
         part: Any = default(x_shape) if given is None else given
+        self._check_declares(name, part, "x_shape", "param_shape")
         check_part(self.owner, f"{name}'s x_shape", part.x_shape, x_shape)
         return part
 
@@ -94,6 +98,20 @@ class Parts:
             return Joined(in_shape, out_shape, network=network)  # type: ignore[arg-type]
         check_network(self.owner, name, network, in_shape, out_shape)
         return network
+
+    def _check_declares(self, name: str, part: Any, *shapes: str) -> None:
+        """Refuses a class, and a part without the shapes by which it is fitted to the others."""
+        if isinstance(part, type):
+            raise TypeError(
+                f"the {name} of this {self.owner} is the class {part.__name__}; give one that is "
+                f"built, such as {part.__name__}(...)"
+            )
+        for shape in shapes:
+            if not hasattr(part, shape):
+                raise TypeError(
+                    f"the {name} of this {self.owner} is a {type(part).__name__} without "
+                    f"{shape}; a {name} says its {' and '.join(shapes)}, so set it in __init__"
+                )
 
 
 def attach(prior: Any, encoder: nn.Module, posterior: nn.Module) -> None:

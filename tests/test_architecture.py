@@ -2,6 +2,7 @@
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -123,6 +124,31 @@ def depth(room):
 
 def test_no_chain_of_imports_passes_through_more_than_six_rooms():
     assert max(map(depth, ROOMS)) <= 6
+
+
+@pytest.mark.parametrize("room", ["likelihoods", "posteriors", "priors"])
+def test_a_part_is_added_by_its_file_alone(room, tmp_path):
+    """A copy of the folder with one file more has one name more, and no other file changed."""
+    package = shutil.copytree(ROOT / "pyro_vae" / room, tmp_path / "copied")
+    (package / "of_my_own.py").write_text('__all__ = ["OfMyOwn"]\nclass OfMyOwn: ...\n')
+    code = f"import copied, pyro_vae.{room} as room; "
+    code += "assert {*copied.__all__} - {*room.__all__} == {'OfMyOwn'} and copied.OfMyOwn; "
+    code += "assert len(copied.__all__) == len(room.__all__) + 1"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
+def test_two_files_that_export_one_name_are_refused(tmp_path):
+    package = tmp_path / "twice"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from pyro_vae.exports import export_files\n__all__ = export_files(__name__)\n"
+    )
+    for file in ("one", "two"):
+        (package / f"{file}.py").write_text('__all__ = ["Part"]\nclass Part: ...\n')
+    run = subprocess.run(
+        [sys.executable, "-c", "import twice"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "ImportError: twice has two Part, in one.py and two.py" in run.stderr
 
 
 @pytest.mark.parametrize("module", MODULES)

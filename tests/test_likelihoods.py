@@ -584,3 +584,18 @@ class TestMixed:
 def test_bad_arguments_are_refused_in_a_sentence(build, sentence):
     with pytest.raises(ValueError, match=sentence):
         build()
+
+
+def test_the_steps_of_a_sequence_are_independent_and_share_what_is_learned():
+    step = learned(Normal((2,)), 0.5)
+    likelihood = EachStep((3, 2), step=step)
+    h, x = (torch.randn(5, 3, 2, dtype=torch.float64) for _ in range(2))
+    p = likelihood(h)
+    assert p.batch_shape == (5,) and p.event_shape == (3, 2)
+    by_hand = sum(step(h[:, t]).log_prob(x[:, t]) for t in range(3))
+    torch.testing.assert_close(p.log_prob(x), by_hand)
+    assert [p.shape for p in likelihood.parameters()] == [()]
+    with pytest.raises(ValueError, match=r"step's x_shape is \(4,\), .* needs \(2,\)"):
+        EachStep((3, 2), step=Normal((4,)))
+    with pytest.raises(ValueError, match="a sequence needs a first dimension"):
+        EachStep(())

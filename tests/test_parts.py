@@ -9,6 +9,7 @@ import pytest
 import torch
 from pyro import poutine
 from scipy import stats
+from torch import nn
 
 from pyro_vae import likelihoods, models, networks, posteriors, priors
 from pyro_vae.arguments import takes_labels
@@ -263,6 +264,21 @@ class TestParts:
 )
 def test_parts_that_do_not_fit_are_refused_with_both_shapes(part, sentence):
     with pytest.raises(ValueError, match=sentence):
+        models.VAE(X_SHAPE, LATENT_DIM, **part)
+
+
+@pytest.mark.parametrize(
+    "part, sentence",
+    [
+        ({"prior": priors.StandardNormal}, r"prior of this VAE is the class StandardNormal"),
+        ({"posterior": posteriors.FullNormal}, r"posterior of this VAE is the class FullNormal"),
+        ({"likelihood": likelihoods.Normal}, r"likelihood of this VAE is the class Normal"),
+        ({"posterior": nn.Identity()}, r"an? Identity without latent_dim; a posterior says its"),
+        ({"likelihood": nn.Identity()}, r"an? Identity without x_shape; a likelihood says its"),
+    ],
+)
+def test_a_part_that_is_a_class_or_says_no_shape_is_refused(part, sentence):
+    with pytest.raises(TypeError, match=sentence):
         models.VAE(X_SHAPE, LATENT_DIM, **part)
 
 

@@ -363,3 +363,13 @@ def test_power_spherical_in_float32_keeps_finite_gradients_when_it_is_sharp_or_f
 def test_arguments_out_of_range_are_refused(build_it, sentence):
     with pytest.raises(ValueError, match=sentence):
         build_it()
+
+
+def test_a_bounded_normal_is_the_diagonal_one_within_its_bounds():
+    bounded = posteriors.BoundedNormal(3, min_log_scale=-1.0, max_log_scale=0.5)
+    h = torch.stack([torch.randn(3), torch.tensor([-2.0, 0.2, 7.0])])
+    q = bounded(h)
+    assert torch.equal(q.mean, h[0])
+    torch.testing.assert_close(q.stddev.log(), torch.tensor([-1.0, 0.2, 0.5]))
+    with pytest.raises(ValueError, match="min_log_scale must be below max_log_scale"):
+        posteriors.BoundedNormal(3, min_log_scale=1.0)

@@ -57,7 +57,7 @@ class TestEveryPrior:
         z = inside(p, 35).reshape(7, 5, 3)
         assert z.dtype == torch.float64
         assert p.log_prob(z).shape == (7, 5) and p.log_prob(z).dtype == torch.float64
-        for part in (prior, *(getattr(prior, "_attached", None) or ())):
+        for part in (prior, *(getattr(prior, "attached", None) or ())):
             part.float()
         assert prior().log_prob(z.float()).dtype == torch.float32
 
@@ -83,7 +83,7 @@ class TestEveryPrior:
         twin = build(name)
         twin.load_state_dict(copy.deepcopy(prior.state_dict()))
         if name == "VampPrior":
-            twin.attach(*prior._attached)
+            twin.attach(*prior.attached)
         for each in (twin, copy.deepcopy(prior)):
             assert torch.equal(each().log_prob(z), prior().log_prob(z))
 
@@ -230,7 +230,7 @@ def test_the_components_of_a_gaussian_mixture_start_apart():
 def test_the_vamp_prior_is_the_posterior_averaged_over_pseudo_inputs(posterior):
     prior = build("VampPrior", posterior=posterior)
     p = prior()
-    encoder, part = prior._attached
+    encoder, part = prior.attached
     components = [part(encoder(u.clamp(0, 1))) for u in prior.pseudo_inputs]
     assert p.support is components[0].support or str(p.support) == str(components[0].support)
     z = p.sample((4, 6))
@@ -260,6 +260,12 @@ def test_the_vamp_prior_owns_its_pseudo_inputs_alone():
     assert len(list(program.prior.parameters())) == 1
     program.prior().log_prob(torch.zeros(2, 3)).sum().backward()
     assert all(p.grad is not None for p in program.parameters())
+
+
+def test_the_vamp_prior_tells_what_it_is_attached_to():
+    program = Program()
+    assert program.prior.attached == (program.encoder, program.posterior)
+    assert priors.VampPrior(3, x_shape=X_SHAPE, components=5).attached is None
 
 
 def test_a_copied_programs_vamp_prior_uses_the_copied_encoder():

@@ -167,10 +167,10 @@ def test_a_file_of_two_functions_is_a_program(page, name, written):
     assert read_program(name, {}, folder=written(page))
 
 
-@pytest.mark.parametrize("page, command", COMMANDS, ids=[command for _, command in COMMANDS])
-def test_a_command_is_understood(page, command, written):
+@pytest.mark.parametrize("page, line", COMMANDS, ids=[line for _, line in COMMANDS])
+def test_a_command_is_understood(page, line, written, command):
     written(page)
-    words = shlex.split(command, comments=True)[1:]
+    words = shlex.split(line, comments=True)[1:]
     if words == ["list"]:
         return
     group = typer.main.get_command(cli.app)
@@ -185,6 +185,9 @@ def test_a_command_is_understood(page, command, written):
     data = (options.get("data") or "digits").partition("(")[0]
     known = {"x_shape": shapes.get(data, (1, 8, 8)), "num_data": 1297, "num_classes": 10}
     program = options.get("program")
+    for folder in set(re.findall(r"load\('(.*?)'\)", program or "")):
+        (first,) = [other for _, other in COMMANDS if other.endswith(f"--out {folder}")]
+        assert command(*shlex.split(first)[1:], "--steps", 1) == 0
     if program and not program.startswith("runs/"):
         read_program(program, known)
     losses = options.get("loss") or []
@@ -200,10 +203,10 @@ IN_FILES = [
 ]
 
 
-@pytest.mark.parametrize("page, command", IN_FILES, ids=[command for _, command in IN_FILES])
-def test_the_program_of_a_file_passes_its_check_as_the_command_has_it(page, command, written, run):
+@pytest.mark.parametrize("page, line", IN_FILES, ids=[line for _, line in IN_FILES])
+def test_the_program_of_a_file_passes_its_check_as_the_command_has_it(page, line, written, run):
     written(page)
-    program, *options = shlex.split(command, comments=True)[2:]
+    program, *options = shlex.split(line, comments=True)[2:]
     given = dict(zip(options[::2], options[1::2], strict=True))
     asked = [part for name in ("--data", "--loss") if name in given for part in (name, given[name])]
     code, out, err = run("check", program, *asked)

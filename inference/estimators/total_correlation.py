@@ -64,7 +64,7 @@ class TotalCorrelation(Estimator):
         return self
 
     def check(self, t: Terms) -> None:
-        """Refuses all but one vector of latents with independent dimensions for each datum."""
+        """Refuses all but one latent of independent numbers for each datum."""
         super().check(t)
         if [_independent(latent.q, t.log_px.shape[1]) for latent in t.latents.values()] != [True]:
             raise ValueError(
@@ -98,9 +98,11 @@ class TotalCorrelation(Estimator):
 
 
 def _independent(q: Any, num_data: int) -> bool:
-    """Whether a draw is one vector of independent numbers for each datum, masked as a whole."""
+    """Whether a draw is independent numbers for each datum, masked as a whole."""
     q = _unmasked(q)
-    if not isinstance(q, Independent) or q.event_dim != 1 or q.batch_shape.numel() != num_data:
+    if not isinstance(q, Independent) or q.batch_shape.numel() != num_data:
+        return False
+    if q.base_dist.event_dim or not q.event_dim:
         return False
     return not isinstance(q.base_dist, MaskedDistribution)
 
@@ -123,7 +125,7 @@ def _aggregate(
         num_data: N, the number of all data.
     """
     q = _unmasked(q)
-    draws = z.reshape(len(z), *(1 for _ in q.batch_shape), -1)
+    draws = z.reshape(len(z), *(1 for _ in q.batch_shape), *q.event_shape)
     pairs = q.base_dist.log_prob(draws).reshape(len(z), len(z), -1)  # (N draws, N data, D)
     log_size = (num_data * counts.sum().clamp(min=1)).to(pairs).log()
     # A masked datum's own pair stays, so that its row has a gradient, which is not taken.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
+from pyro_vae.frozen import frozen_tensors
 from pyro_vae.program import Program, modules_of
 
 from .svi import SVI
@@ -33,10 +34,14 @@ def put_back(program: Program, values: Mapping[str, Tensor]) -> None:
 
 
 def _tensors(program: Program) -> Iterator[tuple[str, Tensor]]:
-    """The parameters and buffers of the program's modules, and of Pyro's store what is trained."""
+    """The parameters and buffers of the program's modules, and of Pyro's store what is trained.
+
+    What is frozen is left out: it stays as it is, and may be large.
+    """
     for module_name, module in modules_of(program.model, program.guide).items():
+        frozen = frozen_tensors(module)
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-            if not is_lazy(tensor):
+            if not is_lazy(tensor) and id(tensor) not in frozen:
                 yield f"{module_name}/{name}", tensor
     for name, tensor in pyro.get_param_store().named_parameters():
         if tensor.requires_grad:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .files import CONFIG
+from .first_stages import FirstStage
 
 __all__ = ["Config", "read_config"]
 
@@ -39,6 +40,7 @@ _KINDS: dict[str, Any] = {
     **dict.fromkeys(("bfloat16", "compile"), bool | None),
     "clip_norm": float | int | None,
     "known": dict,
+    "first_stages": dict | None,
     "resumed": list | None,
 }
 
@@ -63,8 +65,20 @@ def read_config(folder: Path) -> dict[str, Any]:
     wrong = [name for name, kind in _KINDS.items() if not isinstance(content.get(name), kind)]
     if not wrong and not isinstance(content["known"].get("x_shape"), list):
         wrong = ["known"]
+    if not wrong and not _are_first_stages(content.get("first_stages") or {}):
+        wrong = ["first_stages"]
     if wrong:
         raise ValueError(
             f"{path} is damaged: {wrong[0]!r} cannot be {content.get(wrong[0])!r:.40}; train anew"
         )
     return content
+
+
+def _are_first_stages(content: dict[str, Any]) -> bool:
+    names = {field.name for field in fields(FirstStage)}
+    return all(
+        isinstance(stage, dict)
+        and stage.keys() == names
+        and all(isinstance(value, str) for value in stage.values())
+        for stage in content.values()
+    )

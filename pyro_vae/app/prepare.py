@@ -1,8 +1,9 @@
 """A training made ready: its texts are read, and what would go wrong is refused."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import pyro
@@ -22,6 +23,7 @@ from pyro_vae.inference.training import (
 from pyro_vae.program import ProgramModule, device_of
 
 from .config import Config
+from .first_stages import noting
 from .text import read_data, read_loss, read_optim, read_program, read_schedule
 
 __all__ = ["Prepared", "find_device", "known_from", "labelled", "preflight", "prepare"]
@@ -52,6 +54,8 @@ class Prepared:
         loss: The estimator.
         optim: The optimizer.
         lr_schedule: A factor of the learning rate, from the step; None leaves the rate alone.
+        first_stages: The hashes of the weights of what the program loads, by path. A run that is
+            resumed knows them already.
     """
 
     config: Config
@@ -60,9 +64,16 @@ class Prepared:
     loss: ELBO
     optim: PyroOptim
     lr_schedule: Callable[[int], float] | None
+    first_stages: Mapping[str, str]
 
     @classmethod
-    def of(cls, config: Config, data: Dataset, program: ProgramModule) -> "Prepared":
+    def of(
+        cls,
+        config: Config,
+        data: Dataset,
+        program: ProgramModule,
+        first_stages: Mapping[str, str] = MappingProxyType({}),
+    ) -> "Prepared":
         """Reads the other texts, and refuses what would go wrong in the training.
 
         Raises:
@@ -72,7 +83,7 @@ class Prepared:
         check_clip_norm(config.clip_norm)
         loss, optim = read_loss(config.loss, known_from(data)), read_optim(config.optim)
         schedule = None if config.lr_schedule is None else read_schedule(config.lr_schedule)
-        prepared = cls(config, data, program, loss, optim, schedule)
+        prepared = cls(config, data, program, loss, optim, schedule, first_stages)
         report = preflight(program, data, loss, config.batch_size)
         try:
             check_arguments(optim, report.parameters)
@@ -110,8 +121,9 @@ def prepare(config: Config, device: torch.device) -> Prepared:
     """
     data = read_data(config.data, config.data_dir)
     pyro.set_rng_seed(config.seed)
-    program = read_program(config.program, known_from(data)).to(device)
-    return Prepared.of(config, data, program)
+    with noting() as first_stages:
+        program = read_program(config.program, known_from(data)).to(device)
+    return Prepared.of(config, data, program, first_stages)
 
 
 def _number(schedule: Any, step: int) -> float:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from pyro_vae.arguments import arguments, takes_labels
 from pyro_vae.datasets import Dataset
+from pyro_vae.frozen import freeze, frozen_tensors
 from pyro_vae.inference.terms import traces
 from pyro_vae.inference.training import Progress
 from pyro_vae.program import Program, ProgramModule, evaluating
@@ -28,6 +29,7 @@ from pyro_vae.source import sources
 
 from .config import Config, read_config
 from .files import CHECKPOINT, CONFIG, METRICS, RESULTS, WEIGHTS
+from .first_stages import FirstStage, finding_again, place_of
 from .text import read_data, read_likelihood, read_program, split_file, text_of
 from .writing import write_json, write_whole
 
@@ -41,7 +43,14 @@ class Run:
     folder: Path
 
     @classmethod
-    def start(cls, folder: Path, config: Config, known: Mapping[str, Any], device: str) -> "Run":
+    def start(
+        cls,
+        folder: Path,
+        config: Config,
+        known: Mapping[str, Any],
+        device: str,
+        first_stages: Mapping[str, str],
+    ) -> "Run":
         """Makes the folder of a new run.
 
         Args:
@@ -49,13 +58,20 @@ class Run:
             config: What is trained.
             known: What the data know, for the arguments of the program.
             device: Where.
+            first_stages: The hashes of the weights of what the program loads, by path.
         """
         run = cls(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for source, copy in run.sources(config):
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, copy)
-        run.write_config(config, known, device)
+        content = asdict(config) | {"known": _as_texts(known), **_circumstances(device)}
+        if first_stages:
+            content["first_stages"] = {
+                path: asdict(FirstStage.at(path, sha256, folder))
+                for path, sha256 in first_stages.items()
+            }
+        write_json(folder / CONFIG, content)
         (folder / METRICS).touch()
         return run
 
@@ -81,6 +97,12 @@ class Run:
         """
         found = read_config(self.folder)
         return Config(**{n: found[n] for n in Config.__dataclass_fields__ if n in found})
+
+    @property
+    def first_stages(self) -> dict[str, FirstStage]:
+        """What is kept of the trained programs that the program loads, by path."""
+        stages = read_config(self.folder).get("first_stages") or {}
+        return {path: FirstStage(**stage) for path, stage in stages.items()}
 
     @property
     def known(self) -> dict[str, Any]:
@@ -124,11 +146,6 @@ class Run:
         except ValueError as error:
             raise ValueError(f"{path} is damaged ({error}); delete it and evaluate") from error
 
-    def write_config(self, config: Config, known: Mapping[str, Any], device: str) -> None:
-        """Writes what is trained, on what device, and with what versions."""
-        found = {"known": _as_texts(known), **_circumstances(device)}
-        write_json(self.folder / CONFIG, asdict(config) | found)
-
     def rewrite_config(
         self, config: Config, known: Mapping[str, Any], device: str, *, moved: bool
     ) -> None:
@@ -171,7 +188,7 @@ class Run:
         write_whole(self.folder / METRICS, lines.encode())
 
     def save_weights(self, program: ProgramModule) -> None:
-        """Writes the parameters and buffers of a program."""
+        """Writes the parameters and buffers of a program, but for those of its first stages."""
         write_whole(self.folder / WEIGHTS, safetensors_of(_tensors(program)))
 
     def save_checkpoint(self, program: ProgramModule, state: Mapping[str, Any]) -> None:
@@ -186,7 +203,7 @@ class Run:
         self._make_lazy_parts(program)
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-            program.load_state_dict(content["program"])
+            _put(program, content["program"])
             state = content["fit"]
             Progress(**state["progress"])
             if not state["svi"]["steps"] >= 0 or state["rng"]["cpu"].dtype != torch.uint8:
@@ -206,7 +223,8 @@ class Run:
         file, call = split_file(text)
         if file is not None:
             text = Path(file).name + (f":{call}" if call else "")
-        return read_program(text, self.known if known is None else known, folder=self.folder)
+        with finding_again(self.first_stages, self.folder):
+            return read_program(text, self.known if known is None else known, folder=self.folder)
 
     def load(self) -> ProgramModule:
         """The program with its trained parameters."""
@@ -226,7 +244,7 @@ class Run:
         if not path.is_file():
             raise FileNotFoundError(f"{self.folder} holds no weights: there is no {path}")
         try:
-            program.load_state_dict(load_safetensors(path))
+            _put(program, load_safetensors(path))
         except (SafetensorError, RuntimeError, OSError) as error:
             raise ValueError(f"{path} is damaged or of another program; train anew") from error
 
@@ -246,28 +264,51 @@ class Run:
                 return
 
 
-def load(path: str | os.PathLike[str]) -> Program:
-    """A program from a run folder, trained; or from a text or a file, as it begins.
+def load(path: str | os.PathLike[str], *, frozen: bool = True) -> Program:
+    """The trained program of a run folder, frozen; or one from a text or a file, as it begins.
+
+    What is frozen stays as it is: it has no gradient, and remains in evaluation mode. So it may be
+    the first stage of another program, whole or in parts, in Python and in texts:
+
+        pyro-vae train "VAE(encoder=load('runs/first').encoder)"
+
+    The folder of such a run keeps the path and the hash of the first stage's weights, and not the
+    weights themselves, so leave the first stage where it is.
 
     Args:
         path: A run folder; or what one writes on the command line, with all its arguments, such
             as `my_vae.py`, `my_vae.py:MyVAE(latent_dim=16)` or `VAE((1, 28, 28))`.
+        frozen: Whether the program of a run folder is frozen; False is to train it on.
 
     Raises:
         FileNotFoundError: If there is no such folder or file.
         ValueError: If it is damaged, or not such a text.
     """
-    if Path(path).is_dir():
-        return Run(Path(path)).load()
     text = os.fspath(path)
+    folder = place_of(text)
+    if os.path.isdir(folder):  # unlike Path's, False of a text that is too long for a name
+        program = Run(folder).load()
+        return freeze(program) if frozen else program
     if "(" not in text and "/" in text and ".py" not in text:
         raise FileNotFoundError(f"there is no run folder {text}")
     return read_program(text, {})
 
 
 def _tensors(program: ProgramModule) -> dict[str, Tensor]:
+    """Copies of the parameters and buffers that are the program's own, and no first stage's.
+
+    Those of an autoencoder of 84 million parameters would take 334 MB at each epoch.
+    """
+    kept, frozen = program.state_dict(keep_vars=True), frozen_tensors(program)
+    own = {name: tensor for name, tensor in kept.items() if id(tensor) not in frozen}
     # Clones, since safetensors refuses parameters that share their memory.
-    return {name: t.detach().cpu().clone().contiguous() for name, t in program.state_dict().items()}
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in own.items()}
+
+
+def _put(program: ProgramModule, tensors: Mapping[str, Tensor]) -> None:
+    """Loads what `_tensors` gave, all of it and nothing else."""
+    kept, frozen = program.state_dict(keep_vars=True), frozen_tensors(program)
+    program.load_state_dict({**tensors, **{n: t for n, t in kept.items() if id(t) in frozen}})
 
 
 def _as_texts(known: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pyro_vae.inference import Fit
 
 from .config import Config
 from .cost import cost
+from .first_stages import has_changed
 from .lock import LOCK, locked
 from .prepare import Prepared, find_device, prepare
 from .results import finish
@@ -119,6 +120,7 @@ def _already_done(folder: Path, config: Config) -> bool:
         return False  # it was ended before its first epoch
     if run.config == config and run.results is not None:
         changed = [str(s) for s, copy in run.sources(config) if not _same_file(s, copy)]
+        changed += [path for path, stage in run.first_stages.items() if has_changed(path, stage)]
         if changed:
             raise ValueError(
                 f"{', '.join(changed)} has changed since {folder} was trained with it; name a new "

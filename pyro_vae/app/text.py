@@ -2,8 +2,9 @@
 
     VAE(latent_dim=16, likelihood=Normal(scale=0.1))        Trace_ELBO(beta=linear(0, 1, 1000))
 
-A text is a call of a public name with literals, other public names and calls of them. It is read
-with `ast` and never evaluated as code; what it leaves out and the data know is filled in.
+A text is a call of a public name with literals, other public names, calls of them, and the parts
+of what a call gives: `VAE(encoder=load('runs/first').encoder)`. It is read with `ast` and never
+evaluated as code; what it leaves out and the data know is filled in.
 """
 
 import ast
@@ -21,6 +22,7 @@ from pyro.infer import ELBO
 from pyro.optim import PyroOptim
 from torch import Tensor, nn
 
+import pyro_vae
 from pyro_vae import datasets, inference, likelihoods, models, networks, posteriors, priors
 from pyro_vae.datasets import Dataset
 from pyro_vae.inference import Estimator
@@ -74,7 +76,7 @@ def catalogue() -> dict[str, dict[str, Any]]:
         "likelihoods": public(likelihoods),
         "posteriors": public(posteriors),
         "networks": public(networks),
-        "functions": {"partial": _partial},
+        "functions": {"partial": _partial, "load": pyro_vae.load},
         "activations": {name: getattr(nn, name) for name in activations},
         "optimizers": {
             name: getattr(pyro.optim, name)
@@ -224,6 +226,8 @@ class _Reader:
         match node:
             case ast.Constant():
                 return node.value
+            case ast.Attribute(value=owner, attr=name) if isinstance(_root(owner), ast.Call):
+                return _part_of(self.value(owner), ast.unparse(owner), name)
             case ast.Name() | ast.Attribute():
                 return self.named(node, room)
             case ast.Call():
@@ -328,6 +332,22 @@ def _is_module_class(value: Any) -> bool:
 def _is_shape(args: list[Any], shape: Any) -> bool:
     """Whether the text gives the shape itself, as in VAE((1, 28, 28), 20)."""
     return bool(args) and isinstance(shape, tuple) and isinstance(args[0], tuple | list)
+
+
+def _root(node: ast.AST) -> ast.AST:
+    """What the dots of a name stand behind, such as the call in `load('runs/first').encoder`."""
+    return _root(node.value) if isinstance(node, ast.Attribute) else node
+
+
+def _part_of(owner: Any, text: str, name: str) -> nn.Module:
+    """A part of a program or network, and nothing else that Python would give by a name."""
+    parts = dict(owner.named_children()) if isinstance(owner, nn.Module) else {}
+    if name not in parts:
+        raise ValueError(
+            f"{text} is a {type(owner).__name__}, which has no part {name!r}; its parts are "
+            f"{', '.join(parts) or 'none'}"
+        )
+    return parts[name]
 
 
 def _program(value: Any, text: str) -> ProgramModule:

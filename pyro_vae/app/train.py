@@ -27,8 +27,8 @@ __all__ = ["resume", "train"]
 def train(prepared: Prepared, folder: Path, *, tensorboard: bool = False) -> tuple[Run, Fit]:
     """Trains what `prepare` returned, into a new run folder."""
     writing = _tensorboard(folder) if tensorboard else nullcontext()
-    device = str(device_of(prepared.program))
-    run = Run.start(folder, prepared.config, known_from(prepared.data), device)
+    known, device = known_from(prepared.data), str(device_of(prepared.program))
+    run = Run.start(folder, prepared.config, known, device, prepared.first_stages)
     return run, _fit(run, prepared, None, writing)
 
 

@@ -1,25 +1,25 @@
 """Posteriors q(z | x): modules whose `forward(h)` returns a distribution over the latent.
 
 `param_shape` is the shape of the `h` that a posterior needs from its encoder.
+
+The names here are those in the `__all__` of the files: to add a posterior is to add its file. The
+imports below tell them to editors and type checkers, which do not run code.
 """
 
-from .bounded_normal import BoundedNormal
-from .delta import Delta
-from .inverse_autoregressive_flow import InverseAutoregressiveFlow
-from .normals import DiagonalNormal, FullNormal, LowRankNormal
-from .one_hot import OneHot, RelaxedOneHot
-from .power_spherical import PowerSpherical
-from .spline_flow import SplineFlow
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "BoundedNormal",
-    "Delta",
-    "DiagonalNormal",
-    "FullNormal",
-    "InverseAutoregressiveFlow",
-    "LowRankNormal",
-    "OneHot",
-    "PowerSpherical",
-    "RelaxedOneHot",
-    "SplineFlow",
-]
+from pyro_vae.exports import export_files
+
+if TYPE_CHECKING:
+    from .bounded_normal import BoundedNormal as BoundedNormal
+    from .delta import Delta as Delta
+    from .inverse_autoregressive_flow import InverseAutoregressiveFlow as InverseAutoregressiveFlow
+    from .normals import DiagonalNormal as DiagonalNormal
+    from .normals import FullNormal as FullNormal
+    from .normals import LowRankNormal as LowRankNormal
+    from .one_hot import OneHot as OneHot
+    from .one_hot import RelaxedOneHot as RelaxedOneHot
+    from .power_spherical import PowerSpherical as PowerSpherical
+    from .spline_flow import SplineFlow as SplineFlow
+
+__all__ = export_files(__name__)

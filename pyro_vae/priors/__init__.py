@@ -1,29 +1,28 @@
 """Priors p(z): modules whose `forward()` returns a distribution over one latent `z`.
 
-`latent_dim` is the size of z. A prior that is made of the program's own parts has a method
-`attach(encoder, posterior)`, which the program calls once it has them.
+`latent_dim` is the size of z, or its shape. A prior that is made of the program's own parts has a
+method `attach(encoder, posterior)`, which the program calls once it has them, and reports them as
+`attached`.
+
+The names here are those in the `__all__` of the files: to add a prior is to add its file. The
+imports below tell them to editors and type checkers, which do not run code.
 """
 
-from .autoregressive import AutoregressivePrior
-from .flat import Flat
-from .flow_prior import FlowPrior
-from .gaussian_mixture import GaussianMixture
-from .heavy_tails import Laplace, StudentT
-from .one_hot import UniformOneHot, UniformRelaxedOneHot
-from .standard_normal import StandardNormal
-from .uniform_sphere import UniformSphere
-from .vamp_prior import VampPrior
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "AutoregressivePrior",
-    "Flat",
-    "FlowPrior",
-    "GaussianMixture",
-    "Laplace",
-    "StandardNormal",
-    "StudentT",
-    "UniformOneHot",
-    "UniformRelaxedOneHot",
-    "UniformSphere",
-    "VampPrior",
-]
+from pyro_vae.exports import export_files
+
+if TYPE_CHECKING:
+    from .autoregressive import AutoregressivePrior as AutoregressivePrior
+    from .flat import Flat as Flat
+    from .flow_prior import FlowPrior as FlowPrior
+    from .gaussian_mixture import GaussianMixture as GaussianMixture
+    from .heavy_tails import Laplace as Laplace
+    from .heavy_tails import StudentT as StudentT
+    from .one_hot import UniformOneHot as UniformOneHot
+    from .one_hot import UniformRelaxedOneHot as UniformRelaxedOneHot
+    from .standard_normal import StandardNormal as StandardNormal
+    from .uniform_sphere import UniformSphere as UniformSphere
+    from .vamp_prior import VampPrior as VampPrior
+
+__all__ = export_files(__name__)

@@ -11,6 +11,7 @@ from torch.distributions import constraints
 
 from pyro_vae.checks import check_sizes
 from pyro_vae.distributions import NormalMixture
+from pyro_vae.frozen import is_frozen
 from pyro_vae.shapes import LatentDim, check_part, latent_shape
 from pyro_vae.wiring import check_network
 
@@ -67,8 +68,20 @@ class VampPrior(nn.Module):
             self.register_buffer("pseudo_inputs", pseudo_inputs)
         self._attached: tuple[Any, Any] | None = None
 
+    @property
+    def attached(self) -> tuple[Any, Any] | None:
+        """The encoder and the posterior that q(z | u) is made of; None before `attach`."""
+        return self._attached
+
     def attach(self, encoder: Any, posterior: Any) -> None:
-        """Takes the two from which q(z | u) is made, without making them parts of its own."""
+        """Takes the two from which q(z | u) is made, without making them parts of its own.
+
+        A frozen prior is a trained program's, and stays the average of that one's posterior. Then
+        the two are parts of its own, so that they go with it to a device.
+        """
+        if is_frozen(self) and self._attached is not None:
+            self.encoder, self.posterior = self._attached
+            return
         found, needed = latent_shape(posterior.latent_dim), latent_shape(self.latent_dim)
         check_part("VampPrior", "posterior's latent_dim", found, needed)
         check_network("VampPrior", "encoder", encoder, self.x_shape, posterior.param_shape)
