@@ -1,5 +1,8 @@
 import os
+import subprocess
 import sys
+import time
+from contextlib import ExitStack
 
 import pyro
 import pytest
@@ -47,3 +50,24 @@ def run(command, tmp_path, monkeypatch, capsys):
         return code, out.out, out.err
 
     return run
+
+
+@pytest.fixture
+def long_training(tmp_path):
+    """Starts a training in a process of its own, and returns that after the first checkpoint.
+
+    It would take minutes, and prints into the file `printed`.
+    """
+    with ExitStack() as stack:
+
+        def start(*words):
+            words = [sys.executable, "-m", "pyro_vae", "train", *words, "--epochs", "3000"]
+            printed = stack.enter_context(open(tmp_path / "printed", "w"))
+            process = stack.enter_context(subprocess.Popen(words, cwd=tmp_path, stdout=printed))
+            stack.callback(process.kill)
+            while not list(tmp_path.glob("*/checkpoint.pt")):
+                assert process.poll() is None, "it ended before it saved anything"
+                time.sleep(0.1)
+            return process
+
+        yield start

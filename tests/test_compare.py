@@ -247,8 +247,7 @@ def test_training_starts_from_the_same_parameters_and_comes_near_the_best_fit():
     ).rows:  # fmt: skip
         assert row.equal_steps.steps == 60 and row.equal_time is None
         assert row.equal_steps.error_of_seeds is not None
-        values = row.equal_steps.log_likelihood
-    assert best - 0.5 * (best - begins) < values
+        assert best - 0.5 * (best - begins) < row.equal_steps.log_likelihood
 
 
 def test_equal_time_is_as_many_steps_as_fit_it():

@@ -153,5 +153,7 @@ def test_labels_cannot_be_kept_where_there_are_none(tmp_path, y, found):
 def test_conditions_that_are_missing_count_as_unknown():
     y = torch.tensor([[1.0, 2.0], [torch.nan, 0.0], [3.0, 4.0], [5.0, torch.nan]])
     split = datasets.Split(torch.arange(4.0)[:, None], y, labelled=0.5)
-    for x, _ in split.batches(2, labels=True):
+    batches = list(split.batches(2, labels=True))
+    assert len(batches) == 2
+    for x, _ in batches:
         assert x[0, 0] in (0, 2) and x[1, 0] in (1, 3)

@@ -3,10 +3,8 @@
 import errno
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -151,14 +149,10 @@ def test_two_trainings_do_not_write_into_one_folder(trained, tmp_path):
     assert os.listdir(tmp_path / "b") == [".lock"]
 
 
-def test_a_training_that_was_killed_leaves_no_lock_behind(tmp_path, run):
-    words = ["-m", "pyro_vae", "train", SMALL, "--epochs", "100000", "--out", "a", "--no-compile"]
-    process = subprocess.Popen([sys.executable, *words], cwd=tmp_path, stdout=subprocess.DEVNULL)
-    deadline = time.time() + 60
-    while not (tmp_path / "a" / "checkpoint.pt").exists() and time.time() < deadline:
-        time.sleep(0.1)
+def test_a_training_that_was_killed_leaves_no_lock_behind(long_training, tmp_path, run):
+    process = long_training(SMALL, "--out", "a", "--no-compile")
     code, _, err = run("train", "--resume", "a")
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
     assert code == 2 and "another training is writing into a" in err
     # The checkpoint is whole, whenever the process was killed.
