@@ -35,7 +35,9 @@ Program = Annotated[
 ]
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 Data = Annotated[str, typer.Option(help="A data set, such as \"mnist(binarize='dynamic')\".")]
-Loss = Annotated[str, typer.Option(help='An estimator, such as "Trace_ELBO(beta=4)".')]
+Loss = Annotated[
+    str, typer.Option(help='An estimator, such as "Trace_ELBO(beta=4)" or "mine.py:Mine()".')
+]
 DataDir = Annotated[str | None, typer.Option(help="Where data sets look for their files.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all random numbers.")]

@@ -72,6 +72,7 @@ class Prepared:
         config: Config,
         data: Dataset,
         program: ProgramModule,
+        loss: ELBO,
         first_stages: Mapping[str, str] = MappingProxyType({}),
     ) -> "Prepared":
         """Reads the other texts, and refuses what would go wrong in the training.
@@ -81,7 +82,7 @@ class Prepared:
         """
         check_counts(epochs=config.epochs, steps=config.steps, batch_size=config.batch_size)
         check_clip_norm(config.clip_norm)
-        loss, optim = read_loss(config.loss, known_from(data)), read_optim(config.optim)
+        optim = read_optim(config.optim)
         schedule = None if config.lr_schedule is None else read_schedule(config.lr_schedule)
         prepared = cls(config, data, program, loss, optim, schedule, first_stages)
         report = preflight(program, data, loss, config.batch_size)
@@ -123,7 +124,8 @@ def prepare(config: Config, device: torch.device) -> Prepared:
     pyro.set_rng_seed(config.seed)
     with noting() as first_stages:
         program = read_program(config.program, known_from(data)).to(device)
-    return Prepared.of(config, data, program, first_stages)
+    loss = read_loss(config.loss, known_from(data))
+    return Prepared.of(config, data, program, loss, first_stages)
 
 
 def _number(schedule: Any, step: int) -> float:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pyro
 import torch
+from pyro.infer import ELBO
 from safetensors import SafetensorError
 from safetensors.torch import load_file as load_safetensors
 from safetensors.torch import save as safetensors_of
@@ -30,7 +31,7 @@ from pyro_vae.source import sources
 from .config import Config, read_config
 from .files import CHECKPOINT, CONFIG, METRICS, RESULTS, WEIGHTS
 from .first_stages import FirstStage, finding_again, place_of
-from .text import read_data, read_likelihood, read_program, split_file, text_of
+from .text import read_data, read_likelihood, read_loss, read_program, split_file, text_of
 from .writing import write_json, write_whole
 
 __all__ = ["Run", "load"]
@@ -61,8 +62,9 @@ class Run:
             first_stages: The hashes of the weights of what the program loads, by path.
         """
         run = cls(folder)
+        copies = run.sources(config)
         folder.mkdir(parents=True, exist_ok=True)
-        for source, copy in run.sources(config):
+        for source, copy in copies:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, copy)
         content = asdict(config) | {"known": _as_texts(known), **_circumstances(device)}
@@ -80,12 +82,22 @@ class Run:
         return (self.folder / CHECKPOINT).is_file()
 
     def sources(self, config: Config) -> list[tuple[Path, Path]]:
-        """The user's files that a program is made of, each with its copy in the folder."""
-        file, _ = split_file(config.program)
-        if file is None:
-            return []
-        home = Path(file).absolute().parent
-        return [(source, self.folder / source.relative_to(home)) for source in sources(file)]
+        """The user's files that program and loss are made of, each with its copy in the folder.
+
+        Raises:
+            ValueError: If two of them would have one copy.
+        """
+        copies: dict[Path, Path] = {}
+        for text in (config.program, config.loss):
+            file, _ = split_file(text)
+            for source in [] if file is None else sources(file):
+                copy = self.folder / source.relative_to(Path(file or "").absolute().parent)
+                if copies.setdefault(copy, source) != source:
+                    raise ValueError(
+                        f"{copies[copy]} and {source} would both be {copy}, where the run keeps "
+                        "what it is made of; call one of them otherwise"
+                    )
+        return [(source, copy) for copy, source in copies.items()]
 
     @property
     def config(self) -> Config:
@@ -219,12 +231,13 @@ class Run:
             known: What the data know; None for what of it was written down, which is all but
                 tensors, such as a mean, that stand among the weights.
         """
-        text = self.config.program
-        file, call = split_file(text)
-        if file is not None:
-            text = Path(file).name + (f":{call}" if call else "")
+        text = _beside(self.config.program)
         with finding_again(self.first_stages, self.folder):
             return read_program(text, self.known if known is None else known, folder=self.folder)
+
+    def loss(self, known: Mapping[str, Any]) -> ELBO:
+        """The estimator that it is trained by; `known` is what the data know."""
+        return read_loss(_beside(self.config.loss), known, folder=self.folder)
 
     def load(self) -> ProgramModule:
         """The program with its trained parameters."""
@@ -292,6 +305,14 @@ def load(path: str | os.PathLike[str], *, frozen: bool = True) -> Program:
     if "(" not in text and "/" in text and ".py" not in text:
         raise FileNotFoundError(f"there is no run folder {text}")
     return read_program(text, {})
+
+
+def _beside(text: str) -> str:
+    """A text as it reads in the run folder, which has its file without the way there."""
+    file, call = split_file(text)
+    if file is None:
+        return text
+    return Path(file).name + (f":{call}" if call else "")
 
 
 def _tensors(program: ProgramModule) -> dict[str, Tensor]:

@@ -119,9 +119,27 @@ def read_program(text: str, known: Names, *, folder: Path = Path()) -> ProgramMo
     return FunctionProgram(module.model, module.guide, vars(module))
 
 
-def read_loss(text: str, known: Names) -> ELBO:
-    """An estimator from its text; `known` holds what the data know, such as num_data."""
-    return build("losses", text, known)
+def read_loss(text: str, known: Names, *, folder: Path = Path()) -> ELBO:
+    """An estimator from its text: `IWAE(50)`, or `my_estimator.py:Mine(...)` of a user's file.
+
+    Args:
+        text: The text.
+        known: What the data know, such as num_data.
+        folder: Where the paths of files begin.
+    """
+    file, call = split_file(text)
+    if file is None:
+        return build("losses", text, known)
+    own = vars(load_file(folder / file))
+    if not call:
+        raise ValueError(f'name the estimator of {file} that is meant: "{file}:MyEstimator()"')
+    loss = build("losses", call, known, own=own)
+    if not isinstance(loss, ELBO):
+        raise ValueError(
+            f"{text!r} is a {type(loss).__name__}, which is no estimator; let its class inherit "
+            "pyro_vae.inference.Estimator"
+        )
+    return loss
 
 
 def read_likelihood(text: str) -> Callable[[tuple[int, ...]], nn.Module]:

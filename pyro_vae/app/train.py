@@ -55,7 +55,7 @@ def resume(
     program = run.program(known_from(data))
     # A run that was ended before its first epoch begins again.
     state = run.load_checkpoint(program) if run.has_checkpoint() else None
-    prepared = Prepared.of(config, data, program.to(device))
+    prepared = Prepared.of(config, data, program.to(device), run.loss(known_from(data)))
     if state is not None and prepared.steps < state["svi"]["steps"]:
         raise ValueError(
             f"{run.folder} has taken {state['svi']['steps']} steps already, and "

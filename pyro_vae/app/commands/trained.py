@@ -39,7 +39,6 @@ def trained_and_data(
 ) -> "tuple[ProgramModule, Dataset]":
     """The trained program, and its data or others, which are checked to fit it."""
     from pyro_vae.app.prepare import known_from, preflight
-    from pyro_vae.app.text import read_loss
 
     program, loaded = trained_program(run, seed, device)
     found: Dataset = loaded.data(data, data_dir)
@@ -50,7 +49,7 @@ def trained_and_data(
             f"data of shape {found.x_shape} do not fit {run}, trained on {loaded.known['x_shape']}"
         )
     if data is not None:
-        preflight(program, found, read_loss(loaded.config.loss, known_from(found)), 128)
+        preflight(program, found, loaded.loss(known_from(found)), 128)
     return program, found
 
 
