@@ -13,9 +13,16 @@ from torch.nn.parameter import is_lazy
 from pyro_vae.arguments import arguments
 from pyro_vae.blame import sentence_of
 from pyro_vae.factors import is_training_factor
-from pyro_vae.inference.estimators import Estimator, check_loss, check_particles, total_of
+from pyro_vae.inference.estimators import (
+    Estimator,
+    check_loss,
+    check_particles,
+    is_linear,
+    total_of,
+)
 from pyro_vae.inference.terms import (
     check_data,
+    check_densities,
     data_plate,
     is_deterministic,
     is_factor,
@@ -106,6 +113,9 @@ def _report(program: Program, x: Tensor, args: Sequence[Tensor], loss: ELBO | No
     plate = data_plate(samples(model_trace), len(x))
     if isinstance(loss, Estimator):
         check_plate(plate, len(x))
+    elif isinstance(loss, ELBO):
+        name = type(loss).__name__
+        check_densities((model_trace, guide_trace), name, linear=is_linear(loss))
     value = _loss(loss or _default_loss(guide_trace), model, guide, args)
     reached = leaves(value)
     parameters = _parameters(program)

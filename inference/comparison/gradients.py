@@ -14,7 +14,7 @@ from pyro.infer import ELBO
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from pyro_vae.inference.estimators import Estimator, Trace_ELBO, TraceEnum_ELBO
+from pyro_vae.inference.estimators import Estimator, Trace_ELBO, TraceEnum_ELBO, states
 from pyro_vae.inference.terms import Terms, collect
 from pyro_vae.parameters import leaves
 from pyro_vae.program import Program
@@ -46,8 +46,6 @@ _PYROS_ELBOS = {
     pyro.infer.TraceMeanField_ELBO,
     pyro.infer.Trace_ELBO,
 }
-# What a subclass changes an estimator's value or gradient by.
-_FORMULA = {"bound", "differentiable_loss", "global_objective", "kl", "objective", "terms"}
 
 
 @runtime_checkable
@@ -164,15 +162,10 @@ def reference(estimator: ELBO, *, reparameterized: bool) -> ELBO | None:
     """
     if not isinstance(estimator, Estimator):
         return Trace_ELBO() if type(estimator) in _PYROS_ELBOS else None
-    for kind in type(estimator).__mro__:
-        if "reference" in vars(kind):
-            found = estimator.reference(reparameterized=reparameterized)
-            return (
-                replace(found, factors=estimator.factors) if isinstance(found, Estimator) else found
-            )
-        if _FORMULA & vars(kind).keys():
-            break
-    return None
+    if not states(estimator, "reference"):
+        return None
+    found = estimator.reference(reparameterized=reparameterized)
+    return replace(found, factors=estimator.factors) if isinstance(found, Estimator) else found
 
 
 def is_bound(estimator: ELBO) -> bool:

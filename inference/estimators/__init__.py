@@ -3,9 +3,9 @@
 from .dreg import DReG
 from .elbo import Trace_ELBO, TraceMeanField_ELBO
 from .enumerated import TraceEnum_ELBO
-from .estimator import Estimator, with_gradient
+from .estimator import Estimator, states, with_gradient
 from .iwae import IWAE
-from .losses import check_has_value, check_loss, has_value, judged_by, total_of
+from .losses import check_has_value, check_loss, has_value, is_linear, judged_by, total_of
 from .miwae import CIWAE, MIWAE, PIWAE
 from .mmd import IMQ, MMD, RBF
 from .pyros_particles import check_particles
@@ -41,7 +41,9 @@ __all__ = [
     "check_loss",
     "check_particles",
     "has_value",
+    "is_linear",
     "judged_by",
+    "states",
     "total_of",
     "with_gradient",
 ]

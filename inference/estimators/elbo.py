@@ -106,6 +106,11 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
         return all(_is_zero(getattr(self, name)) for name in _OTHERS)
 
     @property
+    def is_linear(self) -> bool:
+        """Whether neither a floor nor a capacity bends it."""
+        return self.pays_the_kl
+
+    @property
     def is_bound(self) -> bool:
         """Whether it pays the KL as it is."""
         return self.pays_the_kl and self.beta == 1
@@ -246,7 +251,7 @@ class TraceMeanField_ELBO(Trace_ELBO, pyro.infer.TraceMeanField_ELBO):
 
     averages: ClassVar[bool] = True
 
-    reference = Trace_ELBO.reference
+    reference, is_linear = Trace_ELBO.reference, Trace_ELBO.is_linear
 
     def kl(self, latent: Latent) -> Tensor:
         """The KL of one latent, (K, N)."""

@@ -8,7 +8,7 @@ from typing import Any
 import pyro.infer
 
 from pyro_vae.factors import is_training_factor, with_weights
-from pyro_vae.inference.terms import Function, samples
+from pyro_vae.inference.terms import Function, check_densities, samples
 
 from .factor_weights import FactorWeights
 
@@ -33,7 +33,7 @@ class TraceEnum_ELBO(pyro.infer.TraceEnum_ELBO):
 
     Raises:
         ValueError: If a weight is a schedule; when it runs a program that has no training factor of
-            a name.
+            a name, or an `EstimatedDensity`, whose sums are no bound.
 
     Example:
         >>> program = SemiSupervisedVAE((1, 8, 8), latent_dim=2)
@@ -74,6 +74,7 @@ class TraceEnum_ELBO(pyro.infer.TraceEnum_ELBO):
         """The traces of model and guide that Pyro's loss is made of, with weighed factors."""
         weighed = (with_weights(function, self.factors) for function in (model, guide))
         for pair in super()._get_traces(*weighed, args, kwargs):
+            check_densities(pair, type(self).__name__, linear=False)
             sites = (site for trace in pair for site in samples(trace))
             self.factors.check_names(s["name"] for s in sites if is_training_factor(s))
             yield pair

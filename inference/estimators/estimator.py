@@ -15,6 +15,7 @@ from pyro_vae.inference.terms import (
     Latent,
     Particles,
     Terms,
+    check_densities,
     check_own_bounds,
     check_support,
     collect,
@@ -39,10 +40,13 @@ __all__ = [
     "number",
     "plate_nesting",
     "samples",
+    "states",
     "with_gradient",
 ]
 
 Weight = float | Callable[[int], float]  # a number or a schedule
+# What a subclass changes an estimator's value or gradient by.
+_FORMULA = {"bound", "differentiable_loss", "global_objective", "kl", "objective", "terms"}
 _FACTOR = "factors."  # before the names of training factors among those of schedules
 
 
@@ -197,6 +201,15 @@ class Estimator(ELBO):
             )
 
     @property
+    def is_linear(self) -> bool:
+        """Whether its bound is linear in log p(x, z).
+
+        If so, an unbiased estimate of a lower bound serves as log p, as in an `EstimatedDensity`.
+        A subclass that changes the formula must say it anew.
+        """
+        return False
+
+    @property
     def is_bound(self) -> bool:
         """Whether its value is the ELBO or a tighter bound on log p(x), or just an objective."""
         return False
@@ -252,8 +265,14 @@ class Estimator(ELBO):
         """The terms of the bound from one run of the program."""
         ready = self.prepared(model, guide, *args, **kwargs)
         t = ready.collected(self.num_particles, model, guide, args, kwargs)
-        ready.check(t)
+        ready.accept(t)
         return t
+
+    def accept(self, t: Terms) -> None:
+        """Checks densities, and what the estimator itself asks of a program: see `check`."""
+        linear = self.is_linear and states(self, "is_linear")
+        check_densities(t.parts[0].traces, type(self).__name__, linear=linear)
+        self.check(t)
 
     def collected(
         self,
@@ -315,6 +334,19 @@ class Estimator(ELBO):
     def _get_trace(self, model: Function, guide: Function, args: Any, kwargs: Any) -> Any:
         found = run(model, guide, args, kwargs, max_plate_nesting=self.max_plate_nesting)
         return found.model, found.guide  # what Pyro's base class asks of a subclass
+
+
+def states(estimator: Estimator, name: str) -> bool:
+    """Whether what an estimator's attribute says holds of its formula.
+
+    It does not where a subclass has changed the formula and not said the attribute anew.
+    """
+    for kind in type(estimator).__mro__:
+        if name in vars(kind):
+            return True
+        if _FORMULA & vars(kind).keys():
+            break
+    return False
 
 
 def number(weight: Weight) -> float:

@@ -90,7 +90,7 @@ class IWAE(Estimator):
 
         size = self.chunk_size or self.num_particles
         first = checkpoint(run, size, use_reentrant=False)
-        ready.check(first)
+        ready.accept(first)
         parts = [without_runs(first)]
         subsample = subsamples(first.parts[0].held)
         del first  # its draws take the memory that chunks are to save

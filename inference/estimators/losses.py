@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pyro.infer
 import torch
 from pyro.infer import ELBO, TraceTailAdaptive_ELBO
 from torch import Tensor
@@ -9,7 +10,18 @@ from torch import Tensor
 from pyro_vae.factors import with_weights
 from pyro_vae.inference.terms import Function
 
-__all__ = ["check_has_value", "check_loss", "has_value", "judged_by", "total_of"]
+from .estimator import Estimator, states
+
+__all__ = ["check_has_value", "check_loss", "has_value", "is_linear", "judged_by", "total_of"]
+
+
+_PYROS_LINEAR = {
+    pyro.infer.JitTrace_ELBO,
+    pyro.infer.JitTraceMeanField_ELBO,
+    pyro.infer.TraceGraph_ELBO,
+    pyro.infer.TraceMeanField_ELBO,
+    pyro.infer.Trace_ELBO,
+}
 
 
 def check_loss(loss: Any) -> None:
@@ -52,6 +64,13 @@ def judged_by(loss: Any, model: Function, guide: Function, *args: Any) -> Tensor
         return total_of(loss(model, guide, *args))
     model, guide = (with_weights(function, {}, 0.0) for function in (model, guide))
     return total_of(loss.loss(model, guide, *args))
+
+
+def is_linear(loss: ELBO) -> bool:
+    """Whether an ELBO is linear in the model's log densities; of Pyro's, those that are known."""
+    if isinstance(loss, Estimator):
+        return loss.is_linear and states(loss, "is_linear")
+    return type(loss) in _PYROS_LINEAR
 
 
 def total_of(value: Any) -> Tensor:

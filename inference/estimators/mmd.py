@@ -75,6 +75,11 @@ class MMD(Estimator):
     kernel: Kernel = RBF()
 
     @property
+    def is_linear(self) -> bool:
+        """Always."""
+        return True
+
+    @property
     def is_bound(self) -> bool:
         """Whether its weights make it the ELBO."""
         return (self.alpha, self.lambda_) == (0, 1)

@@ -105,6 +105,11 @@ class ScoreFunction(Estimator):
             )
 
     @property
+    def is_linear(self) -> bool:
+        """Always."""
+        return True
+
+    @property
     def is_bound(self) -> bool:
         """Always."""
         return True

@@ -27,7 +27,7 @@ class STL(Trace_ELBO):
         Roeder et al., 2017, https://arxiv.org/abs/1703.09194
     """
 
-    reference = Trace_ELBO.reference
+    reference, is_linear = Trace_ELBO.reference, Trace_ELBO.is_linear
 
     def kl(self, latent: Latent) -> Tensor:
         """The KL of one latent, (K, N)."""

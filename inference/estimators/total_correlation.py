@@ -55,6 +55,11 @@ class TotalCorrelation(Estimator):
             raise ValueError(f"num_data must be at least 1, but is {self.num_data}")
 
     @property
+    def is_linear(self) -> bool:
+        """Always."""
+        return True
+
+    @property
     def is_bound(self) -> bool:
         """Whether its weights make it the ELBO."""
         return (self.alpha, self.beta, self.gamma) == (1, 1, 1)

@@ -12,10 +12,12 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyro_vae.distributions import is_estimated
 from pyro_vae.factors import is_training_factor
 from pyro_vae.inference.terms import (
     Latent,
     Terms,
+    check_densities,
     check_one_bound_each,
     inner,
     is_deterministic,
@@ -36,11 +38,13 @@ def check_true_bounds(t: Terms, user: str) -> None:
         user: Who judges by them, for the sentence.
 
     Raises:
-        ValueError: If the guide observes data, if a site is scaled otherwise than its plates scale
-            it, if a latent is masked out on which the data depend, if a factor is added to the
-            density of data that have one, or if it is not known which plate is that of the data.
+        ValueError: If the guide observes data or has an `EstimatedDensity`, if a site is scaled
+            otherwise than its plates scale it, if a latent is masked out on which the data depend,
+            if a factor is added to the density of data that have one, or if it is not known which
+            plate is that of the data.
     """
     check_one_bound_each(t, user)
+    check_densities(t.traces, user, linear=True)
     for role, trace in zip(("model", "guide"), t.traces, strict=True):
         for site in samples(trace):
             plates = [f.full_size / f.size for f in site["cond_indep_stack"] if f.full_size]
@@ -53,10 +57,12 @@ def check_true_weights(t: Terms, user: str) -> None:
     """Refuses terms whose weights are no estimate of the p(x) of each datum.
 
     Raises:
-        ValueError: As `check_true_bounds`, and if latents are shared by all data, if a plate other
-            than that of the data is subsampled, or if the guide is a point, which has no density.
+        ValueError: As `check_true_bounds`, and if the model has an `EstimatedDensity`, if latents
+            are shared by all data, if a plate other than that of the data is subsampled, or if the
+            guide is a point, which has no density.
     """
     check_true_bounds(t, user)
+    check_densities(t.traces, user, linear=False)
     if t.global_latents:
         raise ValueError(
             f"latents {list(t.global_latents)} stand outside the data plate, so no datum has a "
@@ -75,7 +81,8 @@ def check_true_weights(t: Terms, user: str) -> None:
 
 def points_of_guide(t: Terms) -> list[str]:
     """The continuous latents that the guide puts on a point, where it has no density."""
-    if any(site["infer"].get("is_auxiliary") for site in samples(t.traces[1])):
+    drawn = [site for site in samples(t.traces[1]) if not site["is_observed"]]
+    if any(site["infer"].get("is_auxiliary") for site in drawn):
         return []  # an automatic guide, whose points are functions of what it draws beside
     latents = {**t.latents, **t.global_latents}
     return [name for name, latent in latents.items() if _is_on_a_point(latent)]
@@ -165,6 +172,8 @@ def _check_masked_out(t: Terms, masked: Mapping[str, Tensor], user: str) -> None
     trace.compute_log_prob()
     for site in samples(t.traces[0]):
         other = trace.nodes[site["name"]]["log_prob"]
+        if is_estimated(site["fn"]):
+            continue  # its noise is no difference
         if not torch.allclose(site["log_prob"], other, rtol=1e-4, atol=1e-4, equal_nan=True):
             raise ValueError(
                 f"{user} needs every latent that the data depend on, but {list(masked)} are masked "

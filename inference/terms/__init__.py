@@ -3,6 +3,7 @@
 from .collect import collect
 from .columns import check_one_bound_each, check_own_bounds
 from .data_sites import Observations, Part, Unobserving, check_data, data_parts, density, differing
+from .densities import check_densities, estimated_sites
 from .divergence import closed_kl, kl_of_numbers, log_density_of_point
 from .joined import joined, without_runs
 from .layout import support_of
@@ -28,6 +29,7 @@ __all__ = [
     "Unobserving",
     "Way",
     "check_data",
+    "check_densities",
     "check_one_bound_each",
     "check_own_bounds",
     "check_support",
@@ -39,6 +41,7 @@ __all__ = [
     "data_plate",
     "density",
     "differing",
+    "estimated_sites",
     "explain_nonfinite",
     "find_particles",
     "inner",

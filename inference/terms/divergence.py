@@ -8,17 +8,21 @@ from pyro.distributions.util import sum_rightmost
 from torch import Tensor
 from torch.distributions import kl_divergence
 
+from pyro_vae.distributions import is_estimated
+
 __all__ = ["closed_kl", "kl_of_numbers", "log_density_of_point"]
 
 
 def closed_kl(q: Any, p: Any) -> Tensor | float | None:
     """KL(q || p) of each element of the batch; None where no formula is known.
 
-    It is the number 0 where all is masked.
+    It is the number 0 where all is masked. Of a density that is an estimate none is known.
 
     For a point it is its own density less that of p, log q(z) - log p(z). Pyro's formula leaves
     log q(z) out, which for the autoguides holds the Jacobian of a constrained latent.
     """
+    if is_estimated(q) or is_estimated(p):
+        return None
     try:
         kl = kl_divergence(q, p)
     except NotImplementedError:

@@ -9,6 +9,8 @@ from pyro import poutine
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 
+from pyro_vae.distributions import is_estimated
+
 from .plates import DataPlate, is_deterministic, rows_of
 from .runs import Function, Run, run, samples
 from .trials import all_modules, evaluation_mode, trial
@@ -90,7 +92,8 @@ def _moved(frame: CondIndepStackFrame, before: Run, after: Run) -> Tensor:
     found = torch.zeros(frame.size, dtype=torch.bool)
     for one, other in ((before.model, after.model), (before.guide, after.guide)):
         for site in samples(one):
-            if frame in site["cond_indep_stack"] and not is_deterministic(site):
+            noisy = is_deterministic(site) or is_estimated(site["fn"])
+            if frame in site["cond_indep_stack"] and not noisy:
                 pair = site["log_prob"], other.nodes[site["name"]]["log_prob"]
                 same = torch.isclose(*pair, rtol=1e-5, atol=1e-6, equal_nan=True)
                 along = same.movedim(frame.dim or -1, 0).reshape(frame.size, -1)

@@ -1,5 +1,6 @@
 """Distributions that Pyro lacks, and that more than one prior, posterior or program is made of."""
 
+from .estimated_density import EstimatedDensity, is_estimated
 from .flow import FlowDistribution, zuko
 from .normal_mixture import NormalMixture
 from .one_hot import OneHotDistribution, RelaxedOneHotDistribution
@@ -8,6 +9,7 @@ from .reshaped import Reshaped, reshaped
 from .uniform_sphere import UniformSphereDistribution
 
 __all__ = [
+    "EstimatedDensity",
     "FlowDistribution",
     "NormalMixture",
     "OneHotDistribution",
@@ -15,6 +17,7 @@ __all__ = [
     "RelaxedOneHotDistribution",
     "Reshaped",
     "UniformSphereDistribution",
+    "is_estimated",
     "reshaped",
     "zuko",
 ]
