@@ -182,7 +182,7 @@ def test_a_captured_log_likelihood_is_the_eager_one_bit_for_bit():
         pyro.set_rng_seed(3)
         with pytest.MonkeyPatch.context() as patch:
             if refused:
-                patch.setattr(Graphs, "run", lambda *_: None)
+                patch.setattr(Graphs, "run", lambda *_, **__: None)
             found.append(log_likelihood(Conjugate(), x, 40, batch_size=4, max_rows=16))
     assert torch.equal(*found)
 

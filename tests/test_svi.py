@@ -15,6 +15,8 @@ from torch.distributions import constraints
 from pyro_vae.inference import SVI, Trace_ELBO, TraceMeanField_ELBO, cosine, fit
 from pyro_vae.models import VAE
 
+from .twins import CAPTURE
+
 X = (torch.rand(32, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
 Y = torch.randn(200, generator=torch.Generator().manual_seed(1)) * 2 + 5
 
@@ -336,6 +338,17 @@ def test_a_loss_of_pyros_that_is_not_finite_changes_nothing_either(loss):
     ):
         svi.step(Y.clone().index_fill_(0, torch.tensor([3]), torch.nan))
     assert all(torch.equal(v, before[name]) for name, v in program.encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("compile", [False, CAPTURE], ids=["eager", "captured"])
+def test_a_loss_that_is_not_finite_leaves_no_gradient_behind(compile):
+    program = vae()
+    svi = SVI(program.model, program.guide, adam(), compile=compile)
+    for _ in range(4):
+        svi.step(X)
+    with pyro.validation_enabled(False), pytest.raises(FloatingPointError, match="step 4"):
+        svi.step(torch.full_like(X, torch.nan))
+    assert all(parameter.grad is None for parameter in program.parameters())
 
 
 def test_a_class_for_a_loss_is_refused():

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from pyro_vae.arguments import arguments
 from pyro_vae.blame import sentence_of
-from pyro_vae.inference.graphs import Compile, Function, Graphs
+from pyro_vae.inference.graphs import Compile, Graphs
 from pyro_vae.inference.terms import (
     Terms,
     check_data,
@@ -103,7 +103,7 @@ def evaluate(
             which the data depend, or the guide observes data.
     """
 
-    def rate_and_distortion(args: Any, kwargs: Any, weights: Any) -> Tensor:
+    def rate_and_distortion(args: Any, kwargs: Any) -> Tensor:
         t = _terms(program, args, **kwargs)
         return torch.stack([_rate(t), -t.log_px[0]])
 
@@ -174,7 +174,7 @@ def log_likelihood(
         check_true_weights(t, "log_likelihood")
         particles = find_particles(program.model, program.guide, first, {})
 
-        def log_sum_w(args: Any, kwargs: Any, weights: Any) -> Tensor:
+        def log_sum_w(args: Any, kwargs: Any) -> Tensor:
             return _log_w(program, args, particles=particles, **kwargs).logsumexp(0)
 
         run = _captured(
@@ -225,9 +225,25 @@ def _batches(
     return zip(*(part.split(batch_size) for part in parts), strict=True)
 
 
+@dataclass(frozen=True)
+class _Statistic:
+    """A function of a batch as graphs take it: without schedules and without a state."""
+
+    model: Callable[..., Any]
+    guide: Callable[..., Any]
+    function: Callable[[Any, Any], Tensor]
+    state: Sequence[Tensor] = ()
+
+    def weights(self, step: int) -> dict[str, float]:
+        return {}
+
+    def value(self, args: Any, kwargs: Any, weights: Any) -> Tensor:
+        return self.function(args, kwargs)
+
+
 def _captured(
     program: Program,
-    function: Function,
+    function: Callable[[Any, Any], Tensor],
     user: str,
     runs: int,
     *,
@@ -235,13 +251,13 @@ def _captured(
 ) -> Callable[[Any, Any], Tensor]:
     """The function of (args, kwargs), as a graph where so many runs earn it back."""
     if runs < _WORTH_CAPTURING:
-        return lambda args, kwargs: function(args, kwargs, {})
+        return function
     options = Compile(mode="compiled" if runs >= worth_compiling else "captured")
-    graphs = Graphs(program.model, program.guide, function, options, user)
+    graphs = Graphs(_Statistic(program.model, program.guide, function), options, user)
 
     def run(args: Any, kwargs: Any) -> Tensor:
-        value = graphs.run([], args, kwargs, {})
-        return function(args, kwargs, {}) if value is None else value
+        outcome = graphs.run(args, kwargs)
+        return function(args, kwargs) if outcome is None else outcome.value
 
     return run
 

@@ -3,14 +3,19 @@
 It alone uses what is private to torch's compiler.
 """
 
-from .capture import Function, Graphs
+from .graphs import Graphs
+from .objective import Objective, Outcome, Parameters
 from .options import Compile
 from .report import GraphReport, KindOfCall
+from .update import Update
 
 __all__ = [
     "Compile",
-    "Function",
     "GraphReport",
     "Graphs",
     "KindOfCall",
+    "Objective",
+    "Outcome",
+    "Parameters",
+    "Update",
 ]

@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from itertools import islice
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pyro_vae.inference.estimators import Estimator, has_value, total_of
@@ -15,6 +14,7 @@ from pyro_vae.inference.estimators import Estimator, has_value, total_of
 from .batches import Batches, kind_of_batch, num_data
 from .checks import Checks
 from .explained import explained
+from .finite import check_finite_epoch
 from .generators import generators_state, set_generators_state
 from .payback import Payback
 from .plate_scale import Counts
@@ -73,7 +73,7 @@ class Epochs:
                 "through again, such as a list of batches or a DataLoader, or take fewer steps"
             )
         if has_value(run.loss):
-            _check_finite(losses, run.svi.steps)
+            check_finite_epoch(losses, run.svi.steps)
         at.loss_in_epoch += float(sum(losses))
         return not self.stop.is_set() or run.svi.steps >= self.total
 
@@ -142,15 +142,3 @@ class Epochs:
         loss = svi.step(*batch)
         payback.note(kind, time.perf_counter() - began, svi.mode, self.total - svi.steps)
         return loss
-
-
-def _check_finite(losses: list[Tensor], steps: int) -> None:
-    """Refuses what `SVI` does not see, since it looks at every 100th step on a GPU."""
-    if not losses or torch.stack(losses).isfinite().all():
-        return
-    finite = torch.stack(losses).isfinite().tolist()
-    step = steps - len(losses) + finite.index(False)
-    raise FloatingPointError(
-        f"the loss is {losses[finite.index(False)].item()} at step {step}, and the parameters may "
-        "be spoilt since; a lower learning rate or clip_norm helps"
-    )

@@ -1,7 +1,7 @@
 """What `SVI` minimizes: an estimator of ours, an ELBO of Pyro's, or a function, under one face."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyro.infer
@@ -9,8 +9,17 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor
 
-from pyro_vae.inference.estimators import Estimator, Trace_ELBO, TraceMeanField_ELBO
+from pyro_vae.inference.estimators import (
+    Estimator,
+    Trace_ELBO,
+    TraceMeanField_ELBO,
+    has_value,
+)
 from pyro_vae.inference.terms import Function, Latent, Terms, log_density_of_point
+from pyro_vae.parameters import leaving_frozen
+from pyro_vae.precision import layers_in_bfloat16
+
+from .trained import Trained
 
 __all__ = ["Objective"]
 
@@ -49,78 +58,127 @@ _OURS = {
 }
 
 
-@dataclass
 class Objective:
-    """A loss with its gradient, for a model and its guide.
+    """A loss of a model and its guide, with its gradient: what `SVI` descends.
+
+    One face for an estimator of ours, an ELBO of Pyro's, and a function; graphs are made of it.
 
     Args:
         model: The model.
         guide: Its guide.
-        loss: What was given: an `Estimator`, an ELBO of Pyro's, or a function of (model, guide,
-            *args) that returns a loss.
+        loss: An `Estimator`, an ELBO of Pyro's, or a function of (model, guide, *args) that returns
+            a loss.
         gradients: A function of (model, guide, *args) that returns the loss and adds its gradient
-            to the parameters; None where the loss itself is to be differentiated.
+            to the parameters; None where the loss is to be differentiated.
+        trained: What is trained, which tells what is frozen.
+        bfloat16: Whether large layers multiply in bfloat16.
+        in_graphs: Whether graphs are to be made of it. Then some ELBOs of Pyro's, which read
+            numbers, are computed by ours, which have the same value and gradient.
+
+    Attributes:
+        differentiable: Whether `value` has the gradient. If not, `add_gradients` adds it.
+        has_value: Whether the loss is more than its gradient.
     """
 
-    model: Function
-    guide: Function
-    loss: Any
-    gradients: Callable[..., Loss] | None = None
-
-    def __post_init__(self) -> None:
-        self._loss = _plain(self.loss)
-        if self.gradients is None and isinstance(self._loss, ELBO) and not self.differentiable:
-            self.gradients = self._loss.loss_and_grads
-
-    @property
-    def differentiable(self) -> bool:
-        """Whether the loss is a tensor that knows its gradient, and calls backward nowhere."""
-        if self.gradients is not None:
-            return False
-        if isinstance(self._loss, Estimator) or not isinstance(self._loss, ELBO):
-            return True
-        return type(self._loss) in _DIFFERENTIABLE
-
-    def for_graphs(self) -> "Objective":
-        """The same with our estimator for Pyro's, which waits for numbers."""
-        return replace(self, loss=_ours(self._loss)) if self.gradients is None else self
-
-    def schedules(self) -> dict[str, Callable[[int], float]]:
-        """What changes from step to step, by name."""
-        return self._loss.schedules() if isinstance(self._loss, Estimator) else {}
-
-    def weights(self, step: int) -> dict[str, float]:
-        """The values of the schedules at a step."""
-        return {name: schedule(step) for name, schedule in self.schedules().items()}
+    def __init__(
+        self,
+        model: Function,
+        guide: Function,
+        loss: Any,
+        gradients: Callable[..., Loss] | None = None,
+        *,
+        trained: Trained,
+        bfloat16: bool = False,
+        in_graphs: bool = False,
+    ) -> None:
+        self.model, self.guide, self.loss = model, guide, loss
+        self._trained, self._bfloat16 = trained, bfloat16
+        plain = _plain(loss)
+        self.has_value = has_value(loss)
+        self.differentiable = gradients is None and _is_differentiable(plain)
+        self._loss = _ours(plain) if in_graphs and self.differentiable else plain
+        if gradients is None and not self.differentiable:
+            gradients = plain.loss_and_grads
+        self._gradients = gradients
+        # Looked up once, and not at every step: an estimator's fields stay the same.
+        self._schedules = self._loss.schedules() if isinstance(self._loss, Estimator) else {}
 
     @property
-    def state(self) -> Any:
-        """The tensors that a run itself changes."""
+    def refusal(self) -> str | None:
+        """Why no graph can be made of it, if none can."""
+        name = type(self.loss).__name__
+        if isinstance(self._loss, Estimator) and self._loss.in_chunks:
+            return f"{name} has a chunk_size, and runs each chunk again for the gradient"
+        return None if self.differentiable else f"{name} adds its gradient to the parameters itself"
+
+    @property
+    def state(self) -> Sequence[Tensor]:
+        """The tensors that a run itself changes, such as a moving average."""
         return self._loss.state if isinstance(self._loss, Estimator) else ()
 
+    def weights(self, step: int) -> dict[str, float]:
+        """The values of the schedules at a step, by name."""
+        return {name: schedule(step) for name, schedule in self._schedules.items()}
+
     def value(self, args: Any, kwargs: Any, weights: Mapping[str, Any]) -> Loss:
-        """The loss, with its gradient where it is differentiable.
+        """The loss, with its autograd graph where it is differentiable.
 
         Args:
             args: Positional arguments of model and guide.
             kwargs: Keyword arguments of both.
             weights: The values of the schedules.
         """
-        loss = self._loss
-        if isinstance(loss, Estimator):
-            self._loss = loss = loss.prepared(self.model, self.guide, *args, **kwargs)
-            loss = loss.with_values(weights)
-        if self.differentiable and isinstance(loss, ELBO):
-            return loss.differentiable_loss(self.model, self.guide, *args, **kwargs)
-        value = loss.loss if isinstance(loss, ELBO) else loss
-        return value(self.model, self.guide, *args, **kwargs)
+        with self._running():
+            loss = self._loss
+            if isinstance(loss, Estimator):
+                self._loss = loss = loss.prepared(self.model, self.guide, *args, **kwargs)
+                loss = loss.with_values(weights)
+            if isinstance(loss, ELBO):
+                loss = loss.differentiable_loss
+            return loss(self.model, self.guide, *args, **kwargs)
+
+    def backward(self, value: Tensor) -> None:
+        """Adds the gradient of a value to the parameters."""
+        if value.requires_grad:
+            with self._running():  # an estimator in chunks runs the program once more
+                value.backward(retain_graph=getattr(self.loss, "retain_graph", None))
 
     def add_gradients(self, args: Any, kwargs: Any) -> Loss:
-        """The loss, where its own function adds its gradient to the parameters."""
-        model = self.model
-        if isinstance(self._loss, ELBO):
-            model = _with_a_param_site(model)
-        return self.gradients(model, self.guide, *args, **kwargs)  # type: ignore[misc]
+        """The loss; its gradient is added to the parameters by a function of its own."""
+        model = _with_a_param_site(self.model) if isinstance(self.loss, ELBO) else self.model
+        with self._running():
+            return self._gradients(model, self.guide, *args, **kwargs)  # type: ignore[misc]
+
+    @torch.no_grad()
+    def evaluate(self, args: Any, kwargs: Any, step: int) -> Loss:
+        """The loss at a step, without its gradient."""
+        if isinstance(self.loss, ELBO) and not isinstance(self.loss, Estimator):
+            with self._running():
+                return self.loss.loss(self.model, self.guide, *args, **kwargs)
+        return self.value(args, kwargs, self.weights(step))
+
+    def loss_and_grads(self, model: Function, guide: Function, *args: Any, **kwargs: Any) -> Any:
+        """What Pyro's `SVI` calls by this name: the loss, its gradient added to the parameters."""
+        if self._gradients is not None:
+            return self._gradients(model, guide, *args, **kwargs)
+        if isinstance(self.loss, ELBO):
+            return self.loss.loss_and_grads(model, guide, *args, **kwargs)
+        value = self.loss(model, guide, *args, **kwargs)
+        if getattr(value, "requires_grad", False):
+            value.backward(retain_graph=True)
+        return value
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        with leaving_frozen(self._trained.frozen), layers_in_bfloat16(self._bfloat16):
+            yield
+
+
+def _is_differentiable(loss: Any) -> bool:
+    """Whether a loss is a tensor that knows its gradient, and calls backward nowhere."""
+    if isinstance(loss, Estimator) or not isinstance(loss, ELBO):
+        return True
+    return type(loss) in _DIFFERENTIABLE
 
 
 def _plain(loss: Any) -> Any:

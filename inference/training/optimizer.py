@@ -6,6 +6,7 @@ parameter tensors the steps of Pyro's Adam take 5.5 ms, one fused kernel 0.46 ms
 """
 
 import inspect
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -30,6 +31,7 @@ __all__ = [
     "check_arguments",
     "check_clip_norm",
     "check_closure",
+    "check_covers",
     "clip_each",
     "set_learning_rates",
     "set_state",
@@ -125,6 +127,23 @@ def check_clip_norm(clip_norm: float | None) -> None:
         raise ValueError(f"clip_norm must be positive, but is {clip_norm}")
 
 
+def check_covers(optimizer: Any, parameters: Mapping[str, Tensor]) -> None:
+    """Warns of parameters that a torch optimizer does not step; refuses one that steps none."""
+    stepped = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    missing = [name for name, parameter in parameters.items() if id(parameter) not in stepped]
+    if len(missing) == len(parameters):
+        raise ValueError(
+            f"the optimizer holds none of the program's {len(missing)} parameters; make it over "
+            "the parameters of this model and guide"
+        )
+    if missing:
+        warnings.warn(
+            f"the optimizer does not hold {', '.join(missing)}, which stay as they are; "
+            "requires_grad_(False) says that this is meant",
+            stacklevel=4,
+        )
+
+
 def check_closure(optim: PyroOptim | Optimizer) -> None:
     """Refuses an optimizer that evaluates the loss as often as it likes."""
     made = getattr(optim, "pt_optim_constructor", type(optim))
@@ -150,15 +169,25 @@ def set_learning_rates(optimizer: Any, factor: float) -> None:
         group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 
 
-def set_state(optimizer: Any, parameters: Mapping[str, Tensor], states: Mapping[str, Any]) -> None:
-    """Puts saved states of parameters, by name, into the optimizer that holds them."""
-    names = {id(parameter): name for name, parameter in parameters.items()}
+def set_state(
+    optimizer: Any, parameters: Mapping[str, Tensor], states: Mapping[str, Any]
+) -> set[str]:
+    """Puts saved states of parameters, by name, into the optimizer of these parameters.
+
+    Returns:
+        The names whose states it has taken: those of parameters that it steps.
+    """
+    names = {id(p): name for name, p in parameters.items() if name in states}
+    put: set[str] = set()
     for part in parts_of(optimizer):
-        held = [parameter for group in part.param_groups for parameter in group["params"]]
-        saved = {i: states[names[id(p)]] for i, p in enumerate(held) if names.get(id(p)) in states}
-        if saved:
+        stepped = [parameter for group in part.param_groups for parameter in group["params"]]
+        places = {place: names[id(p)] for place, p in enumerate(stepped) if id(p) in names}
+        if places:
             now = part.state_dict()
+            saved = {place: states[name] for place, name in places.items()}
             part.load_state_dict({**now, "state": {**now["state"], **saved}})
+            put.update(places.values())
+    return put
 
 
 def _get_state(optim: PyroOptim) -> dict[str, Any]:

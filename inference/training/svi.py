@@ -2,12 +2,16 @@
 
 Parameters are Pyro's, under Pyro's names, in Pyro's store; optimizers are those that Pyro makes.
 What Pyro silently leaves untrained is trained, too: plain modules, and a second module of a name.
+
+A step goes one way:
+
+    Graphs.run, or _run_eagerly   the loss and its gradient, both by way of the `Objective`
+    check_finite                  refuses a loss that is not finite
+    Descent.take                  updates the parameters, unless the graph has
 """
 
-import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pyro.infer
@@ -18,27 +22,18 @@ from pyro.infer.abstract_infer import TracePosterior
 from pyro.optim import PyroOptim
 from pyro.poutine.runtime import _PYRO_STACK
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
-from pyro_vae.inference.estimators import Estimator, Trace_ELBO, has_value
-from pyro_vae.inference.graphs import Compile, GraphReport, Graphs
-from pyro_vae.inference.terms import Function, explain_nonfinite
-from pyro_vae.parameters import leaving_frozen
-from pyro_vae.precision import layers_in_bfloat16
+from pyro_vae.inference.estimators import Trace_ELBO
+from pyro_vae.inference.graphs import Compile, GraphReport, Graphs, Outcome
+from pyro_vae.inference.terms import Function
 
-from .adam import AdamInGraph, take_step
+from .descent import Descent
+from .finite import check_finite
 from .loss import Loss
 from .objective import Objective
-from .optimizer import (
-    OnePerParameter,
-    check_clip_norm,
-    check_closure,
-    clip_each,
-    set_learning_rates,
-    set_state,
-)
+from .optimizer import check_closure
 from .trained import Trained
 
 __all__ = ["SVI"]
@@ -116,27 +111,31 @@ class SVI(pyro.infer.SVI):
         compile: bool | Compile = False,
         bfloat16: bool = False,
     ) -> None:
-        _check(optim, loss, clip_norm)
+        _check(optim, loss)
         TracePosterior.__init__(self, num_chains)
         self.model, self.guide, self.optim = model, guide, optim
         self.num_samples, self.num_steps = num_samples, num_steps
         _warn_of_deprecated(num_samples=num_samples, num_steps=num_steps)
         self.estimator = Trace_ELBO() if loss is None else loss
-        self.clip_norm, self.lr_schedule, self.bfloat16 = clip_norm, lr_schedule, bfloat16
         self.steps = 0
         self.keeps_gradients = False
-        self.optimizer = optim if isinstance(optim, Optimizer) else OnePerParameter(optim)
-        self._objective = Objective(model, guide, self.estimator, loss_and_grads)
+        self._descent = Descent(optim, clip_norm, lr_schedule)
+        self.optimizer = self._descent.optimizer
         self._trained = Trained(model, guide)
-        self._saved: dict[str, Any] = {}  # optimizer states that wait for their parameters
-        self._held_version = 0  # of the parameters that the torch optimizer was last seen to hold
-        self._kind: Any = None  # of the call under way
-        self._refusal = "compile is False"  # of graphs, where there are none
+        self._objective = Objective(
+            model,
+            guide,
+            self.estimator,
+            loss_and_grads,
+            trained=self._trained,
+            bfloat16=bfloat16,
+            in_graphs=bool(compile),
+        )
         self._graphs = self._make_graphs(compile)
         # Pyro's names for what its own methods call.
         given: Any = self.estimator
         self.loss = given.loss if isinstance(given, ELBO) else given
-        self.loss_and_grads = self._objective.gradients or self._loss_and_grads
+        self.loss_and_grads = self._objective.loss_and_grads
 
     def step(self, *args: Any, **kwargs: Any) -> Any:
         """Takes one gradient step; the arguments go to model and guide.
@@ -153,28 +152,17 @@ class SVI(pyro.infer.SVI):
         if not torch.is_grad_enabled():
             raise RuntimeError("svi.step trains, so it needs gradients; call svi.evaluate_loss")
         kind = (*map(type, args), *((key, type(value)) for key, value in sorted(kwargs.items())))
-        # a handler around the step may change what it does, so no graph is good for it
-        if self._graphs is not None and not _PYRO_STACK and self._trained.is_current(kind):
-            loss = self._graph_step(self._graphs, kind, args, kwargs)
-            if loss is not None:
-                return loss
-        self._trained.prepare(kind)
-        with self._running(), poutine.trace(param_only=True) as sites:
-            self._zero_grad()
-            if self._objective.differentiable:
-                loss = self._objective.value(args, kwargs, self._objective.weights(self.steps))
-                loss = loss if isinstance(loss, Tensor) else torch.as_tensor(loss)
-                self._trained.look(kind, sites.trace, loss, (args, kwargs))
-                self._check_finite(loss, args, kwargs)
-                if loss.requires_grad:
-                    self._zero_grad()
-                    loss.backward(retain_graph=getattr(self.estimator, "retain_graph", None))
-            else:
-                loss = self._objective.add_gradients(args, kwargs)
-                self._trained.look(kind, sites.trace, None, (args, kwargs))
-                self._check_finite(loss, args, kwargs)
-        self._update(self._trained.of(kind))
-        return tree_map(Loss.of, loss)
+        outcome = self._run_graph(kind, args, kwargs) or self._run_eagerly(kind, args, kwargs)
+        loss, is_updated = outcome
+        try:
+            check_finite(self._objective, loss, self.steps, self.parameters, args, kwargs)
+            if not is_updated:
+                self._descent.take(self._trained, kind, self.steps)
+        finally:
+            if not is_updated and not self.keeps_gradients:
+                self._trained.clear_gradients()
+        self.steps += 1
+        return Loss.of(loss) if isinstance(loss, Tensor) else tree_map(Loss.of, loss)
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -190,7 +178,7 @@ class SVI(pyro.infer.SVI):
     def graphs(self) -> GraphReport:
         """How each kind of step runs at present, and why no faster; to be printed."""
         if self._graphs is None:
-            return GraphReport("eager", refusal=self._refusal)
+            return GraphReport("eager", refusal="compile is False")
         return self._graphs.report()
 
     def compile_next(self) -> None:
@@ -200,140 +188,57 @@ class SVI(pyro.infer.SVI):
         `Compile` is set, else by other random numbers, too.
         """
         if self._graphs is not None:
-            self._graphs.asked = True
+            self._graphs.compile_next()
 
-    @torch.no_grad()
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> Any:
         """The loss at the present step, without training."""
-        with self._running():
-            if isinstance(self.estimator, Estimator) or not isinstance(self.estimator, ELBO):
-                weights = self._objective.weights(self.steps)
-                return tree_map(Loss.of, self._objective.value(args, kwargs, weights))
-            return tree_map(Loss.of, self.loss(self.model, self.guide, *args, **kwargs))
+        return tree_map(Loss.of, self._objective.evaluate(args, kwargs, self.steps))
 
     def state_dict(self) -> dict[str, Any]:
         """The number of steps and the optimizer's state of each parameter, by its name."""
-        states, named = self.optimizer.state, self.parameters.items()
-        return {"steps": self.steps, "optimizer": {n: states[p] for n, p in named if p in states}}
+        return {"steps": self.steps, "optimizer": self._descent.state_of(self.parameters)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a `state_dict` of the same program and optimizer."""
-        self.steps, self._saved = state["steps"], dict(state["optimizer"])
-        set_state(self.optimizer, self.parameters, self._saved)
+        self.steps = state["steps"]
+        self._descent.load(self.parameters, state["optimizer"])
 
     def _make_graphs(self, compile: bool | Compile) -> Graphs | None:
         if not compile:
             return None
-        if isinstance(self.estimator, Estimator) and self.estimator.in_chunks:
-            name = type(self.estimator).__name__
-            self._refusal = f"{name} has a chunk_size, and runs each chunk again for the gradient"
-            warnings.warn(f"SVI runs eagerly, uncompiled: {self._refusal}", stacklevel=3)
-            return None
-        objective = self._objective = self._objective.for_graphs()
-
-        def loss(args: Any, kwargs: Any, weights: Mapping[str, Any]) -> Tensor:
-            with self._running():
-                return objective.value(args, kwargs, weights)
-
         options = compile if isinstance(compile, Compile) else Compile()
-        state, update = (lambda: objective.state), self._in_graph
-        graphs = Graphs(self.model, self.guide, loss, options, state=state, update=update)
-        if not objective.differentiable:
-            name = type(self.estimator).__name__
-            graphs.refuse(f"{name} adds its gradient to the parameters itself")
+        graphs = Graphs(self._objective, options, update=self._descent.in_graph)
+        if self._objective.refusal is not None:
+            graphs.refuse(self._objective.refusal, stacklevel=4)
         return graphs
 
-    @contextmanager
-    def _running(self) -> Iterator[None]:
-        with leaving_frozen(self._trained.frozen), layers_in_bfloat16(self.bfloat16):
-            yield
-
-    def _graph_step(self, graphs: Graphs, kind: Any, args: Any, kwargs: Any) -> Tensor | None:
-        self._zero_grad()
-        self._set_learning_rates()
-        self._kind = kind
-        weights = self._objective.weights(self.steps)
-        parameters = list(self.parameters.values())
-        loss = graphs.run(parameters, args, kwargs, weights, self._trained.version)
-        if loss is None:
+    def _run_graph(self, kind: Any, args: Any, kwargs: Any) -> Outcome | None:
+        """The loss and its gradient by a graph, if there is one for this step."""
+        # a handler around the step may change what it does, so no graph is good for it
+        if self._graphs is None or _PYRO_STACK or not self._trained.is_current(kind):
             return None
-        self._check_finite(loss, args, kwargs)
-        if graphs.updated:
-            self.steps += 1
-        else:
-            self._update(self._trained.of(kind))
-        return Loss.of(loss)
+        self._trained.clear_gradients()
+        self._descent.set_rates(self.steps)  # which a graph reads that takes the update, too
+        return self._graphs.run(args, kwargs, self.steps, self._trained.for_graphs(kind))
 
-    def _in_graph(self, reached: Sequence[Tensor]) -> AdamInGraph | None:
-        """The optimizer's step for a graph, of the parameters that it has gradients of."""
-        clips = self.clip_norm is not None or getattr(self.optim, "pt_clip_args", None)
-        ids = {id(parameter) for parameter in reached}
-        rest = any(id(p) not in ids for p in self._trained.of(self._kind).values())
-        return None if clips or rest else AdamInGraph.of(self.optimizer, reached)
-
-    def _loss_and_grads(self, *args: Any, **kwargs: Any) -> Any:
-        """What Pyro makes of a loss that it is to differentiate itself."""
-        loss = self._objective.loss
-        if isinstance(loss, ELBO):
-            return loss.loss_and_grads(*args, **kwargs)
-        value = loss(*args, **kwargs)
-        if getattr(value, "requires_grad", False):
-            value.backward(retain_graph=True)
-        return value
-
-    def _check_finite(self, loss: Any, args: Any, kwargs: Any) -> None:
-        if not has_value(self.estimator):
-            return
-        for part in (loss,) if isinstance(loss, Tensor) else tree_leaves(loss):
-            part = torch.as_tensor(part)
-            if part.device.type != "cpu" and self.steps % 100:
-                continue
-            # for one number Python's is quicker, which a step of 1 ms feels
-            if math.isfinite(part.item()) if part.numel() == 1 else part.isfinite().all():
-                continue
-            why = explain_nonfinite(self.model, self.guide, self.parameters, args, kwargs)
-            if part.device.type != "cpu" and self.steps:
-                why += "; the parameters may be spoilt, as only every 100th step looks on a GPU"
-            raise FloatingPointError(f"the loss is {part.tolist()} at step {self.steps}: {why}")
-
-    def _zero_grad(self) -> None:
-        for parameter in self.parameters.values():
-            parameter.grad = None
-
-    def _update(self, parameters: Mapping[str, Tensor]) -> None:
-        """Steps the parameters that the loss of this step has met."""
-        if isinstance(self.optimizer, OnePerParameter):
-            self.optimizer.add(parameters.values())
-        elif self._held_version != self._trained.version:
-            self._held_version = self._trained.version
-            _check_held(self.optimizer, self.parameters)
-        if self._saved:
-            set_state(self.optimizer, parameters, self._saved)
-            self._saved = {n: s for n, s in self._saved.items() if n not in parameters}
-        at_rest = [parameter for parameter in parameters.values() if parameter.grad is None]
-        states = self.optimizer.state if at_rest else {}
-        for parameter in at_rest:
-            if states.get(parameter):  # as in Pyro, where momentum moves it on
-                parameter.grad = torch.zeros_like(parameter)
-        if isinstance(self.optimizer, OnePerParameter):
-            clip_each(self.optim, parameters.values())
-        if self.clip_norm is not None:
-            clip_grad_norm_(parameters.values(), self.clip_norm)
-        self._set_learning_rates()
-        if isinstance(self.optimizer, OnePerParameter):
-            self.optimizer.step(list(parameters.values()))
-        else:
-            take_step(self.optimizer)
-        if not self.keeps_gradients:
-            self._zero_grad()
-        self.steps += 1
-
-    def _set_learning_rates(self) -> None:
-        if self.lr_schedule is not None:
-            set_learning_rates(self.optimizer, self.lr_schedule(self.steps))
+    def _run_eagerly(self, kind: Any, args: Any, kwargs: Any) -> Outcome:
+        """The loss and its gradient by a run of the program, which shows what there is to train."""
+        objective, trained = self._objective, self._trained
+        trained.prepare(kind)
+        trained.clear_gradients()
+        with poutine.trace(param_only=True) as sites:
+            if not objective.differentiable:
+                loss = objective.add_gradients(args, kwargs)
+                trained.look(kind, sites.trace, None, (args, kwargs))
+                return Outcome(loss, updated=False)
+            loss = torch.as_tensor(objective.value(args, kwargs, objective.weights(self.steps)))
+            trained.look(kind, sites.trace, loss, (args, kwargs))
+            trained.clear_gradients()  # of parameters, too, that this step is the first to meet
+            objective.backward(loss)
+        return Outcome(loss.detach(), updated=False)
 
 
-def _check(optim: Any, loss: Any, clip_norm: float | None) -> None:
+def _check(optim: Any, loss: Any) -> None:
     if not isinstance(optim, PyroOptim | Optimizer):
         raise TypeError(
             f"SVI needs an optimizer of pyro.optim or torch.optim, but got {optim!r}; "
@@ -347,7 +252,6 @@ def _check(optim: Any, loss: Any, clip_norm: float | None) -> None:
             f"the loss is {loss!r}, but must be an estimator, an ELBO of Pyro's, or a function of "
             "(model, guide, *args); write Trace_ELBO(), without quotes"
         )
-    check_clip_norm(clip_norm)
 
 
 def _warn_of_deprecated(**given: int) -> None:
@@ -355,19 +259,3 @@ def _warn_of_deprecated(**given: int) -> None:
         if value:
             message = f"{name} of SVI is deprecated, as in Pyro: call step, or take Predictive"
             warnings.warn(message, FutureWarning, stacklevel=3)
-
-
-def _check_held(optimizer: Any, parameters: Mapping[str, Tensor]) -> None:
-    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    missing = [name for name, parameter in parameters.items() if id(parameter) not in held]
-    if len(missing) == len(parameters):
-        raise ValueError(
-            f"the optimizer holds none of the program's {len(missing)} parameters; make it over "
-            "the parameters of this model and guide"
-        )
-    if missing:
-        warnings.warn(
-            f"the optimizer does not hold {', '.join(missing)}, which stay as they are; "
-            "requires_grad_(False) says that this is meant",
-            stacklevel=4,
-        )

@@ -15,6 +15,7 @@ from pyro.params.param_store import normalize_param_name
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from pyro_vae.inference.graphs import Parameters
 from pyro_vae.inference.terms import Function
 from pyro_vae.parameters import (
     belongs_to_a_module,
@@ -56,6 +57,7 @@ class Trained:
         self._numbers = count(1)
         self._versions: dict[int, list[Tensor]] = {}
         self._of_kind: dict[Any, dict[str, Tensor]] = {}
+        self._for_graphs: dict[Any, Parameters] = {}
         # the store's name, the constraint there, and whether a module owns it
         self._stored: dict[str, tuple[str, Any, bool]] = {}
         self._has_plain = False  # whether some are parameters that Pyro knows nothing of
@@ -63,6 +65,19 @@ class Trained:
     def of(self, kind: Any) -> dict[str, Tensor]:
         """The parameters that the last look at this kind of call has found."""
         return self._of_kind[kind]
+
+    def for_graphs(self, kind: Any) -> Parameters:
+        """The parameters as graphs take them."""
+        parameters = self._for_graphs.get(kind)
+        if parameters is None:
+            tensors, stepped = list(self.parameters.values()), list(self.of(kind).values())
+            parameters = self._for_graphs[kind] = Parameters(tensors, stepped, self.version)
+        return parameters
+
+    def clear_gradients(self) -> None:
+        """Leaves no gradient in the parameters of any kind of call."""
+        for parameter in self.parameters.values():
+            parameter.grad = None
 
     def prepare(self, kind: Any) -> None:
         """Readies the program's modules for a kind of call that is new."""
@@ -157,6 +172,7 @@ class Trained:
 
     def _set(self, kind: Any, found: dict[str, Tensor]) -> None:
         self._of_kind[kind] = found
+        self._for_graphs.clear()
         merged = {n: p for n, p in {**self.parameters, **found}.items() if p.requires_grad}
         if not _are_same(merged.values(), self.parameters.values()):
             self.version = self._version_of(list(merged.values()))
