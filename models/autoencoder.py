@@ -17,9 +17,9 @@ __all__ = ["Autoencoder"]
 class Autoencoder(VAE):
     """x ~ p(x | decoder(z)) at z = encoder(x): a `VAE` with prior `Flat` and posterior `Delta`.
 
-    Its loss under `Trace_ELBO` is the reconstruction error -log p(x | decoder(encoder(x))) and
-    nothing else, so it is what a `VAE` is held against; it bounds no evidence, and as there is no
-    p(z), nothing can be sampled. The arguments are those of `VAE`.
+    Its loss under `Trace_ELBO` is the reconstruction error, -log p(x | decoder(encoder(x))). It is
+    the baseline of a `VAE`. The loss bounds no evidence, and as there is no p(z), the program
+    cannot be sampled. The arguments are those of `VAE`.
 
     Reference:
         Hinton and Salakhutdinov, 2006, https://doi.org/10.1126/science.1127647;

@@ -26,27 +26,27 @@ __all__ = ["BayesianVAE"]
 class BayesianVAE(PyroModule):
     """theta ~ N(0, s^2 I);  z ~ p(z);  x ~ p(x | decoder(z; theta));  guide: theta, z independent.
 
-    Full variational Bayes: theta, all weights of the decoder, is one latent that all data share,
-    with the guide N(loc, diag(scale)^2), whose loc are the decoder's own parameters. The bound is
-    one on the evidence of the data set; `evaluate` gives each datum its part, 1 / num_data, of
-    theta's rate, so that held-out data pay what training data do. The estimators that need a bound
-    for each datum, such as `IWAE`, refuse it. What the likelihood learns stays a parameter.
+    Full variational Bayes: theta holds all weights of the decoder and is one latent that all data
+    share. Its guide is N(loc, diag(scale)^2), where loc is stored as the decoder's parameters. The
+    bound is one on log p of the whole data set; `evaluate` takes 1 / num_data of the KL of theta
+    off the bound of each datum, held-out ones too. Estimators that need a bound for each datum,
+    such as `IWAE`, refuse this program. Parameters of the likelihood are no latents.
 
     Args:
         x_shape: The shape of one datum.
         latent_dim: The size of z, or its shape.
-        num_data: The size of the data set, of which x is a batch: the weight of the data against
-            theta depends on it.
+        num_data: The size of the data set, of which x is a batch.
         weight_scale: s, the standard deviation of theta under its prior.
         init_scale: The standard deviation of theta under the guide, at the start.
         prior: p(z), by default N(0, I).
         likelihood: p(x | h), by default Bernoulli.
         posterior: q(z | h), by default a Normal with diagonal covariance.
-        encoder: A network from x to the posterior's `param_shape`, or what builds it.
-        decoder: A network from z to the likelihood's `param_shape`, or what builds it; without
-            buffers that change, such as those of batch normalization.
-        hidden: The hidden units of the encoder, and in reverse of the decoder, where not given.
-        activation: Their nonlinearity.
+        encoder: A network from x to the posterior's `param_shape`, as for `VAE`.
+        decoder: A network from z to the likelihood's `param_shape`, likewise, without buffers that
+            change, such as those of batch normalization.
+        hidden: Units of each hidden layer of the default encoder; of the default decoder, in
+            reverse.
+        activation: What builds the nonlinearity of the default networks.
 
     Raises:
         ValueError: If the parts do not fit each other; the sentence names both shapes.

@@ -25,11 +25,12 @@ __all__ = ["ConditionalVAE"]
 class ConditionalVAE(PyroModule):
     """z ~ p(z | y);  x ~ p(x | decoder(z, y));  guide: z ~ q(z | encoder(x, y)).
 
-    y has no density: it is a class 0, ..., num_classes - 1, which the networks see one-hot, or, if
-    y_shape is given, a condition, which they see flattened, as a vector of y_dim numbers. Encoder
-    and decoder are networks of two inputs, by default `Added`. A network of one input sees them
-    joined: the numbers of y as further constant channels of x, and as further entries of z. Either
-    may do without y: with `decoder_sees_y=False` and a prior p(z | y), z has all that x owes to y.
+    y is given and has no density. It is a class 0, ..., num_classes - 1, which the networks see
+    one-hot; or, if y_shape is given, a condition, which they see flattened. Both are vectors of
+    y_dim numbers. Encoder and decoder are networks of two inputs, by default `Added`. A module of
+    one input sees the two joined: the numbers of y are further constant channels of x, and further
+    entries of z. Either can leave y out: with `decoder_sees_y=False` and a prior p(z | y), x
+    depends on y through z alone.
 
     Args:
         x_shape: The shape of one datum.
@@ -38,20 +39,21 @@ class ConditionalVAE(PyroModule):
         y_shape: The shape of one condition, where y is no class.
         prior: p(z), by default N(0, I); or p(z | h), such as the posterior `DiagonalNormal`, with
             h = prior_network(y).
-        prior_network: A network from (y_dim,) to the `param_shape` of such a prior, or what builds
-            it, by default an MLP.
+        prior_network: A network from (y_dim,) to the `param_shape` of such a prior, or a class
+            that builds it, by default `MLP`.
         likelihood: p(x | h), by default Bernoulli.
         posterior: q(z | h), by default a Normal with diagonal covariance.
-        encoder: A network from (x_shape, (y_dim,)) to the posterior's `param_shape`, or what builds
-            it from the two, such as `ConvEncoder`; or a module from (C + y_dim, ...), for an
-            x_shape of (C, ...).
-        decoder: A network from (z_shape, (y_dim,)) to the likelihood's `param_shape`, likewise.
-        encoder_sees_y: Whether the guide is q(z | x, y); if not, it is q(z | x), of an encoder from
-            x_shape.
-        decoder_sees_y: Whether the likelihood is p(x | z, y); if not, it is p(x | z), of a decoder
-            from the shape of z, and the prior must be one of y.
-        hidden: The hidden units of the encoder, and in reverse of the decoder, where not given.
-        activation: Their nonlinearity.
+        encoder: A network from x and y, of in_shape (x_shape, (y_dim,)), to the posterior's
+            `param_shape`, or a class that builds it from the two, such as `ConvEncoder`; or a
+            module from (C + y_dim, ...), for an x_shape of (C, ...).
+        decoder: A network from z and y to the likelihood's `param_shape`, likewise.
+        encoder_sees_y: True for a guide q(z | x, y); False for q(z | x), whose encoder is a network
+            from x.
+        decoder_sees_y: True for a likelihood p(x | z, y); False for p(x | z), whose decoder is a
+            network from z. Then the prior must be one of y.
+        hidden: Units of each hidden layer of the default encoder; of the default decoder, in
+            reverse.
+        activation: What builds the nonlinearity of the default networks.
 
     Raises:
         ValueError: If the parts do not fit each other; the sentence names both shapes. From model

@@ -24,27 +24,27 @@ __all__ = ["DeepMarkovModel"]
 class DeepMarkovModel(PyroModule):
     """z_1 ~ p(z_1);  z_t ~ p(z_t | z_t-1);  x_t ~ p(x_t | z_t);  guide: z_t from z_t-1, x_t:T.
 
-    x is (N, T, *D), and NaN from the end of a sequence on: what stands there, latents and data,
-    adds nothing. NaN before the end is a missing entry, left out of p(x | z) alone. Each datum is
-    one whole sequence, so its bound and likelihood are of all its steps.
+    x is (N, T, *D). A sequence that is shorter than T has NaN from its end on, and neither latents
+    nor data of these steps count. NaN before the end is a missing entry, which p(x | z) leaves out.
+    A datum is a whole sequence, so that its bound and likelihood are those of all its steps.
 
     Args:
         x_shape: The shape of one sequence, (T, *D).
         latent_dim: The size of each z_t, or its shape.
         prior: p(z_1), by default N(0, I).
-        transition: A network from z_t-1 to the loc and log_scale of z_t, or what builds it; by
-            default a `GatedTransition`.
-        emission: The likelihood p(x_t | h) of one step, of x_shape D, independent in its entries;
-            by default Bernoulli.
-        decoder: A network from z_t to the emission's `param_shape`, or what builds it.
+        transition: A network from z_t-1 to the loc and log_scale of z_t, or a class that builds it
+            from the two shapes; by default a `GatedTransition`.
+        emission: The likelihood p(x_t | h) of one step, of x_shape D, whose entries are
+            independent; by default Bernoulli.
+        decoder: A network from z_t to the emission's `param_shape`, likewise; by default an `MLP`.
         posterior: q(z_t | h), by default a Normal with diagonal covariance.
-        encoder: A network from x to h_1, ..., h_T, (T, rnn_dim), or what builds it; by default
-            a `BackwardGRU`.
-        combiner: A network of z_t-1 and h_t to the posterior's `param_shape`, or what builds it
-            from the pair of their shapes and that; by default a `Combiner`.
-        hidden: The hidden units of transition and decoder, where not given.
+        encoder: A network from x to h_1, ..., h_T, (T, rnn_dim), likewise; by default a
+            `BackwardGRU`.
+        combiner: A network from z_t-1 and h_t to the posterior's `param_shape`, or a class that
+            builds it from the pair of their shapes and that; by default a `Combiner`.
+        hidden: Units of each hidden layer of the default transition and decoder.
         rnn_dim: The size of h_t.
-        activation: The nonlinearity of transition and decoder.
+        activation: What builds the nonlinearity of the default transition and decoder.
 
     Raises:
         ValueError: If the parts do not fit each other; the sentence names both shapes.

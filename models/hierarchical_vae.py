@@ -21,21 +21,22 @@ __all__ = ["HierarchicalVAE"]
 class HierarchicalVAE(PyroModule):
     """z_L ~ p(z_L);  z_l ~ p(z_l | z_l+1);  x ~ p(x | z_1);  guide: z_1 from x, z_l+1 from z_l.
 
-    z_1 is next to the data. The guide goes bottom-up, so it samples in the reverse of the model's
-    order, which `TraceMeanField_ELBO` refuses; `HVAE` goes top-down.
+    z_1 is next to the data. The guide goes bottom-up: it samples in the reverse of the model's
+    order, which `TraceMeanField_ELBO` refuses. The guide of `HVAE` goes top-down.
 
     Args:
         x_shape: The shape of one datum.
         latent_dims: The size, or the shape, of each of z_1, ..., z_L.
         prior: p(z_L), by default N(0, I).
         likelihood: p(x | h), by default Bernoulli.
-        posterior: What builds q(z_l | h) of each layer from the latent_dim of z_l.
-        encoders: Networks from x to z_1, from z_1 to z_2, ..., or what builds them.
-        decoders: Networks from z_1 to x, from z_2 to z_1, ..., likewise; those above the first
-            give p(z_l | z_l+1), a Normal with diagonal covariance.
-        hidden: The hidden units of each layer's encoder, and in reverse of its decoder, where not
-            given; one tuple of numbers is for all layers.
-        activation: Their nonlinearity.
+        posterior: A class or function that builds q(z_l | h) from the latent_dim of z_l.
+        encoders: Networks from x to the h of q(z_1 | h), from z_1 to that of q(z_2 | h), ..., or
+            classes that build them from two shapes.
+        decoders: Networks from z_1 to the h of p(x | h), from z_2 to that of p(z_1 | h), ...,
+            likewise. Each p(z_l | h) is a `DiagonalNormal`.
+        hidden: Units of the hidden layers of the default encoder of z_1, of z_2, ..., a tuple each,
+            or one tuple for all; the default decoders have them in reverse.
+        activation: What builds the nonlinearity of the default networks.
 
     Raises:
         ValueError: If the parts do not fit each other; the sentence names both shapes.

@@ -21,8 +21,8 @@ __all__ = ["HVAE"]
 class HVAE(PyroModule):
     """z_2 ~ p(z_2);  z_1 ~ p(z_1 | z_2);  x ~ p(x | z_1, z_2);  guide: z_2 from x, z_1 from both.
 
-    Unlike in `HierarchicalVAE`, x sees z_2 directly and so does the guide, so z_2 need not pass
-    through z_1; and q(z_2 | x) does not depend on z_1, so that a `VampPrior` can be made of it.
+    Unlike in `HierarchicalVAE`, x depends on z_2 directly, and not through z_1 alone. q(z_2 | x)
+    does not depend on z_1, so that the prior of z_2 can be a `VampPrior`.
 
     Args:
         x_shape: The shape of one datum.
@@ -31,13 +31,13 @@ class HVAE(PyroModule):
         likelihood: p(x | h), by default Bernoulli.
         posterior_1: q(z_1 | h), by default a `BoundedNormal`.
         posterior_2: q(z_2 | h), likewise.
-        encoder_1: A network of x and z_2 to posterior_1's `param_shape`, or what builds it from
-            (x_shape, shape of z_2) and that; by default a `JoinedGatedMLP`.
-        encoder_2: A network from x to posterior_2's `param_shape`, or what builds it.
-        decoder: A network of z_1 and z_2 to the likelihood's `param_shape`, likewise.
-        decoder_2: A network from z_2 to the loc and log_scale of p(z_1 | z_2), or what builds it.
-        hidden: The units of the gated hidden layers where not given; a network of two inputs has
-            layers for each, and joins them in the last one.
+        encoder_1: A network from x and z_2 to posterior_1's `param_shape`, or a class that builds
+            it from the pair of their shapes and that; by default a `JoinedGatedMLP`.
+        encoder_2: A network from x to posterior_2's `param_shape`, or a class that builds it; by
+            default a `GatedMLP`.
+        decoder: A network from z_1 and z_2 to the likelihood's `param_shape`, as encoder_1.
+        decoder_2: A network from z_2 to the loc and log_scale of p(z_1 | z_2), as encoder_2.
+        hidden: Units of each hidden layer of the default networks, two layers at least.
 
     Raises:
         ValueError: If the parts do not fit each other; the sentence names both shapes.

@@ -18,13 +18,13 @@ class LinearGaussian(PyroModule):
     """z ~ N(0, I);  x ~ N(W z + b, sigma^2 I);  guide: z ~ N(V (x - b), D).
 
     The VAE with linear networks. Its evidence, its posterior and its maximum-likelihood fit are
-    known in closed form, so it is what an estimator, or a trainer, can be held against.
+    known in closed form, so that estimators and training can be tested against exact numbers.
 
     Args:
         x_shape: The shape of one datum.
-        latent_dim: The size of z.
-        full_covariance: Whether D is any covariance, which makes the posterior always one of the
-            guide's, or diagonal, for which the columns of W must be orthogonal.
+        latent_dim: The size of z, a number.
+        full_covariance: True for any covariance D; then the guide can be the exact posterior. With
+            False D is diagonal, and it can be so only if the columns of W are orthogonal.
 
     Reference:
         Tipping and Bishop, 1999, https://doi.org/10.1111/1467-9868.00196;

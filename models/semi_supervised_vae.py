@@ -29,8 +29,8 @@ class SemiSupervisedVAE(ConditionalVAE):
         labelled: -L(x, y) = E_q(z|x,y)[log p(x, y, z) - log q(z | x, y)]     (equation 6)
         others:   -U(x) = sum_y q(y | x) (-L(x, y) - log q(y | x))            (equation 7)
 
-    An estimator that does not enumerate draws y from q(y | x). A `ConditionalVAE` is this program
-    with every y known, less 1 / num_classes.
+    An estimator that does not enumerate draws y from q(y | x). With every y known the bound is that
+    of a `ConditionalVAE`, less log num_classes.
 
     By these alone, labels do not teach the classifier. So the model states log q(y | x) of each row
     that has a label as the training factor "label", which no bound counts. Its weight (alpha in
@@ -44,17 +44,18 @@ class SemiSupervisedVAE(ConditionalVAE):
         prior_network: A network from y to the h of such a prior, likewise.
         likelihood: p(x | h), by default Bernoulli.
         posterior: q(z | h), by default a Normal with diagonal covariance.
-        classifier: A network from x to the logits of q(y | x), (num_classes,), or what builds it
-            from the two shapes.
-        encoder: A network of x and y, as for `ConditionalVAE`; unlike the default, one that is
-            given runs on each x once for each class.
-        decoder: A network of z and y, likewise.
-        encoder_sees_y: Whether the guide is q(z | x, y), as in the paper, or q(z | x).
-        decoder_sees_y: Whether the likelihood is p(x | z, y), as in the paper, or p(x | z), where
-            the prior must be one of y. With neither, z is a mixture of one component for each
-            class, and each x meets the networks once, not once for each class.
-        hidden: The hidden units of the networks, in reverse of the decoder, where not given.
-        activation: Their nonlinearity.
+        classifier: A network from x to the logits of q(y | x), (num_classes,), or a class that
+            builds it from the two shapes.
+        encoder: A network from x and y, as for `ConditionalVAE`. Where y is summed out, it runs on
+            each x once for each class; the first layer of the default, `Added`, runs once.
+        decoder: A network from z and y, likewise.
+        encoder_sees_y: True for q(z | x, y), as in the paper; False for q(z | x).
+        decoder_sees_y: True for p(x | z, y), as in the paper; False for p(x | z), where the prior
+            must be one of y. With both False, z is a mixture of one component for each class, and
+            the networks run once on each x.
+        hidden: Units of each hidden layer of the default encoder and classifier; of the default
+            decoder, in reverse.
+        activation: What builds the nonlinearity of the default networks.
 
     Raises:
         ValueError: As for `ConditionalVAE`.

@@ -29,11 +29,12 @@ class VAE(PyroModule):
         prior: p(z), by default N(0, I).
         likelihood: p(x | h), by default Bernoulli.
         posterior: q(z | h), by default a Normal with diagonal covariance.
-        encoder: A network from x to the posterior's `param_shape`, or what builds it from the two
-            shapes, such as `ConvEncoder` or `partial(ConvEncoder, channels=(16, 32))`.
+        encoder: A network from x to the posterior's `param_shape`; or a class or function that
+            builds it from the two shapes, such as `partial(ConvEncoder, channels=(16, 32))`.
         decoder: A network from z to the likelihood's `param_shape`, likewise.
-        hidden: The hidden units of the encoder, and in reverse of the decoder, where not given.
-        activation: Their nonlinearity.
+        hidden: Units of each hidden layer of the default encoder; of the default decoder, in
+            reverse.
+        activation: What builds the nonlinearity of the default networks.
 
     Raises:
         ValueError: If the parts do not fit each other; the sentence names both shapes.

@@ -11,7 +11,7 @@ from .shapes import InShape, LatentDim, check_part, input_shapes, joined_shape, 
 
 __all__ = ["Network", "Parts", "attach", "check_network"]
 
-# A network, or what builds one from in_shape and out_shape, such as MLP or partial(MLP, hidden=()).
+# A network, or a function that builds it from in_shape and out_shape, such as the class MLP.
 Network: TypeAlias = nn.Module | Callable[[Any, Sequence[int]], nn.Module]
 
 
@@ -42,7 +42,7 @@ class Parts:
         *,
         name: str = "prior",
     ) -> Any:
-        """A prior over z of latent_dim, which is what builds the default one."""
+        """The prior of z: the given one, or the default, built from latent_dim."""
         part: Any = default(latent_dim) if given is None else given
         self._check_declares(name, part)
         found = latent_shape(getattr(part, "latent_dim", latent_dim))
@@ -57,7 +57,7 @@ class Parts:
         *,
         name: str = "posterior",
     ) -> Any:
-        """A posterior over z of latent_dim, which is what builds the default one."""
+        """The posterior of z: the given one, or the default, built from latent_dim."""
         if given is not None:
             self._check_declares(name, given, "latent_dim", "param_shape")
         return self.prior(given, default, latent_dim, name=name)
@@ -70,7 +70,7 @@ class Parts:
         *,
         name: str = "likelihood",
     ) -> Any:
-        """A likelihood of x of x_shape, which is what builds the default one."""
+        """The likelihood of x: the given one, or the default, built from x_shape."""
         part: Any = default(x_shape) if given is None else given
         self._check_declares(name, part, "x_shape", "param_shape")
         check_part(self.owner, f"{name}'s x_shape", part.x_shape, x_shape)
@@ -84,10 +84,10 @@ class Parts:
         in_shape: InShape,
         out_shape: Sequence[int],
     ) -> nn.Module:
-        """A network between two shapes, or what builds it from the two.
+        """A network: the given one, or the default; either is a module or builds it.
 
-        Where in_shape is a tuple of shapes, a module that takes one input is given them joined, as
-        `Joined` does; what builds a network gets the tuple.
+        What builds a network is called with in_shape and out_shape. If in_shape is a tuple of
+        shapes, a module that takes one input is given the several ones joined, by `Joined`.
         """
         network = default if given is None else given
         if not isinstance(network, nn.Module):

@@ -1,4 +1,7 @@
-"""Normalizing flows as distributions; and zuko, which makes them, imported without its effect."""
+"""Normalizing flows as distributions; and zuko, the library of them.
+
+Import zuko from here: importing it by itself turns the validation of all distributions off.
+"""
 
 from collections.abc import Sequence
 from typing import Self
@@ -9,7 +12,7 @@ from pyro.contrib.zuko import ZukoToPyro
 from torch import Tensor
 from torch.distributions import constraints
 
-# Importing zuko turns the validation of all distributions off; this puts it back.
+# This puts the validation back.
 with pyro.settings.context(
     validate_distributions_torch=pyro.settings.get("validate_distributions_torch")
 ):
@@ -21,7 +24,7 @@ __all__ = ["FlowDistribution", "zuko"]
 class FlowDistribution(ZukoToPyro):
     """A flow of zuko as a Pyro distribution that also has `rsample`, `sample` and a support.
 
-    It remembers the log densities of its own draws, which come with them.
+    A flow makes the log density of a draw together with the draw. This keeps it for `log_prob`.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}

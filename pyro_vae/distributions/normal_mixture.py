@@ -14,11 +14,11 @@ __all__ = ["NormalMixture"]
 class NormalMixture(dist.TorchDistribution):
     """p(z) = sum_k softmax(logits)_k N(z; loc_k, diag(exp(log_scale_k))^2).
 
-    As a Normal is an exponential family, the log densities of all components are one product,
+    The log densities of all components are one matrix product, as for any exponential family,
 
         log N(z; loc_k, s_k^2) = (z, z^2) . (loc_k / s_k^2, -1 / (2 s_k^2)) - A_k,
 
-    of matrices (..., 2d) and (2d, K). `pyro.distributions.MixtureSameFamily` makes a tensor
+    of (..., 2d) and (2d, K). `pyro.distributions.MixtureSameFamily` makes a tensor
     (..., K, d) instead, which takes several times as long for 500 components of 40 dimensions.
 
     Args:

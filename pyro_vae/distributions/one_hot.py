@@ -12,7 +12,10 @@ __all__ = ["OneHotDistribution", "RelaxedOneHotDistribution"]
 
 
 class OneHotDistribution(dist.OneHotCategorical):
-    """Pyro's, with draws that can be captured in a graph: `one_hot` looks at its indices."""
+    """Pyro's one-hot distribution, with draws that a graph can capture.
+
+    Those of Pyro call `one_hot`, which looks at the numbers that it is given.
+    """
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws one-hot vectors, (*sample_shape, *batch_shape, n)."""
@@ -27,8 +30,8 @@ class RelaxedOneHotDistribution(dist.TorchDistribution):
 
         p(z) = (n - 1)! t^(n-1) prod_k (a_k z_k^(-t-1)) / (sum_k a_k z_k^-t)^n,    a = exp(logits)
 
-    The draws stay off the simplex's faces, where it is infinite; those of
-    `pyro.distributions.RelaxedOneHotCategorical` reach them in float32 at temperatures of 0.1.
+    Draws have no zeros, where the density is infinite; those of
+    `pyro.distributions.RelaxedOneHotCategorical` have some in float32 at temperatures of 0.1.
 
     Args:
         temperature: t.

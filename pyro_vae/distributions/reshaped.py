@@ -11,12 +11,11 @@ __all__ = ["Reshaped", "reshaped"]
 
 
 class Reshaped(dist.TransformedDistribution):
-    """p(z) of the flattened z: the base distribution's, whose event is put into another shape.
+    """z of some shape whose flattened numbers have the base distribution.
 
-    Unlike with the general `TransformedDistribution` there is a mean, a variance and an entropy
-    where the base distribution has them, and a KL between two where their base distributions have
-    one. The last draw is remembered with the base distribution's own, for those that know the log
-    density of their draws.
+    Mean, variance and entropy are the base distribution's, and so is the KL from one to another;
+    the general `TransformedDistribution` has none of them. It remembers which draw of the base
+    distribution its last draw was made of, as flows know the log densities of their draws.
 
     Args:
         base_dist: A distribution over vectors (d,).

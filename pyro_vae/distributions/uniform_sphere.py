@@ -16,8 +16,8 @@ class UniformSphereDistribution(dist.TorchDistribution):
     """The uniform distribution on the unit sphere of R^dim, which has dim - 1 dimensions.
 
     Args:
-        dim: Of the space around the sphere.
-        zero: A zero of the draws' precision and device, in the batch shape.
+        dim: The number of dimensions of the space around the sphere.
+        zero: Zeros in the batch shape, whose dtype and device the draws have.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}

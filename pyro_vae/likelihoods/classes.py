@@ -14,7 +14,7 @@ __all__ = ["Nominal", "Ordinal"]
 class Nominal(nn.Module):
     """Classes without an order, as numbers 0, ..., C - 1: p(x_d = c) = softmax(h_d)_c.
 
-    A mean of such numbers says nothing, so that `mean` is the most probable class.
+    The mean of such numbers has no meaning, so `mean` is the most probable class.
 
     Args:
         x_shape: The shape of one datum.
@@ -35,8 +35,8 @@ class Nominal(nn.Module):
 class Ordinal(nn.Module):
     """Classes with an order, 0 < ... < C - 1: p(x_d <= c) = sigmoid(threshold_dc - h_d).
 
-    The thresholds rise with c. Each entry learns its own, beginning where all classes are equally
-    probable at h = 0.
+    The thresholds rise with c. Each entry learns its own; they start where h = 0 makes all classes
+    equally probable.
 
     Args:
         x_shape: The shape of one datum.

@@ -27,7 +27,7 @@ class NegativeBinomial(nn.Module):
 
         p(x) = Gamma(x + theta) / (x! Gamma(theta)) (1 - r)^theta r^x,   r = mu / (mu + theta)
 
-    The inverse dispersion theta is learned for each entry (gene) and shared by all data, from 1 on.
+    The inverse dispersion theta is learned, one for each entry (gene), and starts at 1.
 
     Reference:
         Lopez et al., 2018 (scVI), https://doi.org/10.1038/s41592-018-0229-2
@@ -45,7 +45,7 @@ class NegativeBinomial(nn.Module):
 
 
 class ZeroInflatedNegativeBinomial(nn.Module):
-    """A `NegativeBinomial` count, or 0 where it dropped out: with probability sigmoid(gate_d).
+    """A `NegativeBinomial` count, replaced by 0 with probability sigmoid(gate_d): dropout.
 
     The decoder gives h = (log mu, gate), each of shape x_shape.
 

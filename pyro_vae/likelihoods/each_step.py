@@ -16,7 +16,7 @@ __all__ = ["EachStep"]
 class EachStep(nn.Module):
     """Sequences whose steps are independent given h: p(x | h) = prod_t p(x_t | h_t).
 
-    All steps have one likelihood, so that what it learns, such as a scale, they share.
+    The steps share one likelihood, and so what it learns, such as a scale.
 
     Args:
         x_shape: The shape of one sequence, (T, *D).
@@ -24,6 +24,9 @@ class EachStep(nn.Module):
 
     Raises:
         ValueError: If the step is of another shape.
+
+    Reference:
+        Krishnan et al., 2017, https://arxiv.org/abs/1609.09869
 
     Example:
         >>> EachStep((8, 3)).param_shape

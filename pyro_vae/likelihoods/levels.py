@@ -35,8 +35,8 @@ class Binomial(nn.Module):
 class Categorical(nn.Module):
     """Grey levels with a probability for each: p(x_d = k / (levels - 1)) = softmax(h_d)_k.
 
-    It can take any shape, but must learn that neighbouring levels are alike, and h is `levels`
-    times as large as x; `DiscretizedLogistic` needs two numbers a pixel.
+    It can be any distribution, but has to learn that neighbouring levels are alike, and h is
+    `levels` times as large as x; `DiscretizedLogistic` needs two numbers a pixel.
 
     Reference:
         van den Oord et al., 2016, https://arxiv.org/abs/1601.06759

@@ -20,7 +20,7 @@ __all__ = ["DiscretizedLogistic", "DiscretizedLogisticMixture"]
 
 
 class DiscretizedLogistic(nn.Module):
-    """Grey levels k/n whose probability is that of a logistic variable to be nearest to them.
+    """Grey levels: k/n has the probability that a logistic variable is nearest to it.
 
         p(x = k/n) = F(y + 1/n) - F(y - 1/n),   y = 2k/n - 1,   F(y) = sigmoid((y - loc) / scale)
 
@@ -54,13 +54,13 @@ class DiscretizedLogisticMixture(nn.Module):
 
         p(pixel) = sum_m softmax(logits)_m prod_c p(x_c; loc_mc + sum_{b<c} a_mcb y_b, scale_mc)
 
-    The channels of a pixel share the component m, and the location of each moves with the channels
-    before it, y_b in [-1, 1], by coefficients a = tanh(.) in (-1, 1). The decoder gives each pixel
-    M logits, then for each of the M components locations, logarithms of scales and coefficients:
-    3 M numbers for a grey image, 10 M for a colour one.
+    The channels of a pixel share the component m. The location of a channel depends linearly on the
+    channels before it, y_b in [-1, 1], with coefficients a = tanh(.) in (-1, 1). The decoder gives
+    each pixel M logits, then for each of the M components locations, logarithms of scales and
+    coefficients: 3 M numbers for a grey image, 10 M for a colour one.
 
-    `mean` puts the means of the channels before into the location of the next, within each
-    component: exact for the first channel, and for others where rounding and clipping are linear.
+    `mean` is exact for the first channel. For the others it is an approximation, which takes the
+    means of the channels before for their values.
 
     Args:
         x_shape: (channels, height, width).

@@ -17,18 +17,18 @@ __all__ = ["Mixed"]
 class Mixed(nn.Module):
     """Columns with a likelihood each: p(x | h) = prod_i p_i(x_i | h_i), over what is not missing.
 
-    An entry that is NaN is missing: it is left out of the product, so that log p(x | h) is that of
-    the observed entries, which is right where entries are missing at random. h is flat, the
-    parameters of the columns one after the other.
+    An entry that is NaN is missing and left out of the product: log p(x | h) is that of the
+    observed entries, which is right if entries are missing at random. h is a vector, the parameters
+    of the columns one after the other.
 
     Args:
         x_shape: The shape of one datum.
-        columns: Likelihoods of neighbouring entries of the flattened x, in its order; None is
-            `Normal` for all, with a learned scale each.
+        columns: Likelihoods of consecutive entries of the flattened x; None is `Normal` for all,
+            each entry with a scale of its own, learned.
 
     Raises:
-        ValueError: If the columns do not add up to x_shape, or one of them has no density for each
-            of its entries, as `DiscretizedLogisticMixture` and `OptimalNormal`.
+        ValueError: If the columns do not add up to x_shape, or if one has no density for each of
+            its entries: `DiscretizedLogisticMixture` and `OptimalNormal`.
 
     Example:
         >>> likelihood = Mixed((3,), columns=[Normal((1,)), Nominal((2,), num_classes=5)])

@@ -18,17 +18,17 @@ class OptimalNormal(nn.Module):
         scale^2 = mean over batch and pixels of (x - h)^2        in training mode
         scale^2 = its running mean over training batches         in evaluation mode
 
-    In training mode the sum of log p(x | h) over the batch is the largest that any scale gives,
-    which has the gradient of -(N D / 2) log(mean squared error). It is no density of a single
-    datum, whose own error is in the scale: values while training flatter, the more the smaller the
-    batch, and estimators that weight particles (IWAE) see one scale for all of them. In evaluation
-    mode the scale is kept still, as BatchNorm keeps its statistics, and bounds are bounds. Draws
-    take the running scale in both modes; `Normal` learns its scale by gradient instead.
+    In training mode the scale maximizes the sum of log p(x | h) over the batch, whose gradient is
+    that of -(N D / 2) log(mean squared error). Then log p(x | h) is not the density of a datum, as
+    the datum's own error is in the scale: values are too high, the more so the smaller the batch,
+    and all particles of an estimator such as IWAE share one scale. In evaluation mode the scale is
+    fixed, as the statistics of batch normalization are, and bounds are bounds. Draws have the
+    running scale in both modes. `Normal` learns its scale by gradients instead.
 
     Args:
         x_shape: The shape of one datum.
         momentum: The weight of a new batch in the running mean, which begins at 1.
-        min_scale: The least scale, for data that are hit exactly.
+        min_scale: A lower bound of the scale, for data that h can equal exactly.
 
     Reference:
         Rybkin et al., 2021, equation 7, https://arxiv.org/abs/2006.13202

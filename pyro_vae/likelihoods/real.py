@@ -1,6 +1,6 @@
-"""Likelihoods of real data: the decoder gives a location, and a scale is fixed, learned or given.
+"""Likelihoods of real data: the decoder gives the location; the scale is fixed, learned or given.
 
-`LogNormal` is the one for positive data: its logarithm is a `Normal`.
+`LogNormal` is for positive data.
 """
 
 import math
@@ -46,13 +46,13 @@ class _Scaled(nn.Module):
 class Normal(_Scaled):
     """Real data: p(x | h) = prod_d N(x_d; h_d, scale^2).
 
-    One scale for all pixels, learned, makes the balance of reconstruction and KL part of the model.
+    A learned scale sets the balance of reconstruction and KL.
 
     Args:
         x_shape: The shape of one datum.
         scale: The fixed standard deviation; None learns it.
-        initial_scale: Where a learned one starts. Adam moves it by the learning rate a step in log
-            scale, so that for pixels in [0, 1] it is long on its way down from 1.
+        initial_scale: Where a learned one starts. Adam moves its logarithm by about the learning
+            rate a step, so that from 1 to the scale of pixels in [0, 1] takes thousands of steps.
         per_pixel: Whether each pixel learns a standard deviation of its own.
     """
 
@@ -64,7 +64,7 @@ class Normal(_Scaled):
 class Laplace(_Scaled):
     """Real data with outliers: p(x | h) = prod_d exp(-|x_d - h_d| / scale) / (2 scale).
 
-    Its reconstruction error is the absolute one, so h is a median and edges stay sharper.
+    Its reconstruction error is the absolute one, so that h is a median, and edges are sharper.
 
     Args:
         x_shape: The shape of one datum.
@@ -83,7 +83,7 @@ class StudentT(_Scaled):
 
     Args:
         x_shape: The shape of one datum.
-        df: The degrees of freedom; the tails fall off as |x|^-(df + 1), so that df > 1 has a mean.
+        df: The degrees of freedom, above 1; the tails fall off as |x|^-(df + 1).
         scale: The fixed scale; None learns it.
         initial_scale: Where a learned one starts.
         per_pixel: Whether each pixel learns a scale of its own.
@@ -131,9 +131,9 @@ class HeteroscedasticNormal(nn.Module):
 
     Args:
         x_shape: The shape of one datum.
-        min_scale: What is added to exp(log_scale). Without it the likelihood has no upper bound,
-            because a datum that is hit exactly can have any density; 1e-3 is a quarter of a level
-            of an 8-bit pixel.
+        min_scale: The scale is this plus exp(log_scale). Without it the likelihood has no upper
+            bound, as the scale of a datum with loc = x can go to 0; 1e-3 is a quarter of a level of
+            an 8-bit pixel.
 
     Reference:
         Mattei and Frellsen, 2018, https://arxiv.org/abs/1802.04826, on the missing bound

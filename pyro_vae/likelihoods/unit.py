@@ -19,10 +19,10 @@ class Bernoulli(nn.Module):
 
     Args:
         x_shape: The shape of one datum.
-        mean: The mean of the data, (*x_shape), to start from; None for 1/2. Without it a decoder
-            must first learn how dark each pixel is. Its biases move by about the learning rate a
-            step, so a logit of -7 is thousands of steps away, and meanwhile hidden units serve as
-            biases instead of telling data apart. It is held within 1/1000 of 0 and 1.
+        mean: The mean of the data, (*x_shape), at which h = 0 starts; None for 1/2. It is clamped
+            to [1/1000, 999/1000]. Without it a decoder must first learn how dark each pixel is: its
+            biases move by about the learning rate a step, so that a logit of -7 takes thousands of
+            steps, and meanwhile hidden units serve as biases.
 
     Raises:
         ValueError: If `mean` is not of this shape, or not in [0, 1].
@@ -49,7 +49,7 @@ class Bernoulli(nn.Module):
 
 
 class ContinuousBernoulli(nn.Module):
-    """Grey levels in [0, 1]: the Bernoulli's kernel with the normalizer that it lacks there.
+    """Grey levels in [0, 1]: the Bernoulli's formula, normalized on that interval.
 
         p(x | h) = prod_d h_d exp(h_d x_d) / (exp(h_d) - 1)
 
@@ -69,8 +69,8 @@ class ContinuousBernoulli(nn.Module):
 class Beta(nn.Module):
     """Grey levels inside (0, 1): x_d ~ Beta(softplus(a_d), softplus(b_d)), (a, b) = h.
 
-    Its density at 0 and 1 is 0 or infinite, so that both are outside its support: shrink 8-bit
-    pixels first, as in (255 x + 1/2) / 256, or use `ContinuousBernoulli`.
+    0 and 1 are outside its support, as its density is 0 or infinite there: shrink 8-bit pixels
+    first, as in (255 x + 1/2) / 256, or use `ContinuousBernoulli`.
     """
 
     def __init__(self, x_shape: Sequence[int]) -> None:

@@ -26,7 +26,8 @@ class Joined(nn.Module):
     Args:
         in_shape: A tuple of shapes, one for each input.
         out_shape: The shape of one output.
-        network: The network of the joined input, or what builds it from two shapes.
+        network: The network of the joined input, or a class that builds it from the joined shape
+            and out_shape.
 
     Raises:
         ValueError: If the inputs cannot be joined, or the network declares other shapes.

@@ -25,7 +25,7 @@ class GatedTransition(nn.Module):
     Args:
         in_shape: The shape of z.
         out_shape: (2, *in_shape), for loc and log_scale.
-        network: What builds gate and f, from in_shape to in_shape.
+        network: A class that builds gate and f, both networks from in_shape to in_shape.
 
     Reference:
         Krishnan et al., 2017, https://arxiv.org/abs/1609.09869, section 3

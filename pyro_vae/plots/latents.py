@@ -46,7 +46,7 @@ def scatter(
     if z.dim() != 2 or z.shape[1] < 2 or not len(z) or not fits:
         raise ValueError(
             f"z is {tuple(z.shape)} and y {None if y is None else tuple(y.shape)}; expected "
-            "(N, 2 or more) and (N,) or None"
+            "(N, 2 or more) and (N,) or None; z.flatten(1) makes vectors of other latents"
         )
     if not z[:, :2].isfinite().all():
         lost = int((~z[:, :2].isfinite()).any(1).sum())

@@ -11,8 +11,8 @@ __all__ = ["Delta"]
 class Delta(nn.Module):
     """q(z | h) has all its mass at h; its density there counts as 1.
 
-    With the prior `Flat` this makes an autoencoder, with another one the regularized one whose
-    penalty is -log p(z). The ELBO is then no bound on the evidence, as Delta is no density.
+    With the prior `Flat` a `VAE` is an autoencoder; with another one it is an autoencoder with the
+    penalty -log p(z). The ELBO is then no bound on the evidence, as a point has no density.
 
     Args:
         latent_dim: The size of z, or its shape.

@@ -13,8 +13,14 @@ __all__ = ["OneHot", "RelaxedOneHot"]
 class OneHot(nn.Module):
     """q(z | h) = Categorical(softmax(h)) on one-hot vectors.
 
-    Its draws carry no gradient: use an estimator for that, such as `ScoreFunction`, or sum over
-    all classes with Pyro's `TraceEnum_ELBO`.
+    Its draws carry no gradient: use an estimator that needs none, such as `ScoreFunction`, or sum
+    over all classes with `TraceEnum_ELBO`.
+
+    Args:
+        latent_dim: The number of classes, which is the size of z.
+
+    Reference:
+        Jang et al., 2017, https://arxiv.org/abs/1611.01144
     """
 
     def __init__(self, latent_dim: LatentDim = 20) -> None:
@@ -30,11 +36,11 @@ class OneHot(nn.Module):
 class RelaxedOneHot(nn.Module):
     """q(z | h): softmax((h + Gumbel noise) / temperature), on the simplex, reparameterized.
 
-    It tends to `OneHot` as the temperature falls to 0, and its gradient's variance grows.
+    It tends to `OneHot` as the temperature falls to 0, while the variance of its gradient grows.
 
     Args:
-        latent_dim: The size of z.
-        temperature: Of the relaxation.
+        latent_dim: The number of classes, which is the size of z.
+        temperature: The temperature of the relaxation.
 
     Reference:
         Jang et al., 2017, https://arxiv.org/abs/1611.01144;

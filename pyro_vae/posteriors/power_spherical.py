@@ -14,9 +14,12 @@ __all__ = ["PowerSpherical"]
 class PowerSpherical(nn.Module):
     """q(z | h) ∝ (1 + loc^T z)^concentration on the unit sphere; goes with `UniformSphere`.
 
-    h + (1, 0, ..., 0, 0) holds the direction of loc, so that h = 0 has one, and what softplus makes
-    the concentration. Draws need no
-    rejection, and the KL to the uniform prior is known in closed form, unlike for von Mises-Fisher.
+    h = (v, c) gives the mode loc, which is the direction of v + (1, 0, ..., 0), and the
+    concentration, softplus(c). Unlike von Mises-Fisher's, its draws need no rejection, and its KL
+    to the uniform prior is known in closed form.
+
+    Args:
+        latent_dim: The size of z, at least 2.
 
     Reference:
         De Cao and Aziz, 2020, https://arxiv.org/abs/2006.04437;

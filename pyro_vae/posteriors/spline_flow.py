@@ -18,13 +18,14 @@ __all__ = ["SplineFlow"]
 class SplineFlow(nn.Module):
     """z = loc + scale * f(eps), eps ~ N(0, I), with f a stack of rational-quadratic couplings.
 
-    Each half of the latents is bent by a spline that the other half and a context determine. The
-    encoder gives h = (loc, log_scale, context). Unlike `InverseAutoregressiveFlow`, drawing and
-    the log density of any value both take two passes of each network.
+    Each coupling bends one half of the numbers by splines, which a network determines from the
+    other half and a context, and then the other half. The encoder gives h = (loc, log_scale,
+    context). A draw, and the log density of any value, take two passes of each network; with
+    `InverseAutoregressiveFlow` a draw takes one, but any other value many.
 
     Args:
         latent_dim: The size of z, or its shape.
-        transforms: The number of couplings; two bend every latent.
+        transforms: The number of couplings.
         hidden: Units of each hidden layer of a coupling's network.
         context: The size of the context.
         bins: The pieces of each spline on [-5, 5]; outside, f is the identity.

@@ -18,8 +18,8 @@ class AutoregressivePrior(nn.Module):
     """p(z) = prod_j p(z_j | z_1, ..., z_{j-1}), each a mixture of Normals from one network.
 
     Unlike `FlowPrior` with one step, whose conditionals are single Normals, it can have separate
-    modes. Its log density takes one pass of the network; a draw takes one for each number
-    of z and carries no gradient.
+    modes. Its log density takes one pass of the network; a draw takes one for each number of z, and
+    carries no gradient.
 
     Args:
         latent_dim: The size of z, or its shape.

@@ -1,4 +1,4 @@
-"""No prior at all: what makes of a variational autoencoder a plain one."""
+"""The improper prior of density 1, with which a variational autoencoder is a plain one."""
 
 from collections.abc import Sequence
 
@@ -15,8 +15,9 @@ __all__ = ["Flat"]
 class Flat(nn.Module):
     """p(z) = 1 for every z: improper, so it cannot be sampled.
 
-    With a `Delta` posterior the ELBO is the log likelihood of the reconstruction. A normalized
-    posterior takes the KL to minus its entropy, so nothing keeps its loc where others are.
+    With a `Delta` posterior the ELBO is the log likelihood of the reconstruction. With
+    another posterior the KL is minus its entropy, so that no term holds the locs of different data
+    together.
 
     Args:
         latent_dim: The size of z, or its shape.

@@ -17,8 +17,8 @@ class FlowPrior(nn.Module):
     """z = f(eps), eps ~ N(0, I), with f^-1 a stack of masked autoregressive networks.
 
     The density of a value, which training asks for, takes one pass; a draw takes one for each
-    number of z. The steps are affine and not splines, which are the identity outside a box: where
-    the latents will lie is not known beforehand.
+    number of z. The steps are affine and not splines: a spline bends space within a box alone,
+    and where the latents will lie is not known beforehand.
 
     Args:
         latent_dim: The size of z, or its shape.

@@ -1,6 +1,7 @@
 """Factorized priors with heavier tails than the Normal's: one for sparse latents, one for outliers.
 
-The latents are independent under both, so the axes mean something: neither density is round.
+The latents are independent under both, and neither density is invariant to rotations, so that
+single latents have a meaning.
 """
 
 import pyro.distributions as dist
@@ -17,6 +18,9 @@ class Laplace(nn.Module):
     """p(z) = prod_j exp(-|z_j|) / 2, whose peak at 0 favours sparse latents.
 
     Its KL from a Normal is known in closed form.
+
+    Args:
+        latent_dim: The size of z, or its shape.
 
     Reference:
         Geadah et al., 2024, https://direct.mit.edu/neco/article/36/12/2571/124821
@@ -37,7 +41,7 @@ class Laplace(nn.Module):
 
 
 class StudentT(nn.Module):
-    """p(z) = prod_j t(z_j; df), whose tails let single data lie far out at little cost.
+    """p(z) = prod_j t(z_j; df), under which a datum far from the others costs little.
 
     Args:
         latent_dim: The size of z, or its shape.

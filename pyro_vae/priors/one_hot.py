@@ -12,7 +12,14 @@ __all__ = ["UniformOneHot", "UniformRelaxedOneHot"]
 
 
 class UniformOneHot(nn.Module):
-    """p(z) = 1 / latent_dim on one-hot vectors; goes with the posterior `OneHot`."""
+    """p(z) = 1 / latent_dim on one-hot vectors; goes with the posterior `OneHot`.
+
+    Args:
+        latent_dim: The number of classes, which is the size of z.
+
+    Reference:
+        Jang et al., 2017, https://arxiv.org/abs/1611.01144
+    """
 
     logits: Tensor
 
@@ -27,11 +34,14 @@ class UniformOneHot(nn.Module):
 
 
 class UniformRelaxedOneHot(nn.Module):
-    """p(z) on the simplex, tending to `UniformOneHot` as the temperature falls to 0.
+    """p(z) on the simplex, which tends to `UniformOneHot` as the temperature falls to 0.
+
+    It goes with the posterior `RelaxedOneHot`.
 
     Args:
-        latent_dim: The size of z.
-        temperature: Up to 1 / (latent_dim - 1) the density has no mode in the interior.
+        latent_dim: The number of classes, which is the size of z.
+        temperature: Of the relaxation; up to 1 / (latent_dim - 1), the density has its modes at the
+            corners.
 
     Reference:
         Maddison et al., 2017, https://arxiv.org/abs/1611.00712

@@ -13,7 +13,10 @@ __all__ = ["UniformSphere"]
 class UniformSphere(nn.Module):
     """p(z) = 1 / area on the vectors of length 1; goes with the posterior `PowerSpherical`.
 
-    Its density is per area of the sphere, so its KLs are from distributions on the sphere alone.
+    Its density is per area of the sphere, so that KLs exist from distributions on the sphere alone.
+
+    Args:
+        latent_dim: The size of z, at least 2.
 
     Reference:
         Davidson et al., 2018, https://arxiv.org/abs/1804.00891

@@ -28,10 +28,10 @@ class VampPrior(nn.Module):
     Args:
         latent_dim: The size of z, or its shape.
         x_shape: The shape of one datum.
-        components: K, where no pseudo-inputs are given.
-        pseudo_inputs: Where they start, (K, *x_shape), such as random data; by default
-            N(0.05, 0.01^2), nearly black images.
-        learn: False keeps the given pseudo-inputs as they are, in any range.
+        components: K, if no pseudo-inputs are given.
+        pseudo_inputs: Their initial values, (K, *x_shape), such as random data; by default draws
+            from N(0.05, 0.01^2), which are nearly black images.
+        learn: False keeps the given pseudo-inputs as they are; these may lie outside of [0, 1].
 
     Raises:
         RuntimeError: When called before `attach`.
