@@ -128,6 +128,8 @@ def _report(program: Program, x: Tensor, args: Sequence[Tensor], loss: ELBO | No
     if not reached:
         raise ValueError("the program has no parameter to train")
     names = _declared(guide_trace) | _declared(model_trace)
+    if isinstance(loss, Estimator):
+        names |= {id(parameter): name for name, parameter in loss.named_parameters().items()}
     names |= {id(parameter): name for name, parameter in parameters.items()}
     trained = {names.get(id(leaf), f"parameter_{i}"): leaf for i, leaf in enumerate(reached)}
     _check_gradients(value, trained)

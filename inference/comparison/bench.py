@@ -208,7 +208,11 @@ class Bench:
     def _start(self, cell: Cell) -> None:
         model, guide = self.program.model, self.program.guide
         check_particles(cell.late(), model, guide, (self.x,))
-        svi = self._steps[id(cell)] = SVI(model, guide, self.optimizer, cell.late())
+        estimator = cell.late()
+        own = estimator.named_parameters() if isinstance(estimator, Estimator) else {}
+        if own:  # of a critic, say: they stay as they are, too
+            self.optimizer.add_param_group({"params": list(own.values())})
+        svi = self._steps[id(cell)] = SVI(model, guide, self.optimizer, estimator)
         svi.keeps_gradients = True
         cell.moments = {part: Moments() for part in self.parts}
         cell.is_bound = is_bound(cell.late()) and not self._counts_factors(cell.late())

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
+import pyro
 import torch
 from pyro.infer import ELBO
 from torch import Tensor, nn
@@ -45,6 +46,7 @@ __all__ = [
 ]
 
 Weight = float | Callable[[int], float]  # a number or a schedule
+_OWNER = "estimator"  # of the modules' parameters, by their names
 # What a subclass changes an estimator's value or gradient by.
 _FORMULA = {"bound", "differentiable_loss", "global_objective", "kl", "objective", "terms"}
 _FACTOR = "factors."  # before the names of training factors among those of schedules
@@ -55,8 +57,15 @@ class Estimator(ELBO):
     """A bound on log p(x): a small value that runs a program and returns minus its bound.
 
     A subclass writes one formula, `objective`. Its fields are numbers, schedules or modules.
-    `at(step)` puts the numbers of a step in; `state_dict()` saves the modules, such as a baseline
-    that averages over past steps. It works in `pyro_vae.inference.SVI` and in `pyro.infer.SVI`.
+    `at(step)` puts the numbers of a step in. It works in `pyro_vae.inference.SVI` and in
+    `pyro.infer.SVI`.
+
+    A module, such as a critic or a baseline that averages over past steps, is trained by the same
+    steps as the program, follows the data to their device, and is saved and resumed with the
+    training. Its parameters have names such as "estimator.critic.weight", by which an optimizer of
+    Pyro's may give them a learning rate of their own. What the module is to learn from is a term of
+    `objective` that depends on detached draws, and what the program is to learn from the module a
+    term that depends on its detached parameters: so one loss has the gradients of both.
 
     Args:
         num_particles: K, the number of draws of the latents for each datum.
@@ -92,6 +101,15 @@ class Estimator(ELBO):
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, nn.Module)}
 
+    def named_parameters(self) -> dict[str, Tensor]:
+        """The trainable parameters of the modules, by names such as "estimator.critic.weight"."""
+        return {
+            f"{_OWNER}.{name}.{inner}": parameter
+            for name, module in self.modules.items()
+            for inner, parameter in module.named_parameters()
+            if parameter.requires_grad
+        }
+
     @property
     def state(self) -> Sequence[Tensor]:
         """The tensors that a step itself changes, such as a moving average: the modules' buffers.
@@ -100,14 +118,15 @@ class Estimator(ELBO):
         """
         return [buffer for module in self.modules.values() for buffer in module.buffers()]
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def state_dict(self, *, keep_vars: bool = False) -> dict[str, Tensor]:
         """The parameters and buffers of the modules, by names such as "baseline.value".
 
-        As with modules of torch these are the tensors in use; copy them to keep their values.
+        As with modules of torch these are the tensors in use, without their gradient unless
+        `keep_vars` says so; copy them to keep their values.
         """
         state: dict[str, Tensor] = {}
         for name, module in self.modules.items():
-            module.state_dict(destination=state, prefix=f"{name}.")
+            module.state_dict(destination=state, prefix=f"{name}.", keep_vars=keep_vars)
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -284,6 +303,7 @@ class Estimator(ELBO):
         subsample: Any = None,
     ) -> Terms:
         """The terms of so many particles, unchecked; see `collect`."""
+        self._offer_modules(args, kwargs)
         return collect(
             model,
             guide,
@@ -295,6 +315,19 @@ class Estimator(ELBO):
             hold_draws=self.holds_draws,
             subsample=subsample,
         )
+
+    def _offer_modules(self, args: Any, kwargs: Any) -> None:
+        """Puts the modules where the data are, and tells Pyro of their parameters."""
+        if not self.modules:
+            return
+        devices = [v.device for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
+        for module in self.modules.values():
+            tensors = (*module.parameters(), *module.buffers())
+            if devices and any(tensor.device != devices[0] for tensor in tensors):
+                module.to(devices[0])
+        for name, parameter in self.named_parameters().items():
+            owner, _, inner = name.partition(".")
+            pyro.param(f"{owner}$$${inner}", parameter)  # as Pyro names those of its modules
 
     def differentiable_loss(
         self, model: Function, guide: Function, *args: Any, **kwargs: Any

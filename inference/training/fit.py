@@ -119,7 +119,7 @@ def fit(
     run = Fit(svi, Progress.at_first(train), loss)
     if resume is not None:
         run.load_state_dict(resume)
-        put_back(program, run.last)
+        put_back(program, loss, run.last)
         run.last = {}
     if svi.steps > total:
         raise ValueError(
@@ -156,7 +156,7 @@ def fit(
     run.interrupted = svi.steps < total
     if run.best and not run.interrupted:
         run.last = snapshot(program, svi)
-        put_back(program, run.best)
+        put_back(program, loss, run.best)
     return run
 
 

@@ -13,6 +13,7 @@ from pyro.optim import PyroOptim
 from torch import Tensor
 
 from pyro_vae.datasets import Dataset, Split
+from pyro_vae.inference import Estimator
 from pyro_vae.inference.checking import Report, check
 from pyro_vae.inference.training import (
     check_arguments,
@@ -155,6 +156,8 @@ def preflight(program: ProgramModule, data: Dataset, loss: ELBO, batch_size: int
         x, y = labelled(program, lacking)
         check(program, x, loss, y=y)
     own = {id(parameter) for parameter in program.parameters()}
+    if isinstance(loss, Estimator):  # saved with the training
+        own |= {id(parameter) for parameter in loss.named_parameters().values()}
     for name, parameter in report.parameters.items():
         if id(parameter) not in own:
             raise ValueError(
