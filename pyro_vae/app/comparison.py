@@ -117,16 +117,16 @@ def free_folder(settings: Settings, out: Path | None) -> Path:
     return out
 
 
-def write(found: Comparison, settings: Settings, folder: Path) -> list[Path]:
+def write(comparison: Comparison, settings: Settings, folder: Path) -> list[Path]:
     """Writes the result and its figures."""
     folder.mkdir(parents=True, exist_ok=True)
     result = folder / RESULT
-    content = {"settings": _plain(settings), **found.as_dict()}
+    content = {"settings": _plain(settings), **comparison.as_dict()}
     result.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
     written = [result]
-    ratios, variances = (_panels(found, value) for value in ("snr", "variance"))
+    ratios, variances = (_panels(comparison, value) for value in ("snr", "variance"))
     # The mean of R standard normal values over R, without sign.
-    floor = math.sqrt(2 / (math.pi * found.num_draws))
+    floor = math.sqrt(2 / (math.pi * comparison.num_draws))
     if any(ratios.values()):
         written.append(save(plots.snr(ratios, floor=floor), folder / "snr.png"))
     if any(variances.values()):
@@ -146,11 +146,11 @@ def _program(text: str, names: dict[str, Any]) -> ProgramModule:
     return trained.load()
 
 
-def _panels(found: Comparison, value: str) -> dict[str, dict[str, list[tuple[float, float]]]]:
+def _panels(comparison: Comparison, value: str) -> dict[str, dict[str, list[tuple[float, float]]]]:
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for part in ("guide", "model"):
         lines: dict[str, list[tuple[float, float]]] = {}
-        for row in found.rows:
+        for row in comparison.rows:
             number = getattr(getattr(row, part), value, None)
             if number:  # log axes have no 0
                 lines.setdefault(row.estimator, []).append((row.num_particles, number))

@@ -7,7 +7,7 @@ metrics.jsonl        one record for each epoch
 weights.safetensors  the parameters of the best epoch, without those of first stages
 checkpoint.pt        the last parameters, the optimizer's and the generators' state
 results.json         the evaluation on the test data, at the end
-evaluation-*.json    what the verb evaluate found, each of other data or settings in its own
+evaluation-*.json    results of the command evaluate; of other data or settings, another file
 *.png                figures; and a copy of the user's file, if the program is one
 """
 

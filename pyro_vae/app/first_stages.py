@@ -1,7 +1,7 @@
 """First stages: the trained programs that a program takes parts from, by `load('runs/first')`.
 
-A run folder holds no copy of them. It keeps where each stood, seen from the root and from the run
-folder itself, and the hash of its weights, and is opened with no others.
+A run folder holds no copy of them. It keeps the path of each and the hash of its weights, and the
+run is not opened with other weights.
 """
 
 import hashlib
@@ -25,8 +25,8 @@ class FirstStage:
     """What a run folder keeps of a first stage.
 
     Attributes:
-        folder: The path at which it stood.
-        from_here: The same, seen from the run folder: both may be moved together.
+        folder: Its absolute path.
+        from_here: Its path from the run folder, which holds where both were moved together.
         sha256: The hash of its weights.
     """
 
@@ -36,19 +36,19 @@ class FirstStage:
 
     @classmethod
     def at(cls, path: str, sha256: str, run: Path) -> "FirstStage":
-        """That of a path, for the folder of a run."""
+        """The first stage at a path, for the folder of a run."""
         return cls(os.path.abspath(path), os.path.relpath(path, run), sha256)
 
 
 def place_of(path: str) -> Path:
-    """The folder of a first stage: the path itself, unless a run is opened that knows better."""
+    """The folder that `load` reads: its path, or where a run that is being opened finds it."""
     find = _find.get()
     return Path(path) if find is None else find(path)
 
 
 @contextmanager
 def noting() -> Iterator[dict[str, str]]:
-    """Notes what a new program loads: yields the hashes of the weights by path, as it was given."""
+    """Notes what a new program loads: yields the hash of the weights for each path given."""
     noted: dict[str, str] = {}
 
     def note(path: str) -> Path:
@@ -63,7 +63,7 @@ def noting() -> Iterator[dict[str, str]]:
 
 
 def finding_again(known: Mapping[str, FirstStage], run: Path) -> AbstractContextManager[None]:
-    """Lets the program of a run find its first stages, wherever it is opened from.
+    """Lets the program of a run find its first stages, whatever the current directory is.
 
     Args:
         known: What the run keeps of them, by path.
@@ -95,7 +95,7 @@ def finding_again(known: Mapping[str, FirstStage], run: Path) -> AbstractContext
 
 
 def has_changed(path: str, stage: FirstStage) -> bool:
-    """Whether the first stage that one finds at a path, from here, is another than it was."""
+    """Whether a path leads, from here, to other weights than those of a first stage, or none."""
     return _sha256(Path(path)) != stage.sha256
 
 

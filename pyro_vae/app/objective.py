@@ -1,4 +1,4 @@
-"""What is known of a program that has no rate and no weights: the loss that it was trained by."""
+"""The test result of a program whose bound has no rate for each datum: its loss on test data."""
 
 from collections.abc import Iterator
 from typing import Any

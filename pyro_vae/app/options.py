@@ -33,17 +33,17 @@ class Part(StrEnum):
 Program = Annotated[
     str, typer.Argument(help='"VAE(latent_dim=16)", my_vae.py or "my_vae.py:MyVAE(latent_dim=16)".')
 ]
-Folder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
-Data = Annotated[str, typer.Option(help="A data set, such as \"mnist(binarize='dynamic')\".")]
+Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that train has written.")]
+Data = Annotated[str, typer.Option(help="The data set, such as \"mnist(binarize='dynamic')\".")]
 Loss = Annotated[
-    str, typer.Option(help='An estimator, such as "Trace_ELBO(beta=4)" or "mine.py:Mine()".')
+    str, typer.Option(help='The estimator, such as "Trace_ELBO(beta=4)" or "mine.py:Mine()".')
 ]
-DataDir = Annotated[str | None, typer.Option(help="Where data sets look for their files.")]
+DataDir = Annotated[str | None, typer.Option(help="The folder with the files of data sets.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all random numbers.")]
-Out = Annotated[Path | None, typer.Option(help="The PNG to write; by default in the run's folder.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Data in a step.")]
-Split = Annotated[Part, typer.Option("--split", help="The part of the data.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The seed of all random numbers.")]
+Out = Annotated[Path | None, typer.Option(help="The PNG file to write.  [default: in RUN]")]
+BatchSize = Annotated[int, typer.Option(min=1, help="The number of data in a batch.")]
+Split = Annotated[Part, typer.Option("--split", help="Which part of the data.")]
 OtherData = Annotated[
-    str | None, typer.Option("--data", help="Another data set than the one trained on.")
+    str | None, typer.Option("--data", help="Another data set.  [default: the one trained on]")
 ]

@@ -107,8 +107,8 @@ class Run:
             FileNotFoundError: If the folder holds no run.
             ValueError: If its configuration is damaged.
         """
-        found = read_config(self.folder)
-        return Config(**{n: found[n] for n in Config.__dataclass_fields__ if n in found})
+        content = read_config(self.folder)
+        return Config(**{n: content[n] for n in Config.__dataclass_fields__ if n in content})
 
     @property
     def first_stages(self) -> dict[str, FirstStage]:
@@ -119,16 +119,14 @@ class Run:
     @property
     def known(self) -> dict[str, Any]:
         """What the data know, for the arguments of the program."""
-        known = read_config(self.folder)["known"]
-        found: dict[str, Any] = {
-            name: tuple(v) if isinstance(v, list) else v for name, v in known.items()
-        }
-        if "likelihood" in found:
-            text = found["likelihood"]
-            found["likelihood"] = (
+        written = read_config(self.folder)["known"].items()
+        known: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in written}
+        if "likelihood" in known:
+            text = known["likelihood"]
+            known["likelihood"] = (
                 self._likelihood_of_data if text is None else read_likelihood(text)
             )
-        return found
+        return known
 
     def _likelihood_of_data(self, x_shape: tuple[int, ...]) -> nn.Module:
         """One that has no text, so that the data must be there if the program asks for it."""
@@ -169,21 +167,21 @@ class Run:
             device: Where it goes on.
             moved: Whether the data are named anew, as seen from here.
         """
-        found, now = read_config(self.folder), asdict(config) | _circumstances(device)
-        changes = {n: [found.get(n), v] for n, v in now.items() if v != found.get(n)}
-        kept = {name: value for name, value in found["known"].items() if value is not None}
-        found |= asdict(config) | {"known": _as_texts(known) | kept}
+        before, now = read_config(self.folder), asdict(config) | _circumstances(device)
+        changes = {n: [before.get(n), v] for n, v in now.items() if v != before.get(n)}
+        kept = {name: value for name, value in before["known"].items() if value is not None}
+        content = before | asdict(config) | {"known": _as_texts(known) | kept}
         if moved:
-            found["directory"] = now["directory"]
-        found["resumed"] = [*(found.get("resumed") or []), changes]
-        write_json(self.folder / CONFIG, found)
+            content["directory"] = now["directory"]
+        content["resumed"] = [*(before.get("resumed") or []), changes]
+        write_json(self.folder / CONFIG, content)
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Writes the evaluation at the end."""
         write_json(self.folder / RESULTS, results)
 
     def write_evaluation(self, results: Mapping[str, Any]) -> Path:
-        """Writes what the verb evaluate found; returns where.
+        """Writes the results of the command `evaluate`; returns where.
 
         The file of another evaluation, of other data, draws or numbers of them, is left alone.
         """
@@ -334,16 +332,14 @@ def _put(program: ProgramModule, tensors: Mapping[str, Tensor]) -> None:
 
 def _as_texts(known: Mapping[str, Any]) -> dict[str, Any]:
     """What the data know, with a text for their likelihood, None if it has none."""
-    found = dict(known)
-    if "likelihood" in found:
-        found["likelihood"] = text_of(found["likelihood"])
-    return found
+    likelihood = {name: text_of(value) for name, value in known.items() if name == "likelihood"}
+    return dict(known) | likelihood
 
 
 def _is_of_the_same(path: Path, results: Mapping[str, Any]) -> bool:
     try:
-        found = json.loads(path.read_text())
-        return all(found[n] == results[n] for n in ("data", "seed", "num_data", "num_particles"))
+        written = json.loads(path.read_text())
+        return all(written[n] == results[n] for n in ("data", "seed", "num_data", "num_particles"))
     except (ValueError, TypeError, KeyError):
         return False
 

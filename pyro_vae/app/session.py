@@ -1,4 +1,4 @@
-"""The verb train: a run begins, goes on where it stopped, or has been done already."""
+"""What the command `train` does: begins a run, continues it, or finds that it is done already."""
 
 import shlex
 from collections.abc import Mapping

@@ -13,10 +13,10 @@ __all__ = ["arithmetic"]
 
 def arithmetic(
     run: Folder,
-    label: Annotated[int, typer.Option(help="The label whose attribute is added.")] = 1,
-    num: Annotated[int, typer.Option("--num", "-n", min=1, help="How many data to change.")] = 8,
+    label: Annotated[int, typer.Option(help="The label to move towards.")] = 1,
+    num: Annotated[int, typer.Option("--num", "-n", min=1, help="The number of data to move.")] = 8,
     weights: Annotated[
-        str, typer.Option(help="How much to add; one column each, after the data themselves.")
+        str, typer.Option(help="How far to move them, in one column each.")
     ] = "-1,0,1,2",
     data: OtherData = None,
     data_dir: DataDir = None,
@@ -24,12 +24,12 @@ def arithmetic(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """A picture of test data without a label moved, in latent space, towards those that have it."""
+    """Writes a picture of test data moved, in latent space, towards those that have a label."""
     from pyro_vae.app import figures
     from pyro_vae.app.prepare import labelled
 
-    program, found = trained_and_data(run, data, data_dir, seed, device)
-    part, train = found.test, found.train
+    program, dataset = trained_and_data(run, data, data_dir, seed, device)
+    part, train = dataset.test, dataset.train
     if part.y is None or train.y is None or train.y.is_floating_point():
         raise ValueError("the data have no classes, so there is no attribute to add")
     x, y = labelled(program, part)

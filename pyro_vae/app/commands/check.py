@@ -14,13 +14,14 @@ def check(
     data_dir: DataDir = None,
     device: Device = "auto",
 ) -> None:
-    """Runs a program once on a batch of data; prints its sites, or what to do about it."""
+    """Runs a program on one batch of data; prints its sites, or what is wrong with it."""
     from pyro_vae.app.prepare import find_device, known_from, preflight
     from pyro_vae.app.text import read_data, read_loss, read_program
 
-    found = read_data(data, data_dir)
-    print(found.description)
-    module = read_program(program, known_from(found)).to(find_device(device))
-    report = preflight(module, found, read_loss(loss, known_from(found)), batch_size)
+    dataset = read_data(data, data_dir)
+    print(dataset.description)
+    known = known_from(dataset)
+    module = read_program(program, known).to(find_device(device))
+    report = preflight(module, dataset, read_loss(loss, known), batch_size)
     print_rows(report.HEADER, report.rows())
     print(report.summary())

@@ -18,38 +18,41 @@ def compare(
     loss: Annotated[
         list[str] | None,
         typer.Option(
-            help='An estimator, such as "IWAE"; to be repeated.  [default: Trace_ELBO, '
+            help='An estimator, such as "IWAE"; may be repeated.  [default: Trace_ELBO, '
             "TraceMeanField_ELBO, STL, IWAE, DReG, each with vectorized draws]"
         ),
     ] = None,
     num_particles: Annotated[
-        str, typer.Option(help="The numbers of draws K to give each.")
+        str, typer.Option(help="The numbers K of draws of the latents, for each estimator.")
     ] = "1,5,50",
     data: Annotated[
         str | None,
-        typer.Option(help="A data set.  [default: that of the run, else digits]"),
+        typer.Option(help="The data set.  [default: that of the run, else digits]"),
     ] = None,
     batch_size: BatchSize = 100,
-    repeats: Annotated[int, typer.Option(min=2, help="Gradients drawn of each.")] = 100,
+    repeats: Annotated[
+        int, typer.Option(min=2, help="How many gradients to draw from each estimator.")
+    ] = 100,
     seed: Annotated[
         list[int] | None,
-        typer.Option(help="Of draws and training of its own; to be repeated.  [default: 0]"),
+        typer.Option(help="The seed of draws and trainings; may be repeated.  [default: 0]"),
     ] = None,
     warm_up: Annotated[
-        int, typer.Option(min=0, help="Steps of training by Trace_ELBO before it all.")
+        int, typer.Option(min=0, help="Train by Trace_ELBO for so many steps first.")
     ] = 0,
     train_steps: Annotated[
-        int | None, typer.Option(min=1, help="Trains each for so many steps, from one beginning.")
+        int | None,
+        typer.Option(min=1, help="Train by each estimator for so many steps, from one start."),
     ] = None,
     train_seconds: Annotated[
-        float | None, typer.Option(help="Trains each for so long, from one beginning.")
+        float | None, typer.Option(help="Train by each for so many seconds, from one start.")
     ] = None,
     limit: Annotated[
-        int, typer.Option(min=1, help="The first so many test data judge the training.")
+        int, typer.Option(min=1, help="How many test data to judge these trainings by.")
     ] = 1000,
     data_dir: DataDir = None,
     out: Annotated[
-        Path | None, typer.Option(help="The folder.  [default: runs/compare-PROGRAM-DATA]")
+        Path | None, typer.Option(help="The folder to write.  [default: runs/compare-PROGRAM-DATA]")
     ] = None,
     device: Device = "auto",
 ) -> None:
@@ -73,9 +76,9 @@ def compare(
         limit=limit,
     )
     folder = comparing.free_folder(settings, out)
-    found = comparing.run(settings, device)
-    written = comparing.write(found, settings, folder)
-    for header, rows in found.tables():
+    comparison = comparing.run(settings, device)
+    written = comparing.write(comparison, settings, folder)
+    for header, rows in comparison.tables():
         print_rows(header, rows)
-    for line in (*found.refusals(), *written):
+    for line in (*comparison.refusals(), *written):
         print(line)

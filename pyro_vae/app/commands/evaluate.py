@@ -17,9 +17,11 @@ def evaluate(
     data: OtherData = None,
     split: Split = Part.test,
     num_particles: Annotated[
-        int, typer.Option(min=1, help="Draws for each datum's log-likelihood.")
+        int, typer.Option(min=1, help="Draws of the latents for the log-likelihood of each datum.")
     ] = 5000,
-    limit: Annotated[int | None, typer.Option(min=1, help="The first so many data only.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use only the first so many data.")
+    ] = None,
     data_dir: DataDir = None,
     seed: Seed = 0,
     device: Device = "auto",

@@ -18,7 +18,8 @@ def interpolate(
         typer.Option(help='Two items of the data, "3,17"; may be repeated.  [default: five pairs]'),
     ] = None,
     steps: Annotated[
-        int, typer.Option(min=2, max=40, help="Points on each line, its ends included.")
+        int,
+        typer.Option(min=2, max=40, help="The number of points on each line, its ends included."),
     ] = 8,
     data: OtherData = None,
     split: Split = Part.test,
@@ -27,7 +28,7 @@ def interpolate(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """A picture of straight lines in latent space between pairs of data."""
+    """Writes a picture of straight lines in latent space between pairs of data."""
     from pyro_vae.app import figures
     from pyro_vae.app.prepare import labelled
 

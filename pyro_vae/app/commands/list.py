@@ -10,9 +10,11 @@ __all__ = ["list_"]
 
 
 def list_(
-    kind: Annotated[str | None, typer.Argument(help="programs, losses, data, priors, ...")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="Only these: programs, losses, data, priors, ...")
+    ] = None,
 ) -> None:
-    """Lists what there is to write in programs, losses and data."""
+    """Lists the names that one may write in programs, losses and data."""
     import difflib
     import inspect
 

@@ -13,7 +13,9 @@ __all__ = ["manifold"]
 
 def manifold(
     run: Folder,
-    columns: Annotated[int, typer.Option(min=2, help="Of the grid of a 2-D latent.")] = 20,
+    columns: Annotated[
+        int, typer.Option(min=2, help="The columns of the grid of a 2-D latent.")
+    ] = 20,
     data: OtherData = None,
     split: Split = Part.test,
     data_dir: DataDir = None,
@@ -21,7 +23,7 @@ def manifold(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """A picture of the latent space: a 2-D one decoded on a grid, else the data's latents."""
+    """Writes a picture of the latent space: a 2-D one decoded on a grid, else where data lie."""
     from pyro_vae.app import figures
     from pyro_vae.app.prepare import labelled
 

@@ -13,7 +13,7 @@ __all__ = ["reconstruct"]
 
 def reconstruct(
     run: Folder,
-    num: Annotated[int, typer.Option("--num", "-n", min=1, help="How many.")] = 10,
+    num: Annotated[int, typer.Option("--num", "-n", min=1, help="The number of data.")] = 10,
     data: OtherData = None,
     split: Split = Part.test,
     data_dir: DataDir = None,
@@ -21,7 +21,7 @@ def reconstruct(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """A picture of data above their reconstructions."""
+    """Writes a picture of data above their reconstructions."""
     from pyro_vae.app import figures
     from pyro_vae.app.prepare import labelled
 

@@ -13,19 +13,19 @@ __all__ = ["sample"]
 
 def sample(
     run: Folder,
-    num: Annotated[int, typer.Option("--num", "-n", min=1, help="How many.")] = 64,
+    num: Annotated[int, typer.Option("--num", "-n", min=1, help="The number of samples.")] = 64,
     draw: Annotated[
-        bool, typer.Option(help="Draws x ~ p(x | z) instead of showing its mean.")
+        bool, typer.Option(help="Draw x ~ p(x | z), instead of showing its mean.")
     ] = False,
     label: Annotated[
         int | None,
-        typer.Option(help="The label to draw, of a program model(x, y).  [default: one row each]"),
+        typer.Option(help="The label y, for a program model(x, y).  [default: a row for each]"),
     ] = None,
     out: Out = None,
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Draws latents from the prior, and a picture of what they decode to."""
+    """Draws latents from the prior, and writes a picture of what they decode to."""
     from pyro_vae.app import figures
 
     program, loaded = trained_program(run, seed, device)

@@ -19,45 +19,50 @@ def train(
     data: Data = "digits",
     loss: Loss = "Trace_ELBO",
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the data.  [default: 20]")
+        int | None, typer.Option(min=1, help="How often to go through the data.  [default: 20]")
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps, instead of epochs.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="The number of steps, instead of epochs.")
+    ] = None,
     batch_size: BatchSize = 128,
     lr: Annotated[
-        float | None, typer.Option(help="Learning rate of Adam.  [default: 0.001]")
+        float | None, typer.Option(help="The learning rate of Adam.  [default: 0.001]")
     ] = None,
     optim: Annotated[
-        str | None, typer.Option(help="Another optimizer: \"ClippedAdam({'lr': 1e-3})\".")
+        str | None,
+        typer.Option(help="An optimizer other than Adam: \"ClippedAdam({'lr': 1e-3})\"."),
     ] = None,
     lr_schedule: Annotated[
-        str | None, typer.Option(help='A factor of the learning rate: "cosine(1, 0, 10_000)".')
+        str | None,
+        typer.Option(help='A factor of the learning rate by step: "cosine(1, 0, 10_000)".'),
     ] = None,
     clip_norm: Annotated[
-        float | None, typer.Option(help="The largest norm of the whole gradient.")
+        float | None,
+        typer.Option(help="Scale the gradient of all parameters together down to this norm."),
     ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     data_dir: DataDir = None,
     out: Annotated[
-        Path | None, typer.Option(help="The run's folder.  [default: runs/PROGRAM-DATA]")
+        Path | None, typer.Option(help="The folder to write.  [default: runs/PROGRAM-DATA]")
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="A run's folder, to go on with its training.")
+        Path | None, typer.Option(help="A folder that train has written: continue its training.")
     ] = None,
     compile: Annotated[
         bool | None,
         typer.Option(
             "--compile/--no-compile",
-            help="Whether to compile the step.  [default: where it pays]",
+            help="Compile the training step, or do not.  [default: where it saves time]",
             show_default=False,
         ),
     ] = None,
     bfloat16: Annotated[
-        bool, typer.Option("--bfloat16", help="Layers multiply in bfloat16: faster, less exact.")
+        bool, typer.Option("--bfloat16", help="Multiply matrices in bfloat16: faster, less exact.")
     ] = False,
-    tensorboard: Annotated[bool, typer.Option(help="Writes TensorBoard events too.")] = False,
+    tensorboard: Annotated[bool, typer.Option(help="Write events for TensorBoard, too.")] = False,
 ) -> None:
-    """Trains a program on data, and writes all about it into a run folder."""
+    """Trains a program on data, and writes a run folder: weights, settings, test results."""
     from pyro_vae.app import session
     from pyro_vae.app.config import Config
 

@@ -30,8 +30,8 @@ def trained(
     run: Path, data: str | None, data_dir: str | None, split: Part, seed: int, device: str
 ) -> "tuple[ProgramModule, Split]":
     """The trained program, and a part of its data or of others."""
-    program, found = trained_and_data(run, data, data_dir, seed, device)
-    return program, getattr(found, split)
+    program, dataset = trained_and_data(run, data, data_dir, seed, device)
+    return program, getattr(dataset, split)
 
 
 def trained_and_data(
@@ -41,16 +41,15 @@ def trained_and_data(
     from pyro_vae.app.prepare import known_from, preflight
 
     program, loaded = trained_program(run, seed, device)
-    found: Dataset = loaded.data(data, data_dir)
+    dataset: Dataset = loaded.data(data, data_dir)
     if data is not None:
-        print(found.description)
-    if found.x_shape != loaded.known["x_shape"]:
-        raise ValueError(
-            f"data of shape {found.x_shape} do not fit {run}, trained on {loaded.known['x_shape']}"
-        )
+        print(dataset.description)
+    x_shape = loaded.known["x_shape"]
+    if dataset.x_shape != x_shape:
+        raise ValueError(f"data of shape {dataset.x_shape} do not fit {run}, trained on {x_shape}")
     if data is not None:
-        preflight(program, found, loaded.loss(known_from(found)), 128)
-    return program, found
+        preflight(program, dataset, loaded.loss(known_from(dataset)), 128)
+    return program, dataset
 
 
 def first(part: "Split", num: int | None) -> "Split":
