@@ -525,3 +525,22 @@ def test_the_state_of_another_estimator_is_refused():
     state = ScoreFunction(2, baseline=MovingAverage()).state_dict()
     with pytest.raises(ValueError, match=r"holds \['baseline.value'\], but IWAE holds \[\]; load"):
         IWAE(3).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    "objective, found",
+    [
+        (lambda t: t.log_w, r"of shape \(3, 6\)"),
+        (lambda t: t.log_w.mean(), r"of shape \(\)"),
+        (lambda t: None, "None"),
+    ],
+    ids=["of each particle", "of all data", "nothing"],
+)
+def test_an_objective_that_is_not_one_number_for_each_datum_is_refused(objective, found):
+    class Mine(Estimator):
+        def objective(self, t):
+            return objective(t)
+
+    vae = VAE((1, 8, 8), latent_dim=2)
+    with pytest.raises(ValueError, match=f"objective of Mine is {found}, but must be one number"):
+        Mine(3).loss(vae.model, vae.guide, X)

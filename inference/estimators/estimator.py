@@ -346,7 +346,8 @@ class Estimator(ELBO):
         t = self.terms(model, guide, *args, **kwargs)
         # first, as an objective may change how gradients flow through the draws
         beside = self.weighed_factors(t)
-        bound = t.scale * self.objective(t).sum() + self.global_objective(t)
+        bounds = _one_for_each_datum(self, self.objective(t))
+        bound = t.scale * bounds.sum() + self.global_objective(t)
         outside = [log_prob.mean() for log_prob in t.outside.values()]
         return -sum(outside, start=bound + beside)
 
@@ -417,3 +418,14 @@ def _finite(loss: float, model: Function, guide: Function, args: Any, kwargs: An
 
 def _names(sites: Any) -> str:
     return ", ".join(map(repr, sites))
+
+
+def _one_for_each_datum(estimator: Estimator, bounds: Any) -> Tensor:
+    """The bounds, (N,): of another shape they are a user's mistake, and their sum no loss."""
+    if isinstance(bounds, Tensor) and bounds.dim() == 1:
+        return bounds
+    found = f"of shape {tuple(bounds.shape)}" if isinstance(bounds, Tensor) else repr(bounds)
+    raise ValueError(
+        f"the objective of {type(estimator).__name__} is {found}, but must be one number for each "
+        "datum, (N,): take the mean over the particles, .mean(0), and none over the data"
+    )
