@@ -252,6 +252,33 @@ def test_a_file_of_functions_may_load_its_first_stage(first, tmp_path, monkeypat
     assert set(names) == {"parts.prior.weight", "parts.prior.bias"}
 
 
+ESTIMATOR = """
+from dataclasses import dataclass
+
+import pyro_vae
+from pyro_vae.inference import Estimator
+
+first = pyro_vae.load("runs/first")
+
+
+@dataclass(frozen=True)
+class Mine(Estimator):
+    def objective(self, t):
+        return t.log_w.mean(0) - float(first.encoder.training)
+"""
+
+
+def test_an_estimator_of_a_file_may_load_what_is_trained(first, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(ESTIMATOR)
+    words = ("train", "VAE(2, hidden=(8,))", "--loss", "mine.py:Mine", "--epochs", 1)
+    assert first(*words, "--out", "runs/second")[::2] == (0, "")
+    monkeypatch.chdir(tmp_path / "runs")
+    assert first("train", "--resume", "second", "--epochs", 2)[::2] == (0, "")
+    shutil.rmtree(tmp_path / "runs/first")
+    code, _, err = first("train", "--resume", "second", "--epochs", 3)
+    assert code == 2 and "put its folder back at" in err
+
+
 CLASS = """
 from pyro_vae.models import VAE
 

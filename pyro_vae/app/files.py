@@ -1,8 +1,9 @@
 """The files of a run folder.
 
 config.json          the texts of program, data and loss, what the data know, the settings, the
-                     versions; under "first_stages" where each stood that the program loads, and
-                     the hash of its weights; under "resumed" each change since, as [before, after]
+                     versions; under "first_stages" the paths of the runs that program or loss
+                     loads, and the hashes of their weights; under "resumed" each change since, as
+                     [before, after]
 metrics.jsonl        one record for each epoch
 weights.safetensors  the parameters of the best epoch, without those of first stages
 checkpoint.pt        the last parameters, the optimizer's and the generators' state

@@ -55,8 +55,8 @@ class Prepared:
         loss: The estimator.
         optim: The optimizer.
         lr_schedule: A factor of the learning rate, from the step; None leaves the rate alone.
-        first_stages: The hashes of the weights of what the program loads, by path. A run that is
-            resumed knows them already.
+        first_stages: The hashes of the weights of what program and loss load, by path; none of a
+            run that is resumed, which knows them already.
     """
 
     config: Config
@@ -125,7 +125,7 @@ def prepare(config: Config, device: torch.device) -> Prepared:
     pyro.set_rng_seed(config.seed)
     with noting() as first_stages:
         program = read_program(config.program, known_from(data)).to(device)
-    loss = read_loss(config.loss, known_from(data))
+        loss = read_loss(config.loss, known_from(data))
     return Prepared.of(config, data, program, loss, first_stages)
 
 

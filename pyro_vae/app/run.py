@@ -59,7 +59,7 @@ class Run:
             config: What is trained.
             known: What the data know, for the arguments of the program.
             device: Where.
-            first_stages: The hashes of the weights of what the program loads, by path.
+            first_stages: The hashes of the weights of what program and loss load, by path.
         """
         run = cls(folder)
         copies = run.sources(config)
@@ -112,7 +112,7 @@ class Run:
 
     @property
     def first_stages(self) -> dict[str, FirstStage]:
-        """What is kept of the trained programs that the program loads, by path."""
+        """What is kept of the trained programs that program and loss load, by path."""
         stages = read_config(self.folder).get("first_stages") or {}
         return {path: FirstStage(**stage) for path, stage in stages.items()}
 
@@ -235,7 +235,8 @@ class Run:
 
     def loss(self, known: Mapping[str, Any]) -> ELBO:
         """The estimator that it is trained by; `known` is what the data know."""
-        return read_loss(_beside(self.config.loss), known, folder=self.folder)
+        with finding_again(self.first_stages, self.folder):
+            return read_loss(_beside(self.config.loss), known, folder=self.folder)
 
     def load(self) -> ProgramModule:
         """The program with its trained parameters."""
