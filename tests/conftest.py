@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -49,6 +50,21 @@ def run(command, tmp_path, monkeypatch, capsys):
         out = capsys.readouterr()
         return code, out.out, out.err
 
+    return run
+
+
+@pytest.fixture(scope="session")
+def a_run(command, tmp_path_factory):
+    """The folder of a small VAE after two epochs of digits, to copy: that takes a second or two."""
+    folder = tmp_path_factory.mktemp("runs") / "a"
+    assert command("train", "VAE(latent_dim=2, hidden=(16,))", "--epochs", 2, "--out", folder) == 0
+    return folder
+
+
+@pytest.fixture
+def trained(run, a_run, tmp_path):
+    """As `run`, in a folder with that training in the folder `a`."""
+    shutil.copytree(a_run, tmp_path / "a")
     return run
 
 

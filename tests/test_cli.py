@@ -19,21 +19,7 @@ from pyro_vae.datasets import digits
 
 from .test_text import FUNCTIONS
 
-SMALL = "VAE(latent_dim=2, hidden=(16,))"
-
-
-@pytest.fixture(scope="module")
-def a_run(command, tmp_path_factory):
-    """A run folder to copy, since training takes a second or two."""
-    folder = tmp_path_factory.mktemp("runs") / "a"
-    assert command("train", SMALL, "--epochs", 2, "--out", folder) == 0
-    return folder
-
-
-@pytest.fixture
-def trained(run, a_run, tmp_path):
-    shutil.copytree(a_run, tmp_path / "a")
-    return run
+SMALL = "VAE(latent_dim=2, hidden=(16,))"  # as in the fixture `trained`
 
 
 def is_picture(path):

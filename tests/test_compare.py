@@ -335,9 +335,8 @@ def test_the_command_prints_tables_and_writes_files(compared, tmp_path):
     assert compared(SMALL, "--loss", "IWAE", *FEW, "--out", folder)[0] == 2  # of another comparison
 
 
-def test_the_program_may_be_a_run(compared, run):
-    assert run("train", SMALL, "--steps", "3", "--out", "a")[0] == 0
-    assert compared("a", "--loss", "IWAE", *FEW, "--out", "b")[0] == 0
+def test_the_program_may_be_a_run(trained):
+    assert trained("compare", "a", "--loss", "IWAE", *FEW, "--out", "b")[0] == 0
 
 
 @pytest.mark.parametrize(

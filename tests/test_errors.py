@@ -198,10 +198,9 @@ def test_words_that_cannot_be_meant_are_one_sentence(run, tmp_path, data, words,
         ("resumed", "never"),
     ],
 )
-def test_a_configuration_that_was_changed_by_hand_is_named(run, tmp_path, name, value):
-    run("train", "VAE(latent_dim=2, hidden=(8,))", "--steps", 1, "--out", "a")
+def test_a_configuration_that_was_changed_by_hand_is_named(trained, tmp_path, name, value):
     path = tmp_path / "a" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
-    for words in (("sample", "a"), ("train", "--resume", "a", "--steps", 2)):
-        code, _, err = run(*words)
+    for words in (("sample", "a"), ("train", "--resume", "a", "--epochs", 3)):
+        code, _, err = trained(*words)
         assert code == 2 and f"damaged: {name!r} cannot be" in err and err.count("\n") == 1, err
