@@ -141,10 +141,10 @@ def test_many_tensors_and_other_types_have_no_step_in_a_graph():
     ],
     ids=["loaded", "an argument", "a tensor's rate", "a group", "a hook", "a scheduler"],
 )
-def test_a_graphs_step_holds_until_the_optimizer_is_another(change):
+def test_a_graphs_step_is_current_until_the_optimizer_is_another(change):
     optimizer, params = started()
     step = AdamInGraph.of(optimizer, params)
     optimizer.param_groups[0]["lr"] = 0.3  # an input of the graph
-    assert step.holds()
+    assert step.is_current()
     change(optimizer)
-    assert not step.holds()
+    assert not step.is_current()

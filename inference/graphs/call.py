@@ -1,4 +1,4 @@
-"""The arguments of a step and the values of schedules, as what a graph takes and is good for."""
+"""The arguments of a step with the values of its schedules: the inputs of a graph, and its key."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,11 +15,20 @@ __all__ = ["Call"]
 
 @dataclass(frozen=True)
 class Call:
-    """The arguments of a step and the schedules' values, with the tensors apart."""
+    """The arguments of a step and the schedules' values, taken apart into tensors and the rest.
 
-    tensors: tuple[Tensor, ...]  # the schedules' values last
+    Args:
+        tensors: The tensors, and the schedules' values as tensors of no dimension after them. These
+            are the inputs of a graph.
+        others: The arguments in order, with `...` in the place of each tensor. They are constants
+            of a graph.
+        shape: How the arguments are nested; None if they are tensors, given by position.
+        schedules: The names of the schedules.
+    """
+
+    tensors: tuple[Tensor, ...]
     others: tuple[Any, ...]
-    shape: Any  # of the nested arguments; None for tensors alone
+    shape: Any
     schedules: tuple[str, ...]
 
     @classmethod
@@ -47,7 +56,10 @@ class Call:
 
     @property
     def key(self) -> Any:
-        """What a graph is good for."""
+        """What a graph depends on: two calls of the same key may share one.
+
+        Strides are part of it, since the compiler's code steps through memory by them.
+        """
         meta = tuple((t.shape, t.stride(), t.dtype, t.device) for t in self.tensors)
         return meta, self.others, self.shape and str(self.shape), self.schedules
 
@@ -62,7 +74,7 @@ class Call:
         return replace(self, tensors=tuple(tensors))
 
     def arguments(self) -> tuple[Any, Any, dict[str, Tensor]]:
-        """The args, kwargs and weights again."""
+        """Puts the args, kwargs and weights together again."""
         left = iter(self.tensors)
         leaves = [next(left) if other is ... else other for other in self.others]
         args, kwargs = (leaves, {}) if self.shape is None else tree_unflatten(leaves, self.shape)

@@ -166,7 +166,7 @@ class Graphs:
         if isinstance(state, Captured):
             if compiles:
                 kind.state = self._compiled(state, parameters, call)
-        elif state.update is not None and not state.update.holds():
+        elif state.update is not None and not state.update.is_current():
             self._update = lambda *_: None  # an optimizer that changes once may do so every step
             kind.state = self._compiled(state.captured, parameters, call)
         return kind.state

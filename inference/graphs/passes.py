@@ -1,6 +1,7 @@
-"""What a captured graph is given before it is compiled: layouts and kernels that are fast on a CPU.
+"""Changes of a captured graph before it is compiled: layouts and kernels that are fast on a CPU.
 
-It changes nothing of what the graph computes, up to the order of sums.
+They change nothing of what the graph computes, up to the order of sums. Each stands in for a choice
+that torch's compiler makes for graphs without gradients, or for other processors.
 """
 
 from functools import cache
@@ -13,12 +14,12 @@ from torch.fx import GraphModule, Node
 __all__ = ["prepare"]
 
 _aten = torch.ops.aten
-_MANY = 1_000_000
+_MANY = 1_000_000  # multiplications; below that oneDNN's own set-up of 10 us shows
 
 
 def prepare(graph: GraphModule) -> GraphModule:
     """Changes a graph in place, for the compiler, and returns it."""
-    _lay_out_images(graph)
+    _put_channels_last(graph)
     if torch.backends.mkldnn.is_available():
         _multiply_by_onednn(graph)
     graph.graph.eliminate_dead_code()
@@ -29,8 +30,8 @@ def prepare(graph: GraphModule) -> GraphModule:
 def _multiply_by_onednn(graph: GraphModule) -> None:
     """Has oneDNN multiply large float32 matrices, where torch takes MKL.
 
-    On processors that are not Intel's MKL holds back: 0.76 against 0.36 ms for 128 x 784 x 400 on
-    one core of an AMD EPYC. Below a million multiplications oneDNN's own set-up of 10 us shows.
+    On processors that are not Intel's, MKL takes slower kernels: 0.76 against 0.36 ms for
+    128 x 784 x 400 on one core of an AMD EPYC.
     """
     for target in (_aten.mm.default, _aten.addmm.default):
         for node in graph.graph.find_nodes(op="call_function", target=target):
@@ -38,6 +39,7 @@ def _multiply_by_onednn(graph: GraphModule) -> None:
             values = [part.meta["val"] for part in node.args]
             (rows, inner), columns = values[-2].shape, values[-1].shape[1]
             on_cpu = all(v.device.type == "cpu" and v.dtype is torch.float32 for v in values)
+            # addmm takes factors alpha and beta and a bias of any shape, oneDNN does not
             plain = not node.kwargs and (not bias or values[0].shape == (columns,))
             if on_cpu and plain and rows * inner * columns >= _MANY:
                 with graph.graph.inserting_before(node):
@@ -50,9 +52,10 @@ def _multiply_by_onednn(graph: GraphModule) -> None:
 
 @cache
 def _linear() -> Any:
-    """OneDNN's x @ weight.T + bias as an operator of our own.
+    """OneDNN's x @ weight.T + bias as an operator of our own, registered when first used.
 
-    The compiler knows oneDNN's operator, but takes it for frozen weights alone.
+    The compiler knows oneDNN's operator, but takes it for frozen weights alone, which it lays out
+    anew once and for all. Weights that are trained change at each step.
     """
     schema = "(Tensor x, Tensor weight, Tensor? bias) -> Tensor"
     torch.library.define("pyro_vae::onednn_linear", schema)
@@ -72,8 +75,8 @@ def _by_python(x: Tensor, weight: Tensor, bias: Tensor | None) -> Any:
 def _call_directly(operator: Any) -> None:
     """Has compiled code call oneDNN itself, not by way of the operator's Python.
 
-    That takes 10 us more a product. And the compiler's own loops make x contiguous, in parallel;
-    oneDNN's operator, which needs it so, has one thread do it.
+    That way takes 10 us more a product. And x must be contiguous: the compiler's own loops make it
+    so in all threads, oneDNN's operator in one.
     """
     from torch._inductor import ir, mkldnn_ir
     from torch._inductor.lowering import register_lowering
@@ -85,8 +88,8 @@ def _call_directly(operator: Any) -> None:
         x = need.require_contiguous(need.realize_input(x))
         weight = need.realize_input(weight)
         tensors: list[Any] = [x, weight]
-        constants: list[Any] = ["none", [-1], ""]
-        if bias is None:
+        constants: list[Any] = ["none", [-1], ""]  # no activation after the product
+        if bias is None:  # then it is a constant, and stands before these
             constants.insert(0, None)
         else:
             tensors.append(need.require_contiguous(need.realize_input(bias)))
@@ -96,12 +99,12 @@ def _call_directly(operator: Any) -> None:
         return ir.TensorBox.create(mkldnn_ir._create_output_node(product))
 
 
-def _lay_out_images(graph: GraphModule) -> None:
+def _put_channels_last(graph: GraphModule) -> None:
     """Lets convolutions on a CPU hand each other images with the channels last.
 
-    The compiler asks for that by itself, but where a gradient needs the images too it holds to the
-    layout of the run that was captured, and then writes each of them out three times: 80 ms a step
-    in place of 62 for a VAE of 64 images of 3x64x64.
+    That is how oneDNN computes them. The compiler lays images out so by itself, but not those that
+    a gradient needs too: these keep the layout of the run that was captured, and are written out
+    three times each, which takes 80 ms a step in place of 62 for a VAE of 64 images of 3x64x64.
     """
     turned: set[Node] = set()
     for target, places in (
@@ -114,9 +117,10 @@ def _lay_out_images(graph: GraphModule) -> None:
                 if image not in turned and _is_image_on_a_cpu(image):
                     turned.add(_turn(graph, image))
     if turned:
-        _sum_in_place(graph)
+        _sum_without_flattening(graph)
         for node in graph.graph.find_nodes(op="call_function", target=_aten.view.default):
-            node.target = _aten.reshape.default  # what is laid out otherwise may have no such view
+            # a view of the old layout may be none of the new one, and needs a copy there
+            node.target = _aten.reshape.default
 
 
 def _is_image_on_a_cpu(node: Node) -> bool:
@@ -134,10 +138,10 @@ def _turn(graph: GraphModule, image: Node) -> Node:
     return turned
 
 
-def _sum_in_place(graph: GraphModule) -> None:
+def _sum_without_flattening(graph: GraphModule) -> None:
     """Turns `x.flatten(n).sum(-1)`, Pyro's sum over an event, into `x.sum((n, ..., -1))`.
 
-    With the channels last a flattened index costs a division for each number.
+    With the channels last a flattened index costs a division for each number of the image.
     """
     for node in graph.graph.find_nodes(op="call_function", target=_aten.sum.dim_IntList):
         view, dims = node.args[:2]

@@ -1,4 +1,4 @@
-"""What no graph can hold, and the sentence that says why."""
+"""What no graph can do, and the sentence that says why."""
 
 import linecache
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +17,7 @@ __all__ = ["RefuseChangingSizes", "UncapturableError", "first_line", "reason_of"
 
 _aten = torch.ops.aten
 _INDEX_PUT = {_aten.index_put.default, _aten.index_put_.default}
+# By what stands in the line that fails; the first that does.
 _CURES = {
     "one_hot": "F.one_hot reads the largest class; use torch.eye(n)[y], for n classes",
     ".item()": ".item() takes a number out of a tensor; compute with the tensor",
@@ -33,8 +34,9 @@ class UncapturableError(Exception):
 class RefuseChangingSizes(TorchDispatchMode):
     """Refuses, while a graph is made, tensors whose sizes depend on the values of others.
 
-    A graph would keep the sizes of the run that it was made of. An index that is always the same,
-    such as a buffer, is none of those: it has no place among the values that the graph computes.
+    Torch would trace them without a word, and the graph would have the sizes of that one run. A
+    boolean index that is always the same, such as a buffer, is allowed: no value that the graph
+    computes goes into it.
     """
 
     def __torch_dispatch__(
@@ -69,13 +71,17 @@ def reason_of(error: Exception) -> str:
         return said
     code = linecache.getline(*place)
     cure = next((cure for name, cure in _CURES.items() if name in code), "")
-    known = isinstance(error, UncapturableError)
-    return f"{user_line(error)}: {cure if cure and not known else said}"
+    says_its_cure = isinstance(error, UncapturableError)
+    return f"{user_line(error)}: {cure if cure and not says_its_cure else said}"
 
 
 def _has_changing_size(
     func: Any, args: Sequence[Any], is_computed: Callable[[Tensor], bool]
 ) -> bool:
+    """Whether an operator's result, or what it writes, has a size that depends on values.
+
+    A mask that one number is written to has not: each place then gets the number or stays.
+    """
     if func is _aten.index.Tensor or func in _INDEX_PUT:
         value = args[2] if func in _INDEX_PUT else None
         masks = [i for i in args[1] if i is not None and i.dtype in (torch.bool, torch.uint8)]
@@ -92,6 +98,10 @@ def _is_computed(tensor: Tensor, mode: Any) -> bool:
 
 
 def _stays(node: Node, root: Any) -> bool:
+    """Whether a node is computed from constants that are integer or boolean, and nothing else.
+
+    Floating ones may be parameters and buffers, which change.
+    """
     if node.op == "get_attr":
         value = getattr(root, str(node.target))
         return isinstance(value, Tensor) and not value.is_floating_point()

@@ -1,7 +1,10 @@
-"""A fused Adam's step without torch's Python: by its kernel, or within a compiled graph.
+"""The step of a fused Adam without torch's Python: by its kernel, or within a compiled graph.
 
-Of 0.18 ms that a step over 8 tensors takes, 0.06 are Python. Within the graph, the gradients need
-not be written to memory and read back either.
+A step over 8 tensors takes 0.18 ms, of which 0.06 are torch's Python: hooks, profiling, and lists
+made anew. Within a graph the gradients are not even written to memory and read back.
+
+Both ways do what `optimizer.step()` does, and leave its states where it has them, so that one may
+follow the other at any step. What they do not know to be right they leave to torch.
 """
 
 import math
@@ -9,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,21 +21,25 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 
 __all__ = ["AdamInGraph", "is_dense", "parts_of", "take_step"]
 
-_FEW = 20  # tensors: each takes the compiler 0.2 s
+_FEW = 20  # tensors whose update goes into a graph: each takes the compiler 0.2 s
 _CHANGING = ("exp_avg", "exp_avg_sq", "step")
 _ONE = torch.ones((), device="cpu")
 
 
 @torch.no_grad()
 def take_step(*optimizers: Optimizer) -> None:
-    """Does `step()` of each: those of fused Adams by one kernel, where nobody looks on."""
+    """Does `step()` of each optimizer; fused Adams whose step nobody watches go by one kernel.
+
+    Pyro makes an optimizer for each parameter. Those with the same settings share one call, which
+    for 100 tensors takes 0.46 ms where their own steps take 5.5.
+    """
     batches: dict[Any, list[tuple[Tensor, ...]]] = {}
     for optimizer in chain.from_iterable(map(parts_of, optimizers)):
-        found = _by_group(optimizer)
-        if found is None:
+        groups = _by_group(optimizer)
+        if groups is None:
             optimizer.step()
             continue
-        for group, rows in found:
+        for group, rows in groups:
             batches.setdefault((group["lr"], *_settings(group)), []).extend(rows)
     for settings, rows in batches.items():
         if rows:
@@ -59,84 +66,108 @@ def is_dense(tensor: Tensor) -> bool:
     return True
 
 
+class _Slot(NamedTuple):
+    """A parameter with its place in an optimizer, as they were when a graph was made."""
+
+    parameter: Tensor
+    optimizer: Optimizer
+    group: dict[str, Any]
+    state: dict[str, Tensor]
+    average: Tensor
+    square: Tensor
+    settings: tuple[Any, ...]  # what else of the group is in the graph as a constant
+
+    @classmethod
+    def of(cls, parameter: Tensor, optimizer: Optimizer, group: dict[str, Any]) -> "_Slot | None":
+        """None where the optimizer steps otherwise than `AdamInGraph.apply`, or not yet."""
+        state = optimizer.state.get(parameter)
+        if type(optimizer) not in (Adam, AdamW) or not _is_fused(group):
+            return None
+        if not state or not _is_plain(parameter):
+            return None
+        settings = (len(optimizer.param_groups), *_settings(group))
+        average, square = state["exp_avg"], state["exp_avg_sq"]
+        return cls(parameter, optimizer, group, state, average, square, settings)
+
+    def is_current(self) -> bool:
+        """Whether the optimizer still has these tensors and settings, and no one watches it."""
+        parameter, optimizer, group, state, average, square, settings = self
+        return (
+            not _is_watched(optimizer)
+            and _is_fused(group)
+            and settings == (len(optimizer.param_groups), *_settings(group))
+            and optimizer.state.get(parameter) is state
+            and state["exp_avg"] is average
+            and state["exp_avg_sq"] is square
+        )
+
+
 @dataclass(frozen=True)
 class AdamInGraph:
-    """The step of a fused Adam as operations on tensors, which a graph may hold.
+    """The step of a fused Adam as operations on tensors, which a graph may take.
 
     The parameters and their states are changed in place. What the learning rates and the numbers of
-    steps come to is an input, so that schedules go on.
+    steps come to is an input, so that a learning rate that changes asks for no new graph.
 
     Args:
-        held: For each parameter its optimizer and group, the state, and its two averages.
-        parameters: The parameters to step.
-        settings: For each, what else its group has that the step depends on.
+        slots: The parameters, each with its place in an optimizer.
     """
 
-    held: tuple[tuple[Any, dict[str, Any], Tensor, Tensor], ...]
-    parameters: tuple[Tensor, ...]
-    settings: tuple[Any, ...]
+    slots: tuple[_Slot, ...]
 
     @classmethod
     def of(cls, optimizer: Any, parameters: Sequence[Tensor]) -> "AdamInGraph | None":
         """The step for these parameters; None of another optimizer, or where it does not pay."""
         if not 0 < len(parameters) <= _FEW:
             return None
-        place = {
+        places = {
             id(p): (part, group)
             for part in parts_of(optimizer)
             for group in part.param_groups
             for p in group["params"]
         }
-        held = []
-        for parameter in parameters:
-            part, group = place.get(id(parameter), (optimizer, {}))
-            if not group or type(part) not in (Adam, AdamW) or not _is_plain(parameter):
-                return None
-            state = part.state.get(parameter)
-            if not state or not _is_fused(group):
-                return None
-            held.append(((part, group), state, state["exp_avg"], state["exp_avg_sq"]))
-        settings = tuple((len(part.param_groups), *_settings(g)) for (part, g), *_ in held)
-        step = cls(tuple(held), tuple(parameters), settings)
-        return step if step.holds() else None
+        slots = [
+            _Slot.of(parameter, *places[id(parameter)]) if id(parameter) in places else None
+            for parameter in parameters
+        ]
+        step = cls(tuple(slot for slot in slots if slot is not None))
+        return step if len(step.slots) == len(slots) and step.is_current() else None
 
-    def holds(self) -> bool:
+    def is_current(self) -> bool:
         """Whether the optimizers are still what they were, and step by nothing else."""
-        rows = zip(self.parameters, self.held, self.settings, strict=True)
-        return not any(
-            _is_watched(optimizer)
-            or not _is_fused(group)
-            or settings != (len(optimizer.param_groups), *_settings(group))
-            or optimizer.state.get(parameter) is not state
-            or state["exp_avg"] is not average
-            or state["exp_avg_sq"] is not square
-            for parameter, ((optimizer, group), state, average, square), settings in rows
-        )
+        for slot in self.slots:  # in a loop, since a generator takes longer, and this at each step
+            if not slot.is_current():
+                return False
+        return True
 
     @property
     def state(self) -> list[Tensor]:
         """The tensors that `apply` changes."""
-        states = (state for _, state, _, _ in self.held)
-        return [*self.parameters, *(state[name] for state in states for name in _CHANGING)]
+        states = [slot.state[name] for slot in self.slots for name in _CHANGING]
+        return [*(slot.parameter for slot in self.slots), *states]
 
     def numbers(self) -> Tensor:
         """What changes from step to step, (parameters, 3).
 
         For each parameter the learning rate over the first average's bias, the inverse root of the
-        second's, and the learning rate times the weight decay.
+        second's, and the learning rate times the weight decay. They are computed in doubles, as
+        1 - 0.999^t loses its digits in single precision while t is small.
         """
         rows = []
-        for (_, group), state, _, _ in self.held:
-            step = state["step"].item() + 1
+        for slot in self.slots:
+            group, step = slot.group, slot.state["step"].item() + 1
             rate, (first, second) = group["lr"], group["betas"]
             scale = 1 / math.sqrt(1 - second**step)
             rows.append((rate / (1 - first**step), scale, rate * group["weight_decay"]))
         return torch.tensor(rows)
 
     def apply(self, gradients: Sequence[Tensor], numbers: Tensor, allowed: Tensor) -> None:
-        """Takes the step if `allowed`, a 0-dim boolean tensor, is true; else changes nothing."""
-        rows = zip(self.parameters, self.held, self.settings, gradients, numbers, strict=True)
-        for parameter, (_, state, average, square), settings, gradient, row in rows:
+        """Takes the step if `allowed`, a 0-dim boolean tensor, is true; else changes nothing.
+
+        Each tensor is written once, by `where`, since a graph has no branches.
+        """
+        for slot, gradient, row in zip(self.slots, gradients, numbers, strict=True):
+            parameter, _, _, state, average, square, settings = slot
             _, (first, second), eps, weight_decay, maximize, decoupled = settings
             rate, scale, decay = row
             start = parameter
@@ -156,7 +187,11 @@ class AdamInGraph:
 
 
 def _is_watched(optimizer: Optimizer) -> bool:
-    """Whether a step has hooks, or a scheduler or a scaler of gradients that takes part in it."""
+    """Whether `optimizer.step` does more than the step itself.
+
+    It calls hooks. A learning-rate scheduler puts a `step` of its own on the optimizer, to count
+    the calls, and a scaler of gradients an attribute `grad_scale`, by which the kernel divides.
+    """
     hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
     everywhere = (_global_optimizer_pre_hooks, _global_optimizer_post_hooks)
     return any((*hooks, *everywhere)) or not {"step", "grad_scale"}.isdisjoint(vars(optimizer))
@@ -169,6 +204,7 @@ def _is_fused(group: Mapping[str, Any]) -> bool:
 
 
 def _is_plain(parameter: Tensor) -> bool:
+    """Whether it is what both ways are written and tested for; others are left to torch."""
     return parameter.is_cpu and parameter.dtype is torch.float32 and is_dense(parameter)
 
 
@@ -178,13 +214,13 @@ def _by_group(
     """Each group with what the kernel takes; None where the optimizer must step by itself."""
     if type(optimizer) not in (Adam, AdamW) or _is_watched(optimizer):
         return None
-    found: list[tuple[Mapping[str, Any], list[tuple[Tensor, ...]]]] = []
+    groups: list[tuple[Mapping[str, Any], list[tuple[Tensor, ...]]]] = []
     for group in optimizer.param_groups:
         rows = _rows(optimizer, group) if _is_fused(group) else None
         if rows is None:
             return None
-        found.append((group, rows))
-    return found
+        groups.append((group, rows))
+    return groups
 
 
 def _rows(optimizer: Optimizer, group: Mapping[str, Any]) -> list[tuple[Tensor, ...]] | None:
@@ -201,6 +237,7 @@ def _rows(optimizer: Optimizer, group: Mapping[str, Any]) -> list[tuple[Tensor, 
 
 
 def _by_kernel(settings: tuple[Any, ...], parameters: Any, gradients: Any, *state: Any) -> None:
+    """What torch's fused Adam calls after its Python; `settings` are the rate and `_settings`."""
     lr, (beta1, beta2), eps, weight_decay, maximize, decoupled = settings
     averages, squares, steps = state
     torch._foreach_add_(steps, _ONE)

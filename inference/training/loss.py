@@ -11,7 +11,7 @@ __all__ = ["Loss"]
 class Loss(Tensor):
     """A loss, detached: a tensor that prints and rounds as the number that it holds."""
 
-    # what one computes with it is no loss
+    # What one computes with it is a plain tensor again: a sum of losses is no loss of a step.
     __torch_function__: ClassVar[Any] = torch._C._disabled_torch_function_impl
 
     @classmethod

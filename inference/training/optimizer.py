@@ -1,7 +1,7 @@
 """The torch optimizers that a Pyro optimizer makes, one for each parameter, stepped together.
 
-They are Pyro's own and stand where Pyro puts them, so that its `get_state`, `save`, schedulers and
-another SVI that shares the optimizer find them. Only their steps are taken at once: with 100
+Pyro makes them, and keeps them where it always does, so that its `get_state`, `save`, schedulers
+and another SVI with the same optimizer see them. Only their steps are taken at once: with 100
 parameter tensors the steps of Pyro's Adam take 5.5 ms, one fused kernel 0.46 ms.
 """
 
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 
-# The names under which parameters have got their optimizers.
+# The names under which parameters got their optimizers: the store forgets them when it is cleared.
 _names = WeakTensorKeyDictionary()
 
 
@@ -69,7 +69,10 @@ class OnePerParameter:
         return {p: state for part in self.parts for p, state in part.state.items()}
 
     def add(self, parameters: Iterable[Tensor]) -> None:
-        """Makes what is missing, as `PyroOptim.__call__` does, with the states that wait for it."""
+        """Makes the optimizers of new parameters, as `PyroOptim.__call__` does.
+
+        States that were loaded into the Pyro optimizer are given to the parameters of their names.
+        """
         for parameter in parameters:
             if parameter in self.optim.optim_objs:
                 continue
@@ -84,7 +87,7 @@ class OnePerParameter:
                     group["fused"] = was_fused
 
     def step(self, parameters: Sequence[Tensor]) -> None:
-        """Steps these parameters, which have been added."""
+        """Takes a step of these parameters, each of which `add` was given."""
         if type(self.optim).__call__ not in (PyroOptim.__call__, PyroLRScheduler.__call__):
             self.optim(parameters)  # such as Horovod's, which does more
             return
@@ -145,7 +148,7 @@ def check_covers(optimizer: Any, parameters: Mapping[str, Tensor]) -> None:
 
 
 def check_closure(optim: PyroOptim | Optimizer) -> None:
-    """Refuses an optimizer that evaluates the loss as often as it likes."""
+    """Refuses an optimizer that evaluates the loss several times a step."""
     made = getattr(optim, "pt_optim_constructor", type(optim))
     if inspect.isclass(made) and issubclass(made, LBFGS):
         raise ValueError(
@@ -156,7 +159,7 @@ def check_closure(optim: PyroOptim | Optimizer) -> None:
 
 
 def clip_each(optim: PyroOptim, parameters: Iterable[Tensor]) -> None:
-    """Clips as the Pyro optimizer's `clip_args` say: each parameter's gradient by itself."""
+    """Clips each parameter's gradient by itself, by the Pyro optimizer's `clip_args`."""
     for parameter in parameters:
         clip = optim.grad_clip.get(parameter)
         if clip is not None and parameter.grad is not None:
@@ -164,7 +167,7 @@ def clip_each(optim: PyroOptim, parameters: Iterable[Tensor]) -> None:
 
 
 def set_learning_rates(optimizer: Any, factor: float) -> None:
-    """Sets each group's learning rate to a factor of the one that it began with."""
+    """Sets each group's learning rate to `factor` times the one that it began with."""
     for group in optimizer.param_groups:
         group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 

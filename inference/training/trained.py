@@ -1,13 +1,13 @@
-"""The parameters that an `SVI` trains, found by looking at what its steps have met.
+"""The parameters that an `SVI` trains: those that its eager steps have met.
 
-As in Pyro these are the param sites that no handler hides, and beside them what the loss depends on
-and Pyro has not in its store.
+As in Pyro these are the param sites that no handler hides. Beside them they are what the loss
+depends on and Pyro does not have in its store: the parameters of plain modules.
 """
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyro
 import torch
@@ -35,7 +35,17 @@ from .adam import is_dense
 
 __all__ = ["Trained"]
 
-_KEPT_VERSIONS = 4  # of sets of parameters, to which a training may come back
+# Of sets of parameters, to which a training may come back, as one that freezes a network in turns.
+# A set of the same number finds the graphs that were made for it.
+_KEPT_VERSIONS = 4
+
+
+class _Stored(NamedTuple):
+    """A parameter's place in Pyro's store."""
+
+    name: str
+    constraint: Any
+    owned: bool  # by a module
 
 
 class Trained:
@@ -58,16 +68,15 @@ class Trained:
         self._versions: dict[int, list[Tensor]] = {}
         self._of_kind: dict[Any, dict[str, Tensor]] = {}
         self._for_graphs: dict[Any, Parameters] = {}
-        # the store's name, the constraint there, and whether a module owns it
-        self._stored: dict[str, tuple[str, Any, bool]] = {}
-        self._has_plain = False  # whether some are parameters that Pyro knows nothing of
+        self._stored: dict[str, _Stored] = {}
+        self._has_plain = False  # whether some are parameters of plain modules
 
     def of(self, kind: Any) -> dict[str, Tensor]:
-        """The parameters that the last look at this kind of call has found."""
+        """The parameters of a kind of call, by name, as of the last `look` at it."""
         return self._of_kind[kind]
 
     def for_graphs(self, kind: Any) -> Parameters:
-        """The parameters as graphs take them."""
+        """The same, and those of all kinds, as graphs take them."""
         parameters = self._for_graphs.get(kind)
         if parameters is None:
             tensors, stepped = list(self.parameters.values()), list(self.of(kind).values())
@@ -75,52 +84,47 @@ class Trained:
         return parameters
 
     def clear_gradients(self) -> None:
-        """Leaves no gradient in the parameters of any kind of call."""
+        """Takes the gradients out of the parameters of all kinds of calls."""
         for parameter in self.parameters.values():
             parameter.grad = None
 
     def prepare(self, kind: Any) -> None:
-        """Readies the program's modules for a kind of call that is new."""
+        """Has a program's modules run with parameters of their own, before a new kind of call."""
         if kind not in self._of_kind:
             keep_apart(self.model, self.guide)
             self.frozen = frozen_parameters(self.model, self.guide)
 
     def is_current(self, kind: Any) -> bool:
-        """Whether this kind of call would still meet the parameters that it has met before.
+        """Whether a call of this kind would still meet the parameters that it met before.
 
-        A name in the store that another module has taken since is given back to this program's.
+        If so, a graph is right without a run of the program. A name in the store that another
+        module has taken since is given back to this program's module.
         """
         if kind not in self._of_kind:
             return False
         params = pyro.get_param_store()._params
         for name, (stored, constraint, owned) in self._stored.items():
             parameter = self.parameters[name]
-            held = params.get(stored)
-            if held is not parameter:
-                if held is None or not owned or not belongs_to_a_module(held):
-                    return False
+            present = params.get(stored)
+            if present is not parameter:
+                if present is None or not owned or not belongs_to_a_module(present):
+                    return False  # the store was cleared, or a value was assigned
                 put_into_store(stored, parameter, constraint=constraint)
         return all(parameter.requires_grad for parameter in self.parameters.values()) and not any(
             parameter.requires_grad for parameter in self.frozen
         )
 
     def look(self, kind: Any, trace: Any, loss: Tensor | None, arguments: Any) -> None:
-        """Takes in what a step has met.
+        """Takes the parameters that a step has met as those of its kind of call.
 
         Args:
             kind: The kind of call.
-            trace: Of the param sites that a step has met, and that no handler hides.
-            loss: The loss, with its gradient; None if that has been added to the parameters.
+            trace: Of the param sites of the step that no handler hides.
+            loss: The loss, with its autograd graph; None if the gradient is in the parameters.
             arguments: Of model and guide, whose tensors are data.
         """
         sites = [site for site in trace.nodes.values() if _is_trainable(site["value"])]
-        suspect = [site for site in sites if _differs(site)]
-        reached: list[Tensor] = []
-        if loss is None:
-            candidates = named_parameters(self.model, self.guide).values()
-            reached = [p for p in (*candidates, *map(initial_value, suspect)) if _has_grad(p)]
-        elif suspect or self._has_plain or kind not in self._of_kind:
-            reached = leaves(loss)
+        reached = self._reached(kind, loss, [site for site in sites if _differs(site)])
         ids = {id(leaf) for leaf in reached}
         found: dict[str, Tensor] = {}
         for site in sites:
@@ -137,6 +141,21 @@ class Trained:
         self._add_plain(found, [leaf for leaf in reached if id(leaf) in ids], arguments)
         self._set(kind, found)
 
+    def _reached(
+        self, kind: Any, loss: Tensor | None, differing: Sequence[Any]
+    ) -> Sequence[Tensor]:
+        """The tensors that the loss depends on, where that tells more than the sites.
+
+        A walk through the autograd graph costs each eager step time, so that it is taken once for a
+        kind of call, and after that only where the sites may not say everything.
+        """
+        if loss is None:
+            candidates = named_parameters(self.model, self.guide).values()
+            return [p for p in (*candidates, *map(initial_value, differing)) if _has_grad(p)]
+        if differing or self._has_plain or kind not in self._of_kind:
+            return leaves(loss)
+        return []
+
     def _add(self, found: dict[str, Tensor], stored: str, parameter: Tensor, owned: bool) -> None:
         if any(parameter is other for other in found.values()):
             return  # under another name
@@ -144,7 +163,7 @@ class Trained:
         found[name] = parameter
         if store._params.get(stored) is parameter:
             owned = owned or belongs_to_a_module(parameter)
-            self._stored[name] = stored, store._constraints[stored], owned
+            self._stored[name] = _Stored(stored, store._constraints[stored], owned)
             if owned:
                 claim(parameter)
         elif stored not in store or is_added(store._params[stored]):
@@ -154,13 +173,16 @@ class Trained:
     def _add_plain(
         self, found: dict[str, Tensor], reached: Iterable[Tensor], arguments: Any
     ) -> None:
-        """Adds what the loss depends on, neither data nor hidden, and Pyro knows nothing of."""
-        known = {id(parameter) for parameter in (*found.values(), *tree_leaves(arguments))}
+        """Adds the parameters of plain modules: what is neither data nor in Pyro's store.
+
+        What a handler hides is in the store, and so is left out.
+        """
+        seen = {id(parameter) for parameter in (*found.values(), *tree_leaves(arguments))}
         names: dict[int, str] = {}
         for leaf in reached:
-            if id(leaf) in known or not leaf.requires_grad or stored_name(leaf) is not None:
+            if id(leaf) in seen or not leaf.requires_grad or stored_name(leaf) is not None:
                 continue
-            known.add(id(leaf))
+            seen.add(id(leaf))
             if not names:
                 named = named_parameters(self.model, self.guide)
                 names = {id(parameter): name for name, parameter in named.items()}
@@ -171,6 +193,7 @@ class Trained:
             put_into_store(name, leaf, added=True)
 
     def _set(self, kind: Any, found: dict[str, Tensor]) -> None:
+        """Makes these the parameters of a kind, and gives the set of all a number."""
         self._of_kind[kind] = found
         self._for_graphs.clear()
         merged = {n: p for n, p in {**self.parameters, **found}.items() if p.requires_grad}
@@ -178,12 +201,12 @@ class Trained:
             self.version = self._version_of(list(merged.values()))
             self.frozen = frozen_parameters(self.model, self.guide)
         self.parameters = merged
-        self._stored = {name: held for name, held in self._stored.items() if name in merged}
+        self._stored = {name: place for name, place in self._stored.items() if name in merged}
 
     def _version_of(self, parameters: list[Tensor]) -> int:
         """The number that these tensors had before, or a new one."""
-        for number, known in self._versions.items():
-            if _are_same(known, parameters):
+        for number, earlier in self._versions.items():
+            if _are_same(earlier, parameters):
                 return number
         number = next(self._numbers)
         self._versions[number] = parameters
