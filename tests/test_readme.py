@@ -10,7 +10,8 @@ import pytest
 import typer
 
 from pyro_vae.app import cli
-from pyro_vae.app.text import catalogue, read_loss, read_program
+from pyro_vae.app.catalogue import catalogue
+from pyro_vae.app.text import read_loss, read_program
 from pyro_vae.source import load_file
 
 ROOT = Path(__file__).parent.parent

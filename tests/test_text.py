@@ -7,7 +7,8 @@ from pyro import poutine
 from torch import nn
 
 from pyro_vae import load
-from pyro_vae.app.text import catalogue, read_data, read_optim, read_program
+from pyro_vae.app.catalogue import catalogue
+from pyro_vae.app.text import read_data, read_optim, read_program
 from pyro_vae.app.text import read_loss as read_loss_of
 from pyro_vae.app.text import read_schedule as schedule
 from pyro_vae.inference import Trace_ELBO, TraceMeanField_ELBO, linear

@@ -18,7 +18,7 @@ def list_(
     import difflib
     import inspect
 
-    from pyro_vae.app.text import catalogue
+    from pyro_vae.app.catalogue import catalogue
 
     kinds = catalogue()
     if kind is not None and kind not in kinds:
