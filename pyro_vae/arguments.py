@@ -2,14 +2,15 @@
 
 A parameter named `x` or `y` gets the data of that name. Others are filled by position: the first
 gets `x`, the next `y`, if it has no default or the default None. A parameter with another default
-is an option of the program and keeps it, and so does one behind a `*`. As in Pyro, model and guide
-get the same arguments in the same order.
+is an option of the program and keeps it, and so does one behind a `*`. Data of other names, such as
+`image` and `text`, go to the parameters of these names. As in Pyro, model and guide get the same
+arguments in the same order.
 """
 
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from .source import FunctionProgram
 __all__ = [
     "arguments",
     "gives_labels",
+    "names_in_order",
     "needs_labels",
     "order_of_arguments",
     "signature_of",
@@ -71,6 +73,35 @@ def order_of_arguments(program: Program, *, labels: bool) -> tuple[int, ...]:
     return order
 
 
+def names_in_order(program: Program, names: Collection[str]) -> tuple[str, ...]:
+    """The names of the data that a program takes, in the order in which it takes them.
+
+    Data x, with labels y or without, are taken as `arguments` and `gives_labels` say; others by
+    their names alone. Those that the model has no parameter for are left out.
+
+    Args:
+        program: What is to be run.
+        names: Those of the data, such as ("image", "text").
+
+    Raises:
+        ValueError: As `arguments`, or if the model takes none of them.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> program = SimpleNamespace(model=lambda text, image: None, guide=lambda text, x: None)
+        >>> names_in_order(program, ("image", "text", "label"))
+        ('text', 'image')
+    """
+    if {*names} <= {"x", "y"} and "x" in names:
+        labels = "y" in names and _gives_labels(program)
+        return tuple("xy"[i] for i in order_of_arguments(program, labels=labels))
+    model = _Role.of("model", program.model)
+    taken = model.named(names)
+    if hasattr(program, "guide"):
+        _Role.of("guide", program.guide).check_same_names(model, taken, names)
+    return taken
+
+
 def takes_labels(program: Program) -> bool:
     """Whether the model has a parameter for labels."""
     return _Role.of("model", program.model).y is not None
@@ -89,8 +120,10 @@ def gives_labels(program: Program, y: Tensor | None) -> bool:
     Raises:
         ValueError: If one cannot tell, or the parameter takes no value by position.
     """
-    if y is None:
-        return False
+    return y is not None and _gives_labels(program)
+
+
+def _gives_labels(program: Program) -> bool:
     model = _Role.of("model", program.model)
     model.refuse_y_by_keyword()
     if model.is_open and model.y is None:
@@ -102,7 +135,7 @@ def gives_labels(program: Program, y: Tensor | None) -> bool:
         warnings.warn(
             f"{model} is given the labels of the data as {model.names[model.y]!r}; call it y if "
             "it is the label, and put * before it if it is not",
-            stacklevel=2,
+            stacklevel=3,
         )
     return model.y is not None
 
@@ -219,6 +252,44 @@ class _Role:
             )
         return tuple(sorted(range(len(places)), key=places.__getitem__))
 
+    def named(self, names: Collection[str]) -> tuple[str, ...]:
+        """The parameters that get data of their own names, in their order."""
+        taken = tuple(name for name in self.names if name in names)
+        called = ", ".join(names)
+        if not taken:
+            raise ValueError(
+                f"{self} takes none of the data, which are {called}; call its parameters so"
+            )
+        behind = [p.name for p in self.parameters if p.name in names and p.kind is p.KEYWORD_ONLY]
+        if behind:
+            raise ValueError(
+                f"{self} takes {behind[0]} by keyword only, but data are given by position; delete "
+                f"the * before {behind[0]}"
+            )
+        self.refuse_unfilled({*self.required} - {*taken}, called)
+        if taken != tuple(self.names[: len(taken)]):
+            raise ValueError(
+                f"{self} has other parameters before its data; begin with {', '.join(taken)}"
+            )
+        return taken
+
+    def check_same_names(
+        self, model: "_Role", taken: Sequence[str], names: Collection[str]
+    ) -> None:
+        """Refuses a guide that does not take what the model is given, or takes other data for it.
+
+        Args:
+            model: The model.
+            taken: The names of the data that it takes.
+            names: Those of all data.
+        """
+        if len(self.names) < len(taken) and not self.is_open:
+            self.refuse_other(model)
+        self.refuse_unfilled({*self.names[len(taken) :]}, ", ".join(names))
+        for name, expected in zip(self.names, taken, strict=False):
+            if name != expected and name in names:
+                self.refuse_other(model)
+
     def check_same(self, model: "_Role", order: Sequence[int]) -> None:
         """Refuses a guide that does not take what the model is given, or takes x for y."""
         theirs = model.names[: len(order)]
@@ -245,11 +316,11 @@ class _Role:
                 "delete the * before y"
             )
 
-    def refuse_unfilled(self, left: set[str]) -> None:
+    def refuse_unfilled(self, left: set[str], called: str = "x and their labels y") -> None:
         by_keyword = {p.name for p in self.parameters if p.kind is p.KEYWORD_ONLY}
         unfilled = [name for name in self.required if name in left | by_keyword]
         if unfilled:
             raise ValueError(
-                f"{self} needs {', '.join(unfilled)} too, but the data are x and their labels y; "
-                "give it a default, or make it an attribute of the program"
+                f"{self} needs {', '.join(unfilled)} too, but the data are {called}; give it a "
+                "default, or make it an attribute of the program"
             )

@@ -1,6 +1,6 @@
 """The pre-flight of a program: one run on one batch that finds what would go wrong in training."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyro
@@ -10,7 +10,7 @@ from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from pyro_vae.arguments import arguments
+from pyro_vae.batches import Data, batch_of, num_data
 from pyro_vae.blame import sentence_of
 from pyro_vae.factors import is_training_factor
 from pyro_vae.inference.estimators import (
@@ -21,7 +21,6 @@ from pyro_vae.inference.estimators import (
     total_of,
 )
 from pyro_vae.inference.terms import (
-    check_data,
     check_densities,
     data_plate,
     is_deterministic,
@@ -42,7 +41,7 @@ __all__ = ["Report", "Site", "check"]
 
 
 def check(
-    program: Program, x: Tensor, loss: ELBO | Tensor | None = None, y: Tensor | ELBO | None = None
+    program: Program, x: Data, loss: ELBO | Tensor | None = None, y: Tensor | ELBO | None = None
 ) -> Report:
     """Runs model and guide on one batch, and the loss with its gradient.
 
@@ -51,11 +50,12 @@ def check(
 
     Args:
         program: The program to look at.
-        x: A batch of data, (N, *x_shape). What is missing may be NaN if the program takes it.
+        x: A batch of data, (N, *x_shape), or a `Split`; or a `DataSource`, of which the first 128
+            are the batch. What is missing may be NaN if the program takes it.
         loss: The estimator to train with, by default Pyro's Trace_ELBO, or TraceEnum_ELBO where
             the guide enumerates a latent.
-        y: Their labels, for a program `model(x, y)`. By position loss and labels come in either
-            order: `check(program, x, y)` and `check(program, x, y, loss)` are right, too.
+        y: Labels of a tensor x, for a program `model(x, y)`. By position loss and labels come in
+            either order: `check(program, x, y)` and `check(program, x, y, loss)` are right, too.
 
     Raises:
         TypeError: If the program lacks a model or a guide, or the loss is a class.
@@ -76,14 +76,14 @@ def check(
         raise TypeError(f"the loss is the class {loss.__name__}; write {loss.__name__}()")
     if loss is not None:
         check_loss(loss)
-    check_data(x, y)
-    args = arguments(program, x, y)
+    with torch.random.fork_rng():
+        batch = batch_of(program, x, y)
     try:
         with leaving_no_trace(), own_parameters(program.model, program.guide):
-            return _report(program, x, args, loss)
+            return _report(program, batch, loss)
     except ValueError as error:
-        missing = int((~x.isfinite()).sum())
-        unknown = 0 if y is None else int((y.isnan() if y.is_floating_point() else y < 0).sum())
+        missing = sum(int((~part.isfinite()).sum()) for name, part in batch.items() if name != "y")
+        unknown = int(_is_missing(batch["y"]).sum()) if "y" in batch else 0
         said = str(error).partition(";")[0]
         if missing:
             raise ValueError(
@@ -99,20 +99,25 @@ def check(
         raise
 
 
-def _report(program: Program, x: Tensor, args: Sequence[Tensor], loss: ELBO | None) -> Report:
+def _is_missing(y: Tensor) -> Tensor:
+    return y.isnan() if y.is_floating_point() else y < 0
+
+
+def _report(program: Program, batch: Mapping[str, Tensor], loss: ELBO | None) -> Report:
     model, guide = program.model, program.guide
+    args, size = tuple(batch.values()), num_data(tuple(batch.values()))
     _check_buffers(model, guide)
     with pyro.validation_enabled(False):
-        guide_trace = _run("guide", lambda: trace_guide(guide, args, {}), x)
-        model_trace = _run("model", lambda: trace_model(model, guide_trace, args, {}), x)
+        guide_trace = _run("guide", lambda: trace_guide(guide, args, {}), batch)
+        model_trace = _run("model", lambda: trace_model(model, guide_trace, args, {}), batch)
     check_latents(model_trace, guide_trace)
     for role, trace in (("guide", guide_trace), ("model", model_trace)):
         for site in samples(trace):
             if not is_deterministic(site):
                 check_site(role, site)
-    plate = data_plate(samples(model_trace), len(x))
+    plate = data_plate(samples(model_trace), size)
     if isinstance(loss, Estimator):
-        check_plate(plate, len(x))
+        check_plate(plate, size)
     elif isinstance(loss, ELBO):
         name = type(loss).__name__
         check_densities((model_trace, guide_trace), name, linear=is_linear(loss))
@@ -138,8 +143,8 @@ def _report(program: Program, x: Tensor, args: Sequence[Tensor], loss: ELBO | No
     factors = tuple(s["name"] for s in found if is_factor(s) and not is_training_factor(s))
     stated = (*samples(model_trace), *samples(guide_trace))
     of_training = tuple(site["name"] for site in stated if is_training_factor(site))
-    num_data = max(len(x), (plate and plate.full_size) or 0)
-    return Report(sites, value.item() / num_data, trained, factors, of_training)
+    in_all = max(size, (plate and plate.full_size) or 0)
+    return Report(sites, value.item() / in_all, trained, factors, of_training)
 
 
 def _check_buffers(model: Callable[..., Any], guide: Callable[..., Any]) -> None:
@@ -159,11 +164,11 @@ def _default_loss(guide_trace: Any) -> ELBO:
     return pyro.infer.TraceEnum_ELBO() if enumerates else pyro.infer.Trace_ELBO()
 
 
-def _run(role: str, trace: Callable[[], Any], x: Tensor) -> Any:
+def _run(role: str, trace: Callable[[], Any], batch: Mapping[str, Tensor]) -> Any:
     try:
         return prune_subsample_sites(trace())
     except Exception as error:  # a user's code may raise anything
-        shape = tuple(x.shape)
+        shape = tuple(batch.get("x", next(iter(batch.values()))).shape)
         sentence = f"the {role} fails on data of shape {shape}: {sentence_of(error)}"
         if "Shape mismatch inside plate" in str(error):
             sentence += "; declare the dimensions of one datum with .to_event(n)"
@@ -188,7 +193,7 @@ def _declared(trace: Any) -> dict[int, str]:
 
 
 def _loss(
-    loss: ELBO, model: Callable[..., Any], guide: Callable[..., Any], args: Sequence[Tensor]
+    loss: ELBO, model: Callable[..., Any], guide: Callable[..., Any], args: tuple[Tensor, ...]
 ) -> Tensor:
     """The loss, with its gradient."""
     try:

@@ -13,6 +13,7 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor
 
+from pyro_vae.batches import Data, batch_of, num_data
 from pyro_vae.inference.estimators import Estimator, Trace_ELBO, check_particles
 from pyro_vae.inference.evaluation import mean_and_error
 from pyro_vae.inference.terms import collect, vectorizes
@@ -115,23 +116,25 @@ class Bench:
 
     Args:
         program: The program.
-        x: The batch, (N, *x_shape).
+        data: The batch; see `batch_of`.
+        y: Labels of a tensor.
     """
 
-    def __init__(self, program: Program, x: Tensor) -> None:
+    def __init__(self, program: Program, data: Data, y: Tensor | None = None) -> None:
         self.program, self.device = program, device_of(program)
-        self.x = x.to(self.device)
+        self.batch = tuple(batch_of(program, data, y).values())
+        self.num_data = num_data(self.batch)
         self._saved: dict[int, tuple[Tensor, Tensor, Tensor | None]] = {}
         self._steps: dict[int, SVI] = {}
 
     def __enter__(self) -> "Bench":
         for module in modules_of(self.program.model, self.program.guide).values():
             self._save((*module.parameters(), *module.buffers()))
-        t = collect(self.program.model, self.program.guide, (self.x,), {})
+        t = collect(self.program.model, self.program.guide, self.batch, {})
         for module in modules_of(self.program.model, self.program.guide).values():
             self._save(module.parameters())  # those too that an autoguide makes when it first runs
         # the data that the loss stands for, of which a plate may take a part by itself
-        self.size = t.scale * (len(self.x) if t.layout.data is None else t.log_px.shape[1])
+        self.size = t.scale * (self.num_data if t.layout.data is None else t.log_px.shape[1])
         latents = (*t.latents.values(), *t.global_latents.values())
         self.factors = (*t.factors, *t.global_factors)
         self.reparameterized = all(latent.reparameterized for latent in latents)
@@ -140,7 +143,7 @@ class Bench:
         trained = [tensor for tensor, *_ in self._saved.values() if tensor.requires_grad]
         self.optimizer = torch.optim.Adam(trained, lr=0.0, fused=True)  # one state for all
         with evaluating(self.program):
-            self.vectorizes = vectorizes(self.program, self.x) is not None
+            self.vectorizes = vectorizes(self.program, *self.batch) is not None
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -197,7 +200,7 @@ class Bench:
 
     def settle(self, cell: Cell) -> bool:
         """Puts the exact gradient in the place of draws, where there is one."""
-        bound = exact_elbo(self.program, self.x, cell.given)
+        bound = exact_elbo(self.program, self.batch, cell.given)
         if bound is None:
             return False
         for part, parameters in self.parts.items():
@@ -207,7 +210,7 @@ class Bench:
 
     def _start(self, cell: Cell) -> None:
         model, guide = self.program.model, self.program.guide
-        check_particles(cell.late(), model, guide, (self.x,))
+        check_particles(cell.late(), model, guide, self.batch)
         estimator = cell.late()
         own = estimator.named_parameters() if isinstance(estimator, Estimator) else {}
         if own:  # of a critic, say: they stay as they are, too
@@ -217,17 +220,17 @@ class Bench:
         cell.moments = {part: Moments() for part in self.parts}
         cell.is_bound = is_bound(cell.late()) and not self._counts_factors(cell.late())
         torch.manual_seed(0)
-        svi.step(self.x)
+        svi.step(*self.batch)
         for tensor, _, _ in self._saved.values():
             tensor.grad = None  # so that the step makes its own
         with pyro.validation_enabled(False):
-            cell.memory = peak_memory(lambda: svi.step(self.x), self.device)
+            cell.memory = peak_memory(lambda: svi.step(*self.batch), self.device)
 
     def _draw(self, cell: Cell, seed: int) -> None:
         torch.manual_seed(seed)
         with pyro.validation_enabled(False):
             began = self._now()
-            loss = self._steps[id(cell)].step(self.x)
+            loss = self._steps[id(cell)].step(*self.batch)
             cell.seconds.append(self._now() - began)
         gradients = {
             part: -flat([p.grad for p in parameters], parameters) / self.size

@@ -10,9 +10,8 @@ from pyro.optim import PyroOptim
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from pyro_vae.datasets import Split
+from pyro_vae.batches import Data
 from pyro_vae.inference.estimators import Estimator
-from pyro_vae.inference.terms import check_data
 from pyro_vae.parameters import own_parameters
 from pyro_vae.program import Program
 
@@ -25,14 +24,15 @@ __all__ = ["compare"]
 
 def compare(
     program: Program,
-    x: Tensor,
+    x: Data,
     estimators: Sequence[ELBO] | Mapping[str, ELBO],
     *,
+    y: Tensor | None = None,
     num_particles: Sequence[int] = (1, 5, 50),
     seeds: Sequence[int] = (0,),
     repeats: int = 100,
-    data: Tensor | Split | None = None,
-    held_out: Tensor | None = None,
+    data: Data | None = None,
+    held_out: Data | None = None,
     train_steps: int | None = None,
     train_seconds: float | None = None,
     optim: PyroOptim | None = None,
@@ -51,14 +51,16 @@ def compare(
 
     Args:
         program: The program.
-        x: The batch, (N, *x_shape).
+        x: The batch, (N, *x_shape), or a `Split`; or a `DataSource`, of which the first 128 are the
+            batch. A program `model(x, y)` gets the labels of a `Split`.
         estimators: In a mapping by name, else named after their class and fields. Their schedules
             stand at their end, except in training.
+        y: Labels of a tensor x.
         num_particles: The K of each estimator in turn, for `MIWAE` and `PIWAE` all M K of them.
         seeds: Each gives draws, and a training, of its own.
         repeats: Draws of the bound and its gradient for each seed.
-        data: What to train on, in batches of N; None for no training.
-        held_out: Data for the log-likelihood after training (from 1000 draws for each).
+        data: What to train on, in batches of N, with labels if x has some; None for no training.
+        held_out: Likewise for the log-likelihood after training (from 1000 draws for each).
         train_steps: How long to train, for the log-likelihood after equal steps.
         train_seconds: How long to train, for that after equal time: the number of steps follows
             from their median time, so that it does not depend on what the machine did meanwhile.
@@ -81,14 +83,13 @@ def compare(
     Reference:
         Rainforth et al., 2018, https://arxiv.org/abs/1802.04537
     """
-    check_data(x)
     named = _named(estimators)
     _check(num_particles, seeds, repeats)
     training = Training.asked(data, held_out, train_steps, train_seconds, optim)
     with (
         torch.random.fork_rng(),
         own_parameters(program.model, program.guide),
-        Bench(program, x) as bench,
+        Bench(program, x, y) as bench,
         tqdm(unit="particle", unit_scale=True, disable=None if progress else True) as bar,
     ):
         if training is not None:
@@ -102,7 +103,7 @@ def compare(
         _measure(bench, live, seeds, repeats, bar)
         if training is not None:
             training.run([cell for cell in live if cell.refusal is None], bench, seeds, bar)
-        return Comparison(tuple(cell.row() for cell in cells), len(x), repeats * len(seeds))
+        return Comparison(tuple(cell.row() for cell in cells), bench.num_data, repeats * len(seeds))
 
 
 def _measure(

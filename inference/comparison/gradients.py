@@ -175,12 +175,13 @@ def is_bound(estimator: ELBO) -> bool:
     return type(estimator) in _PYROS_ELBOS | _PYROS_TIGHTER_BOUNDS
 
 
-def exact_elbo(program: Program, x: Tensor, estimator: ELBO) -> Tensor | None:
+def exact_elbo(program: Program, batch: Sequence[Tensor], estimator: ELBO) -> Tensor | None:
     """The ELBO per datum, exact and with its gradient, if that is what is estimated; else None."""
     plain = type(estimator) is Trace_ELBO and estimator.beta == 1 and estimator.pays_the_kl
-    if not (plain and isinstance(program, Solved)):
+    if not (plain and isinstance(program, Solved) and len(batch) == 1):
         return None
-    t = collect(program.model, program.guide, (x,), {})
+    (x,) = batch
+    t = collect(program.model, program.guide, batch, {})
     if t.factors or t.global_factors:
         return None
     (latent,) = t.latents.values()

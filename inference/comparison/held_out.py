@@ -9,7 +9,7 @@ import torch
 from pyro.optim import PyroOptim
 from torch import Tensor
 
-from pyro_vae.datasets import Split
+from pyro_vae.batches import Data, first
 from pyro_vae.inference.evaluation import log_likelihood, mean_and_error
 from pyro_vae.inference.training import fit
 
@@ -33,8 +33,8 @@ class Training:
         optim: The optimizer; None for that of `fit`.
     """
 
-    data: Tensor | Split
-    held_out: Tensor
+    data: Data
+    held_out: Data
     steps: int | None
     seconds: float | None
     optim: PyroOptim | None
@@ -42,8 +42,8 @@ class Training:
     @classmethod
     def asked(
         cls,
-        data: Tensor | Split | None,
-        held_out: Tensor | None,
+        data: Data | None,
+        held_out: Data | None,
         steps: int | None,
         seconds: float | None,
         optim: PyroOptim | None,
@@ -60,7 +60,7 @@ class Training:
 
     def check(self, bench: Bench) -> None:
         """Refuses a program whose data have no likelihood each."""
-        log_likelihood(bench.program, self.held_out[:2].to(bench.device), 1)
+        log_likelihood(bench.program, first(self.held_out, 2), 1)
 
     def run(self, cells: Sequence[Cell], bench: Bench, seeds: Sequence[int], bar: Any) -> None:
         """Trains each estimator from where the program stands, and judges it."""
@@ -97,10 +97,10 @@ class Training:
             loss=cell.estimator(),
             optim=self.optim,
             steps=steps,
-            batch_size=len(bench.x),
+            batch_size=bench.num_data,
             progress=False,
             compile=False,  # as the steps were that have been timed
         )
         if trained.interrupted:
             raise KeyboardInterrupt
-        return log_likelihood(bench.program, self.held_out.to(bench.device), PARTICLES)
+        return log_likelihood(bench.program, self.held_out, PARTICLES)

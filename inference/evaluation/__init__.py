@@ -1,6 +1,13 @@
 """A trained program, judged and used: log likelihoods, bounds, samples, reconstructions."""
 
-from .evaluation import Evaluation, enumerated_latents, evaluate, log_likelihood, mean_and_error
+from .evaluation import (
+    Evaluation,
+    enumerated_latents,
+    evaluate,
+    evaluate_batches,
+    log_likelihood,
+    mean_and_error,
+)
 from .predictive import decode, discrete_latents, encode, reconstruct, sample
 
 __all__ = [
@@ -10,6 +17,7 @@ __all__ = [
     "encode",
     "enumerated_latents",
     "evaluate",
+    "evaluate_batches",
     "log_likelihood",
     "mean_and_error",
     "reconstruct",

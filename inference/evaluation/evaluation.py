@@ -4,20 +4,20 @@ Evaluation owns no optimizer, runs in evaluation mode and moves no parameter.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from pyro_vae.arguments import arguments
+from pyro_vae.batches import Batches, Data, check_data, num_data
 from pyro_vae.blame import sentence_of
+from pyro_vae.datasets import Split
 from pyro_vae.inference.graphs import Compile, Graphs
 from pyro_vae.inference.terms import (
     Terms,
-    check_data,
     collect,
     find_particles,
     samples,
@@ -32,6 +32,7 @@ __all__ = [
     "Evaluation",
     "enumerated_latents",
     "evaluate",
+    "evaluate_batches",
     "log_likelihood",
     "mean_and_error",
     "vectorizes",
@@ -76,7 +77,7 @@ class Evaluation:
 
 def evaluate(
     program: Program,
-    x: Tensor,
+    x: Data,
     y: Tensor | None = None,
     *,
     num_particles: int = 1,
@@ -91,8 +92,9 @@ def evaluate(
 
     Args:
         program: What to evaluate.
-        x: Data, (N, *x_shape).
-        y: Their labels, for a program `model(x, y)`.
+        x: Data, (N, *x_shape), or what else `fit` takes that is not in batches: a `Split` or a
+            `DataSource`. They go to the program's device a batch at a time.
+        y: The labels of a tensor x, for a program `model(x, y)`.
         num_particles: Draws of the latents for each datum, averaged over.
         batch_size: Data in one run.
 
@@ -102,29 +104,36 @@ def evaluate(
             sites are scaled, factors are added to the density of the data, latents are masked on
             which the data depend, or the guide observes data.
     """
+    _check(x, y, num_particles=num_particles, batch_size=batch_size)
+    batches = _each_once(program, x, y, batch_size)
+    return evaluate_batches(program, batches, num_particles)
+
+
+def evaluate_batches(program: Program, batches: Batches, num_particles: int = 1) -> Evaluation:
+    """The same of data in batches of arguments, as a validation has them."""
 
     def rate_and_distortion(args: Any, kwargs: Any) -> Tensor:
         t = _terms(program, args, **kwargs)
         return torch.stack([_rate(t), -t.log_px[0]])
 
-    _check(x, y, num_particles=num_particles, batch_size=batch_size)
     found = []
     with evaluating(program):
-        t = _first_terms(program, x, next(_batches(program, x, y, batch_size)))
+        t = _first_terms(program, batches)
         check_true_bounds(t, "evaluate")
-        runs_in_all = num_particles * math.ceil(len(x) / batch_size)
+        runs_in_all = num_particles * batches.num_batches()
         run = _captured(program, rate_and_distortion, "evaluate", runs_in_all)
-        for batch in _batches(program, x, y, batch_size):
+        for batch in batches.once():
             runs = [run(batch, {}) for _ in range(num_particles)]
             found.append(torch.stack(runs).mean(0))
-    result = Evaluation(*torch.cat(found, -1), is_bound=not points_of_guide(t))
+    rate, distortion = torch.cat(found, -1)
+    result = Evaluation(rate, distortion, is_bound=not points_of_guide(t))
     warn_if_impossible(result.bound, t, "evaluate")
     return result
 
 
 def log_likelihood(
     program: Program,
-    x: Tensor,
+    x: Data,
     num_particles: int = 5000,
     *,
     y: Tensor | None = None,
@@ -138,10 +147,10 @@ def log_likelihood(
 
     Args:
         program: What to evaluate.
-        x: Data, (N, *x_shape).
+        x: Data, (N, *x_shape), or a `Split` or `DataSource`, as `evaluate` takes them.
         num_particles: K.
-        y: Their labels, for a program `model(x, y)`; the estimate is then of log p(x | y) if the
-            model is given them, and of log p(x, y) if it observes them.
+        y: The labels of a tensor x, for a program `model(x, y)`. With labels the estimate is of
+            log p(x | y) if the model is given them, and of log p(x, y) if it observes them.
         batch_size: Data in one run.
         max_rows: Data times particles in one run, which bounds the memory.
         progress: Shows a bar with the time left, on a terminal or in a notebook.
@@ -159,7 +168,8 @@ def log_likelihood(
     _check(x, y, num_particles=num_particles, batch_size=batch_size, max_rows=max_rows)
     chunk = min(max(max_rows // min(len(x), batch_size), 1), num_particles)
     chunks = [len(part) for part in torch.arange(num_particles).split(chunk)]
-    total = math.ceil(len(x) / batch_size) * len(chunks)
+    batches = _each_once(program, x, y, batch_size)
+    total = batches.num_batches() * len(chunks)
     with (
         evaluating(program),
         tqdm(
@@ -169,10 +179,9 @@ def log_likelihood(
             disable=None if progress else True,
         ) as bar,
     ):
-        first = next(_batches(program, x, y, batch_size))
-        t = _first_terms(program, x, first)
+        t = _first_terms(program, batches)
         check_true_weights(t, "log_likelihood")
-        particles = find_particles(program.model, program.guide, first, {})
+        particles = find_particles(program.model, program.guide, t.args, {})
 
         def log_sum_w(args: Any, kwargs: Any) -> Tensor:
             return _log_w(program, args, particles=particles, **kwargs).logsumexp(0)
@@ -181,11 +190,11 @@ def log_likelihood(
             program, log_sum_w, "log_likelihood", total, worth_compiling=_WORTH_COMPILING
         )
         found = []
-        for batch in _batches(program, x, y, batch_size):
+        for batch in batches.once():
             log_sums = []
             for size in chunks:
                 log_sums.append(run(batch, {"num_particles": size}))
-                bar.update(size * len(batch[0]))
+                bar.update(size * num_data(batch))
             found.append(torch.stack(log_sums).logsumexp(0) - math.log(num_particles))
     result = torch.cat(found)
     warn_if_impossible(result, t, "log_likelihood")
@@ -198,15 +207,22 @@ def mean_and_error(values: Tensor) -> tuple[float, float]:
     return values.mean().item(), error
 
 
-def _check(x: Tensor, y: Tensor | None, **numbers: int) -> None:
+def _check(x: Data, y: Tensor | None, **numbers: int) -> None:
     check_data(x, y)
     for name, number in numbers.items():
         if not isinstance(number, int) or number < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, but is {number}")
 
 
-def _first_terms(program: Program, x: Tensor, batch: Sequence[Tensor]) -> Terms:
+def _each_once(program: Program, x: Data, y: Tensor | None, batch_size: int) -> Batches:
+    """The data in their order, without the labelled ones coming again in each batch."""
+    data = replace(x, labelled=0.0) if isinstance(x, Split) else x
+    return Batches.of(program, data, y, batch_size=batch_size)
+
+
+def _first_terms(program: Program, batches: Batches) -> Terms:
     """The terms of a batch to look at, of a run that takes no random numbers from those to come."""
+    batch = batches.first()
     try:
         with torch.random.fork_rng():
             return _terms(program, batch)
@@ -214,15 +230,8 @@ def _first_terms(program: Program, x: Tensor, batch: Sequence[Tensor]) -> Terms:
         if "Trace Shapes" not in str(error):  # which Pyro adds to what comes from a user's code
             raise
         raise ValueError(
-            f"the program fails on data of shape {tuple(x.shape)}: {sentence_of(error)}"
+            f"the program fails on data of shape {tuple(batch[0].shape)}: {sentence_of(error)}"
         ) from error
-
-
-def _batches(
-    program: Program, x: Tensor, y: Tensor | None, batch_size: int
-) -> Iterator[tuple[Tensor, ...]]:
-    parts = arguments(program, x, y)
-    return zip(*(part.split(batch_size) for part in parts), strict=True)
 
 
 @dataclass(frozen=True)

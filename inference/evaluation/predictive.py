@@ -13,12 +13,12 @@ from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
 from pyro_vae.arguments import arguments
+from pyro_vae.batches import check_tensors
 from pyro_vae.blame import sentence_of
 from pyro_vae.inference.terms import (
     Observations,
     Part,
     Unobserving,
-    check_data,
     data_parts,
     differing,
     samples,
@@ -124,7 +124,7 @@ def reconstruct(program: Program, x: Tensor, y: Tensor | None = None) -> Tensor:
         ValueError: If it is not known which of the model's sites are the data, or if x depends on
             itself in no order in which it could be drawn.
     """
-    check_data(x, y)
+    check_tensors(x, y)
     with evaluating(program):
         guide_trace = poutine.trace(program.guide).get_trace(*arguments(program, x, y))
         run = _Run(program, y, lambda model: poutine.replay(model, trace=guide_trace))
@@ -256,7 +256,7 @@ def _placed(parts: Sequence[Part], values: Mapping[str, Tensor], x: Tensor) -> T
 
 def _latents(program: Program, x: Tensor, y: Tensor | None) -> list[dict[str, Any]]:
     """The guide's sites that are latents of the model: neither observed nor auxiliary."""
-    check_data(x, y)
+    check_tensors(x, y)
     with evaluating(program):
         trace = poutine.trace(program.guide).get_trace(*arguments(program, x, y))
         sites = samples(prune_subsample_sites(trace))

@@ -2,7 +2,7 @@
 
 from .collect import collect
 from .columns import check_one_bound_each, check_own_bounds
-from .data_sites import Observations, Part, Unobserving, check_data, data_parts, density, differing
+from .data_sites import Observations, Part, Unobserving, data_parts, density, differing
 from .densities import check_densities, estimated_sites
 from .divergence import closed_kl, kl_of_numbers, log_density_of_point
 from .joined import joined, without_runs
@@ -28,7 +28,6 @@ __all__ = [
     "Terms",
     "Unobserving",
     "Way",
-    "check_data",
     "check_densities",
     "check_one_bound_each",
     "check_own_bounds",

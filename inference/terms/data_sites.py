@@ -17,7 +17,6 @@ __all__ = [
     "Observations",
     "Part",
     "Unobserving",
-    "check_data",
     "data_parts",
     "density",
     "differing",
@@ -61,20 +60,6 @@ class Part:
         except RuntimeError:
             return False
         return True
-
-
-def check_data(x: Tensor, y: Tensor | None = None) -> None:
-    """Refuses what is no data (N, *x_shape) with a label each, or none."""
-    for name, value in {"x": x, "y": y}.items():
-        if value is not None and not isinstance(value, Tensor):
-            raise TypeError(
-                f"data and labels are tensors, but {name} is of type {type(value).__name__}; give "
-                f"torch.as_tensor({name})"
-            )
-    if not x.dim() or not len(x):
-        raise ValueError(f"there are no data: x has shape {tuple(x.shape)}, and not (N, *x_shape)")
-    if y is not None and (not y.dim() or len(y) != len(x)):
-        raise ValueError(f"there are {len(x)} data, but labels of shape {tuple(y.shape)}")
 
 
 class Unobserving(UnconditionMessenger):

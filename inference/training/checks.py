@@ -6,7 +6,7 @@ from typing import Any
 
 import pyro
 
-from .batches import kind_of_batch
+from .training_data import kind_of_batch
 
 __all__ = ["Checks"]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
+from pyro_vae.batches import Batches, num_data
 from pyro_vae.inference.estimators import Estimator, has_value, total_of
 
-from .batches import Batches, kind_of_batch, num_data
 from .checks import Checks
 from .explained import explained
 from .finite import check_finite_epoch
@@ -19,6 +19,7 @@ from .generators import generators_state, set_generators_state
 from .payback import Payback
 from .plate_scale import Counts
 from .progress import Fit
+from .training_data import kind_of_batch
 from .validation import Validation
 
 __all__ = ["Epochs"]

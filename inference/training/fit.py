@@ -8,16 +8,14 @@ from typing import Any
 import pyro
 from pyro.infer import ELBO
 from pyro.optim import PyroOptim
-from torch import Tensor
 from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
-from pyro_vae.datasets import Split
-from pyro_vae.inference.estimators import MMD, Estimator, Trace_ELBO, check_has_value, check_loss
+from pyro_vae.batches import Data
+from pyro_vae.inference.estimators import Estimator, Trace_ELBO, check_has_value, check_loss
 from pyro_vae.inference.graphs import Compile
 from pyro_vae.program import Program
 
-from .batches import Batches
 from .epochs import Epochs
 from .interrupts import interrupts
 from .payback import Payback
@@ -25,24 +23,27 @@ from .plate_scale import Counts
 from .progress import Fit, Progress
 from .snapshot import put_back, snapshot
 from .svi import SVI
-from .training_data import check_counts, check_program, training_data, validation_data
+from .training_data import (
+    check_counts,
+    check_program,
+    training_batches,
+    validation_batches,
+)
 from .validation import Validation
 
 __all__ = ["fit"]
 
-Data = Tensor | Split | Iterable[Any]
-
 
 def fit(
     program: Program,
-    data: Data,
+    data: Data | Iterable[Any],
     *,
     loss: ELBO | None = None,
     optim: PyroOptim | Optimizer | None = None,
     epochs: int | None = None,
     steps: int | None = None,
     batch_size: int = 128,
-    valid: Tensor | Split | None = None,
+    valid: Data | None = None,
     clip_norm: float | None = None,
     lr_schedule: Callable[[int], float] | None = None,
     compile: bool | Compile | None = None,
@@ -55,10 +56,11 @@ def fit(
 
     Args:
         program: What to train.
-        data: A tensor (N, *x_shape), a `Split`, or batches to go through again and again, such as
-            a torch `DataLoader`: tensors, or tuples of arguments for model and guide. A program
-            `model(x, y)` gets the labels of a `Split`. Floating data become of the type of the
-            program's parameters, and go to their device a batch at a time.
+        data: A tensor (N, *x_shape), a `Split`, a `DataSource` of data that need not lie in memory,
+            or batches to go through again and again, such as a torch `DataLoader`: tensors, or
+            tuples of arguments for model and guide. A program `model(x, y)` gets the labels of a
+            `Split`, and one `model(image, text)` the data of these names. Floating data become of
+            the type of the program's parameters, and go to their device a batch at a time.
         loss: The estimator, by default `Trace_ELBO()`.
         optim: A Pyro or torch optimizer, by default Adam with learning rate 1e-3.
         epochs: Passes over the data; 20 if neither these nor steps are given.
@@ -109,10 +111,9 @@ def fit(
             "factor of the learning rate, such as cosine(1, 0, steps=10_000)"
         )
     optim = pyro.optim.Adam({"lr": 1e-3}) if optim is None else optim
-    compares = isinstance(loss, MMD)
-    data, valid = training_data(data), validation_data(valid)
-    train = Batches.of(program, data, batch_size, training=True, compares=compares)
-    total = steps or (epochs or 20) * train.steps()
+    train = training_batches(program, data, loss, batch_size)
+    judged = validation_batches(program, valid, loss)
+    total = steps or (epochs or 20) * train.num_batches()
     options: dict[str, Any] = {"clip_norm": clip_norm, "lr_schedule": lr_schedule}
     options |= {"compile": _graphs(loss) if compile is None else compile, "bfloat16": bfloat16}
     svi = SVI(program.model, program.guide, optim, loss, **options)
@@ -129,9 +130,8 @@ def fit(
     _warn_of_late_schedules(loss, total)
     counts = Counts(program, loss)
     validation = None
-    if valid is not None:
+    if judged is not None:
         check_has_value(loss)
-        judged = Batches.of(program, valid, 500, training=False, compares=compares)
         validation = Validation(program, loss, judged, counts, total)
     began = time.perf_counter() - run.progress.seconds
     bar = tqdm(total=total, initial=svi.steps, unit="step", disable=None if progress else True)

@@ -8,12 +8,12 @@ from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
 from pyro_vae.arguments import signature_of
+from pyro_vae.batches import num_data
 from pyro_vae.inference.estimators import Estimator
 from pyro_vae.inference.terms import collect, data_plate, leaving_no_trace, samples, traces
 from pyro_vae.parameters import own_parameters
 from pyro_vae.program import Program
 
-from .batches import num_data
 from .observed import Observed, observed_parts
 
 __all__ = ["Counts"]

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_vae.datasets import Split
+from pyro_vae.batches import Batches
+from pyro_vae.datasets import DataSource
 from pyro_vae.inference.estimators import Estimator
 
-from .batches import Batches
 from .generators import generators_state
 from .svi import SVI
 
@@ -38,7 +38,7 @@ class Progress:
         """The beginning of a training on such data."""
         return cls(
             seed=int(torch.randint(2**31, ())),
-            batch_size=data.batch_size if isinstance(data.data, Split) else None,
+            batch_size=data.batch_size if isinstance(data.data, DataSource) else None,
             num_data=len(data.data) if isinstance(data.data, Sized) else None,
         )
 

@@ -6,20 +6,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import data as torch_data
 
-from pyro_vae.arguments import gives_labels
-from pyro_vae.datasets import Dataset, Split
-from pyro_vae.program import Program
+from pyro_vae.arguments import names_in_order
+from pyro_vae.batches import Batches, kind_of
+from pyro_vae.datasets import Dataset, DataSource, Split
+from pyro_vae.inference.estimators import MMD
+from pyro_vae.program import Program, modules_of
 
 __all__ = [
-    "arguments_of",
     "check_counts",
     "check_program",
     "has_labels",
-    "training_data",
-    "validation_data",
+    "kind_of_batch",
+    "training_batches",
+    "validation_batches",
 ]
 
 
@@ -47,31 +50,50 @@ def check_program(program: Any) -> None:
 
 def has_labels(program: Program, data: Any) -> bool:
     """Whether a program is trained with the labels of its data."""
-    return isinstance(data, Split) and gives_labels(program, data.y)
+    return isinstance(data, Split | DataSource) and "y" in names_in_order(program, data.shapes)
 
 
-def arguments_of(batch: Any) -> Sequence[Any]:
-    """The arguments of model and guide in a batch as a user gives it: one tensor, or several."""
-    parts = batch if isinstance(batch, tuple | list) and len(batch) else [batch]
-    tensors = [part for part in parts if isinstance(part, Tensor)]
-    arrays = [part for part in parts if isinstance(part, np.ndarray)]
-    if arrays or not tensors:
-        raise TypeError(
-            f"a batch is {_kind(arrays[0] if arrays else batch)}, but must be a tensor "
-            "(N, *x_shape) or a tuple of the arguments of model and guide"
-        )
-    if not any(tensor.dim() for tensor in tensors):
-        raise ValueError(
-            f"a batch is a single number, {tensors[0].item()}, where a tensor (N, *x_shape) of N "
-            "data is needed; give x[None] for a single datum, or batches of a DataLoader"
-        )
-    if any(tensor.dim() and not len(tensor) for tensor in tensors):
-        raise ValueError("a batch holds no data; leave empty batches out")
-    return parts
+def training_batches(program: Program, data: Any, loss: Any, batch_size: int) -> Batches:
+    """What a training passes over.
+
+    A single datum that is left over joins the batch before it where the program holds a batch
+    normalization or the loss compares the data of a batch, since these need two.
+
+    Args:
+        program: What is trained.
+        data: A tensor, a `Split`, a `DataSource`, or batches.
+        loss: The loss.
+        batch_size: Data in a batch, where they are not in batches already.
+    """
+    tops = modules_of(program.model, program.guide).values()
+    normalizes = any(_normalizes(module) for top in tops for module in top.modules())
+    join_last = normalizes or isinstance(loss, MMD)
+    data = _training_data(data)
+    return Batches.of(program, data, batch_size=batch_size, join_last=join_last)
 
 
-def training_data(data: Any) -> Any:
-    """The data as a `Split` or as batches; refuses what looks like either and is not."""
+def validation_batches(program: Program, valid: Any, loss: Any) -> Batches | None:
+    """What a training is validated on, if on anything."""
+    data = _validation_data(valid)
+    if data is None:
+        return None
+    return Batches.of(program, data, batch_size=500, join_last=isinstance(loss, MMD))
+
+
+def kind_of_batch(batch: Sequence[Any]) -> Any:
+    """What a batch is like: the shapes and types of its parts."""
+    return tuple((p.shape, p.dtype) if isinstance(p, Tensor) else type(p) for p in batch)
+
+
+def _normalizes(module: nn.Module) -> bool:
+    """Whether a module takes mean and variance over the batch."""
+    return isinstance(module, _BatchNorm) and module.training
+
+
+def _training_data(data: Any) -> Any:
+    """Data that are no `DataSource` as a `Split` or batches; refuses what looks so and is not."""
+    if isinstance(data, DataSource):
+        return data
     if isinstance(data, Tensor):
         data = _split(data)
     if isinstance(data, Dataset):
@@ -81,11 +103,13 @@ def training_data(data: Any) -> Any:
     single = torch_data.Dataset, torch_data.IterableDataset
     if isinstance(data, single[0]) and not isinstance(data, single[1]):
         raise TypeError(
-            f"data are {_kind(data)}, which gives single items; give batches of it, "
+            f"data are {kind_of(data)}, which gives single items; give batches of it, "
             "DataLoader(data, batch_size=128, shuffle=True)"
         )
     if isinstance(data, str | bytes | dict) or not isinstance(data, Split | Iterable):
-        raise TypeError(f"data are {_kind(data)}, but must be a tensor, a Split or batches")
+        raise TypeError(
+            f"data are {kind_of(data)}, but must be a tensor, a Split or batches, or a DataSource"
+        )
     if _is_a_pair(data):
         raise ValueError(
             "data are a pair of tensors of different shapes, such as (x, y), but must be a tensor, "
@@ -109,17 +133,14 @@ def _is_a_pair(data: Any) -> bool:
     return len({part.dim() for part in data}) > 1
 
 
-def validation_data(valid: Any) -> Split | None:
-    """The validation data as a `Split`, if there are any."""
+def _validation_data(valid: Any) -> Split | DataSource | None:
+    """The validation data as a `Split` or a `DataSource`, if there are any."""
     valid = _split(valid) if isinstance(valid, Tensor) else valid
-    if valid is not None and not isinstance(valid, Split):
-        raise TypeError(f"valid is {_kind(valid)}, but must be a tensor (N, *x_shape) or a Split")
+    if valid is not None and not isinstance(valid, Split | DataSource):
+        raise TypeError(
+            f"valid is {kind_of(valid)}, but must be a tensor (N, *x_shape) or a Split, or a "
+            "DataSource"
+        )
     if valid is not None and not len(valid):
         raise ValueError("the validation data are empty; leave valid out")
     return valid
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return "a numpy array (torch.as_tensor makes a tensor of it)"
-    return f"of type {type(value).__name__}"

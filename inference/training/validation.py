@@ -3,16 +3,16 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pyro
-import torch
 
+from pyro_vae.batches import Batches, num_data
 from pyro_vae.inference.estimators import Estimator, judged_by
-from pyro_vae.inference.evaluation import evaluate
+from pyro_vae.inference.evaluation import evaluate_batches
 from pyro_vae.program import Program, evaluating
 
-from .batches import Batches, num_data
 from .explained import explained
 from .plate_scale import Counts
 
@@ -42,8 +42,7 @@ class Validation:
 
         Unchecked, as a batch normalization may have seen no data yet.
         """
-        with torch.random.fork_rng():
-            batch = next(self.data.once())
+        batch = self.data.first()
         shapes = [tuple(part.shape) for part in batch]
         try:
             with evaluating(self.program), pyro.validation_enabled(False):
@@ -75,8 +74,7 @@ class Validation:
         self.parts = self.parts and self.counts.has_columns(batch)
         if self.parts:
             try:
-                data = self.data.swapped(batch)
-                terms = evaluate(self.program, *data, batch_size=num_data(batch))
+                terms = evaluate_batches(self.program, replace(self.data, data=[batch]))
             except ValueError:  # the loss takes more programs than have a bound for each datum
                 self.parts = False
             else:

@@ -1,5 +1,6 @@
 """Data sets: functions that return real data as tensors, already split for training and testing."""
 
+from .data_source import DataSource, Tensors
 from .dataset import Dataset
 from .digit_images import digit_columns, digits
 from .files import arrays
@@ -11,8 +12,10 @@ from .split import Split
 from .tables import adult, letter, spam
 
 __all__ = [
+    "DataSource",
     "Dataset",
     "Split",
+    "Tensors",
     "adult",
     "arrays",
     "binarized_mnist",

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .data_source import DataSource, Shard, check_pass, shard_of
+
 __all__ = ["PARTS", "Split"]
 
 PARTS = ("train", "valid", "test")
@@ -15,7 +17,9 @@ PARTS = ("train", "valid", "test")
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One part of a data set.
+    """One part of a data set, in memory: data x and perhaps labels y.
+
+    `source` gives it as named tensors, as those are that lie elsewhere.
 
     Args:
         x: The data, (N, *x_shape); NaN where an entry is missing or a sequence has ended.
@@ -41,6 +45,28 @@ class Split:
     def __len__(self) -> int:
         return len(self.x)
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one datum, and of one label if there are any, by name."""
+        return {name: tuple(part.shape[1:]) for name, part in self._parts.items()}
+
+    @property
+    def dtypes(self) -> dict[str, torch.dtype]:
+        """The type of data, and of labels if there are any, by name."""
+        return {name: part.dtype for name, part in self._parts.items()}
+
+    def source(self, *, labels: bool = True) -> DataSource:
+        """These data as named tensors, with a draw of x for each batch, and the share of labels.
+
+        Args:
+            labels: Whether the labels are among them, if there are any.
+        """
+        return _SplitSource(self if labels else replace(self, y=None))
+
+    @property
+    def _parts(self) -> dict[str, Tensor]:
+        return {"x": self.x} if self.y is None else {"x": self.x, "y": self.y}
+
     def batches(
         self,
         batch_size: int,
@@ -48,6 +74,7 @@ class Split:
         shuffle: bool = False,
         generator: torch.Generator | None = None,
         labels: bool = False,
+        shard: Shard = (0, 1),
     ) -> Iterator[tuple[Tensor, ...]]:
         """Passes once over the data in tuples `(x,)`, or `(x, y)`; the last batch may be smaller.
 
@@ -61,6 +88,7 @@ class Split:
             shuffle: Whether to take the items in random order.
             generator: The source of that order; None is torch's global generator.
             labels: Whether to give the labels, too.
+            shard: Which share of each batch to give; see `DataSource.batches`.
 
         Raises:
             ValueError: If `batch_size` is too small, or labels are asked for and there are none.
@@ -70,13 +98,7 @@ class Split:
         mixed = labels and self._is_mixed
         if batch_size < 1 + mixed:
             raise ValueError(f"batch_size must be at least {1 + mixed}, but is {batch_size}")
-        indices: Iterable[Any]
-        if mixed:
-            indices = self._mixed(self._order(shuffle, generator), batch_size)
-        elif shuffle:
-            indices = self._order(shuffle, generator).split(batch_size)
-        else:  # slices give views, not copies
-            indices = (slice(i, i + batch_size) for i in range(0, len(self), batch_size))
+        indices = self._indices(batch_size, shuffle, generator, mixed, shard)
         return (self._batch(index, labels) for index in indices)
 
     def num_batches(self, batch_size: int, *, labels: bool = False) -> int:
@@ -90,6 +112,25 @@ class Split:
     def to(self, device: torch.device | str) -> "Split":
         """Returns the same split on `device`."""
         return replace(self, x=self.x.to(device), y=None if self.y is None else self.y.to(device))
+
+    def _indices(
+        self,
+        batch_size: int,
+        shuffle: bool,
+        generator: torch.Generator | None,
+        mixed: bool,
+        shard: Shard,
+    ) -> Iterable[Any]:
+        """What picks the items of each batch."""
+        index, count = shard
+        if mixed:
+            rows: Iterable[Tensor] = self._mixed(self._order(shuffle, generator), batch_size)
+        elif shuffle:
+            rows = self._order(shuffle, generator).split(batch_size)
+        else:  # slices give views, not copies
+            starts = range(0, len(self), batch_size)
+            return (slice(start + index, start + batch_size, count) for start in starts)
+        return (each[shard_of(shard)] for each in rows)
 
     def _order(self, shuffle: bool, generator: torch.Generator | None) -> Tensor:
         if not shuffle:
@@ -124,6 +165,41 @@ class Split:
     def _batch(self, index: Any, labels: bool) -> tuple[Tensor, ...]:
         x = self.x[index] if self.draw is None else self.draw(self.x[index])
         return (x, self.y[index]) if labels and self.y is not None else (x,)
+
+
+class _SplitSource(DataSource):
+    """A `Split` as named tensors."""
+
+    def __init__(self, split: Split) -> None:
+        self.split, self.labels = split, split.y is not None
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return self.split.shapes
+
+    @property
+    def dtypes(self) -> dict[str, torch.dtype]:
+        return self.split.dtypes
+
+    @property
+    def is_plain(self) -> bool:
+        return not (self.labels and self.split._is_mixed)
+
+    def num_batches(self, size: int) -> int:
+        return self.split.num_batches(size, labels=self.labels)
+
+    def batches(
+        self, size: int, *, seed: int | None = None, shard: Shard = (0, 1)
+    ) -> Iterator[dict[str, Tensor]]:
+        check_pass(size, shard)
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        batches = self.split.batches(
+            size, shuffle=seed is not None, generator=generator, labels=self.labels, shard=shard
+        )
+        return (dict(zip(self.shapes, batch, strict=True)) for batch in batches)
 
 
 def _in_turn(index: Tensor, rows: int, columns: int) -> Tensor:
