@@ -4,11 +4,24 @@ import math
 
 import pyro
 import pyro.distributions as dist
+import pyro.infer
 import pytest
 import torch
 from pyro import poutine
+from pyro.infer.autoguide import AutoNormal
 
-from pyro_vae.inference import MMD, TotalCorrelation, Trace_ELBO
+from pyro_vae import check, inference
+from pyro_vae.inference import (
+    IWAE,
+    MMD,
+    Estimator,
+    TotalCorrelation,
+    Trace_ELBO,
+    compare,
+    evaluate,
+    log_likelihood,
+)
+from pyro_vae.inference.terms import which_count
 
 X = torch.tensor([[1.0, -0.3], [0.2, 2.0], [-1.5, 0.4], [0.7, 0.6], [8.0, 8.0], [8.0, -8.0]])
 X = X.double()
@@ -143,3 +156,91 @@ def test_a_guide_whose_support_moves_is_refused_by_the_total_correlation():
         TotalCorrelation().loss_and_grads(
             program.model, lambda x: program.run(x, box, False), X / 100
         )
+
+
+# Masks that model and guide do not share.
+
+
+class Unobserved:
+    """x ~ N(z, 1) where it is known; an automatic guide draws what is not, and counts it."""
+
+    def __init__(self):
+        self.guide = AutoNormal(self.model)
+        self.guide(SOME)  # makes its parameters
+
+    def model(self, x):
+        known = ~x.isnan()
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x.nan_to_num(), obs_mask=known)
+
+
+SOME = torch.tensor([0.3, torch.nan, -1.0, torch.nan])
+NAMES = inference.__all__
+PER_DATUM = [
+    kind
+    for kind in map(inference.__dict__.get, NAMES)
+    if isinstance(kind, type)
+    and issubclass(kind, Estimator)
+    and kind not in (Estimator, TotalCorrelation)
+    and not issubclass(kind, Trace_ELBO)
+]
+
+
+@pytest.mark.parametrize("estimator", PER_DATUM)
+def test_a_bound_of_each_datum_is_refused_where_the_guide_alone_counts_a_draw(estimator):
+    program = Unobserved()
+    sentence = f"{estimator.__name__} needs .* latent 'x_unobserved' is masked otherwise in the"
+    with pytest.raises(ValueError, match=sentence):
+        estimator().loss(program.model, program.guide, SOME)
+
+
+@pytest.mark.parametrize("judge", [evaluate, lambda p, x: log_likelihood(p, x, 3)])
+def test_nothing_is_judged_by_it_either(judge):
+    with pytest.raises(ValueError, match="latent 'x_unobserved' is masked otherwise"):
+        judge(Unobserved(), SOME)
+
+
+def test_the_elbo_is_pyros_there_and_check_says_that_it_is_no_bound():
+    program = Unobserved()
+    losses = []
+    for loss in (Trace_ELBO(), pyro.infer.Trace_ELBO()):
+        pyro.set_rng_seed(0)
+        losses.append(loss.loss(program.model, program.guide, SOME))
+        sentence = r"latents \['x_unobserved'\] are masked otherwise .* its value is no bound"
+        with pytest.warns(UserWarning, match=sentence):
+            check(program, SOME, loss)
+    assert losses[0] == pytest.approx(losses[1])
+
+
+def test_a_comparison_calls_no_value_a_bound_there():
+    estimators = [Trace_ELBO(), IWAE()]
+    with pytest.warns(UserWarning, match="are masked otherwise .* no value is a bound"):
+        found = compare(
+            Unobserved(), SOME, estimators, num_particles=(2,), repeats=2, progress=False
+        )
+    assert not found.rows[0].is_bound and "masked otherwise" in found.rows[1].refusal
+
+
+def test_a_guide_with_the_same_mask_is_taken():
+    program = Unobserved()
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x.nan_to_num() / 2, 0.7))
+            with poutine.mask(mask=x.isnan()):
+                pyro.sample("x_unobserved", dist.Normal(torch.zeros(len(x)), 1.0))
+
+    assert IWAE(3).loss(program.model, guide, SOME)
+
+
+def test_which_numbers_count_is_read_through_every_wrapper():
+    mask = torch.tensor([True, False, True])
+    base = dist.Normal(torch.zeros(3), 1.0)
+    for fn in (base.mask(mask).expand([4, 3]), base.mask(mask).to_event(1).expand([4])):
+        site = {"fn": fn, "value": fn.sample(), "mask": None}
+        assert torch.equal(which_count(site), mask.expand(4, 3))
+        outer = torch.tensor([True, False, True, True])
+        site["mask"] = outer[:, None] if fn.event_dim == 0 else outer
+        assert torch.equal(which_count(site), mask.expand(4, 3) & outer[:, None])
+    assert not which_count({"fn": base, "value": base.sample(), "mask": False}).any()

@@ -11,6 +11,7 @@ from pyro import poutine
 from pyro.infer.autoguide import AutoDelta, AutoNormal
 from torch import nn
 
+from pyro_vae import training_factor
 from pyro_vae.inference import evaluate, log_likelihood
 
 X = torch.randn(50, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * math.sqrt(5)
@@ -257,6 +258,17 @@ def test_the_value_of_a_guide_that_is_a_point_says_that_it_is_no_bound():
     found = evaluate(pinned, X)
     assert not found.is_bound and "no bound: " in repr(found)
     assert evaluate(program(), X).is_bound
+
+
+def test_a_point_is_one_beside_a_training_factor_of_the_guide():
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            training_factor("commitment", -x.square(), guide=True)
+            pyro.sample("z", dist.Delta(0.4 * x))
+
+    pinned = SimpleNamespace(model=program().model, guide=guide)
+    with pytest.raises(ValueError, match=r"puts latent 'z' on a point \(Delta\)"):
+        log_likelihood(pinned, X, 3)
 
 
 def test_points_that_a_guide_computes_from_its_draws_have_a_density():

@@ -35,7 +35,14 @@ from pyro_vae.program import Program, modules_of
 from pyro_vae.source import FunctionProgram
 
 from .report import Report, Site
-from .site_checks import check_latents, check_plate, check_site, name_of, plates_of
+from .site_checks import (
+    check_latents,
+    check_plate,
+    check_site,
+    name_of,
+    plates_of,
+    warn_of_masks,
+)
 
 __all__ = ["Report", "Site", "check"]
 
@@ -121,7 +128,9 @@ def _report(program: Program, batch: Mapping[str, Tensor], loss: ELBO | None) ->
     elif isinstance(loss, ELBO):
         name = type(loss).__name__
         check_densities((model_trace, guide_trace), name, linear=is_linear(loss))
-    value = _loss(loss or _default_loss(guide_trace), model, guide, args)
+    loss_used = loss or _default_loss(guide_trace)
+    value = _loss(loss_used, model, guide, args)
+    warn_of_masks(model_trace, guide_trace, type(loss_used).__name__)
     reached = leaves(value)
     parameters = _parameters(program)
     for name, parameter in parameters.items():

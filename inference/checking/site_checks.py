@@ -1,6 +1,7 @@
 """What is wrong with a site of a model or its guide, in one sentence."""
 
 import math
+import warnings
 from typing import Any
 
 import torch
@@ -8,9 +9,23 @@ from pyro.distributions.util import scale_and_mask
 from pyro.util import check_site_shape
 
 from pyro_vae.factors import is_training_factor
-from pyro_vae.inference.terms import inner, is_deterministic, samples, support_of, which_count
+from pyro_vae.inference.terms import (
+    inner,
+    is_deterministic,
+    otherwise_masked,
+    samples,
+    support_of,
+    which_count,
+)
 
-__all__ = ["check_latents", "check_plate", "check_site", "name_of", "plates_of"]
+__all__ = [
+    "check_latents",
+    "check_plate",
+    "check_site",
+    "name_of",
+    "plates_of",
+    "warn_of_masks",
+]
 
 
 def check_plate(plate: Any, num_data: int) -> None:
@@ -23,6 +38,18 @@ def check_plate(plate: Any, num_data: int) -> None:
         f"the {num_data} data stand in {found}, so none has a bound of its own; put the data in "
         'pyro.plate("data", len(x)), by `with` and not by `for`'
     )
+
+
+def warn_of_masks(model_trace: Any, guide_trace: Any, user: str) -> None:
+    """Warns of latents whose masks differ, which an estimator trains with as Pyro's do."""
+    names = otherwise_masked(model_trace, guide_trace)
+    if names:
+        warnings.warn(
+            f"latents {names} are masked otherwise in the model than in the guide, so that {user} "
+            "counts one of log p and log q without the other, and its value is no bound; give "
+            "them one mask",
+            stacklevel=4,
+        )
 
 
 def check_latents(model_trace: Any, guide_trace: Any) -> None:

@@ -3,6 +3,7 @@
 import copy
 import math
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
@@ -16,7 +17,7 @@ from torch import Tensor
 from pyro_vae.batches import Data, batch_of, num_data
 from pyro_vae.inference.estimators import Estimator, Trace_ELBO, check_particles
 from pyro_vae.inference.evaluation import mean_and_error
-from pyro_vae.inference.terms import collect, vectorizes
+from pyro_vae.inference.terms import collect, otherwise_masked, vectorizes
 from pyro_vae.inference.training import SVI
 from pyro_vae.program import Program, device_of, evaluating, modules_of
 
@@ -137,6 +138,13 @@ class Bench:
         self.size = t.scale * (self.num_data if t.layout.data is None else t.log_px.shape[1])
         latents = (*t.latents.values(), *t.global_latents.values())
         self.factors = (*t.factors, *t.global_factors)
+        self.otherwise_masked = otherwise_masked(*t.traces)
+        if self.otherwise_masked:
+            warnings.warn(
+                f"latents {self.otherwise_masked} are masked otherwise in the model than in the "
+                "guide, so that no value is a bound; give them one mask",
+                stacklevel=3,
+            )
         self.reparameterized = all(latent.reparameterized for latent in latents)
         self.parts = {part: found for part, found in parts_of(t).items() if found}
         self._save(p for found in self.parts.values() for p in found)
@@ -218,7 +226,8 @@ class Bench:
         svi = self._steps[id(cell)] = SVI(model, guide, self.optimizer, estimator)
         svi.keeps_gradients = True
         cell.moments = {part: Moments() for part in self.parts}
-        cell.is_bound = is_bound(cell.late()) and not self._counts_factors(cell.late())
+        no_bound = self.otherwise_masked or self._counts_factors(cell.late())
+        cell.is_bound = is_bound(cell.late()) and not no_bound
         torch.manual_seed(0)
         svi.step(*self.batch)
         for tensor, _, _ in self._saved.values():

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import pyro
 import torch
 from pyro.infer import ELBO
+from pyro.infer.util import is_validation_enabled
 from torch import Tensor, nn
 
 from pyro_vae.inference.terms import (
@@ -18,6 +19,7 @@ from pyro_vae.inference.terms import (
     Terms,
     check_densities,
     check_own_bounds,
+    check_same_masks,
     check_support,
     collect,
     explain_nonfinite,
@@ -192,6 +194,8 @@ class Estimator(ELBO):
             ValueError: With a sentence that names the site and says what to use instead.
         """
         check_own_bounds(t, type(self).__name__)
+        if is_validation_enabled():  # graphs cannot look at masks
+            check_same_masks(t, type(self).__name__)
         if t.global_latents:
             raise ValueError(
                 f"{type(self).__name__} is a bound for each datum, but {_names(t.global_latents)} "

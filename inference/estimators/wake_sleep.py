@@ -13,12 +13,12 @@ from pyro_vae.factors import is_training_factor, with_weights
 from pyro_vae.inference.terms import (
     Function,
     Terms,
-    counted_numbers,
     is_factor,
     is_point,
     normalized,
     samples,
     weighted,
+    which_count,
 )
 
 from .estimator import with_gradient
@@ -119,7 +119,7 @@ def log_q_of_dreams(model: Function, guide: Function, args: Any, kwargs: Any) ->
 
 def _dreamt(site: Any) -> Any:
     """The model's draw of data, with what is masked as in the data themselves."""
-    datum, draw, mask = site["infer"]["obs"], site["value"], counted_numbers(site) > 0
+    datum, draw, mask = site["infer"]["obs"], site["value"], which_count(site)
     return draw if not isinstance(datum, Tensor) else torch.where(mask, draw, datum)
 
 

@@ -19,6 +19,7 @@ from pyro_vae.inference.terms import (
     Terms,
     check_densities,
     check_one_bound_each,
+    check_same_masks,
     inner,
     is_deterministic,
     is_factor,
@@ -139,18 +140,10 @@ def _check_factors(t: Terms, user: str) -> None:
 
 
 def _check_masks(t: Terms, user: str) -> None:
-    model, guide = t.traces
-    masked: dict[str, Tensor] = {}
-    for name in {**t.latents, **t.global_latents}:
-        pair = [trace.nodes[name] for trace in (guide, model) if name in trace.nodes]
-        masks = [which_count(site) for site in pair if not site["is_observed"]]
-        if not all(torch.equal(mask, masks[0]) for mask in masks):
-            raise ValueError(
-                f"{user} needs log p and log q of the same draws, but latent {name!r} is masked "
-                "otherwise in the model than in the guide; give it one mask"
-            )
-        if not masks[0].all():
-            masked[name] = ~masks[0]
+    check_same_masks(t, user)
+    latents = {**t.latents, **t.global_latents}
+    counts = {name: which_count(t.traces[1].nodes[name]) for name in latents}
+    masked = {name: ~mask for name, mask in counts.items() if not mask.all()}
     if masked:
         _check_masked_out(t, masked, user)
 

@@ -7,7 +7,7 @@ from .densities import check_densities, estimated_sites
 from .divergence import closed_kl, kl_of_numbers, log_density_of_point
 from .joined import joined, without_runs
 from .layout import support_of
-from .masks import counted, counted_numbers, numbers_of
+from .masks import check_same_masks, counted, numbers_of, otherwise_masked, which_count
 from .nonfinite import explain_nonfinite
 from .particles import Particles, Way, find_particles, plate_nesting, vectorizes
 from .plates import Site, data_plate, is_deterministic, is_factor
@@ -16,7 +16,7 @@ from .support import check_support, is_point, parameters_move
 from .terms import Latent, Terms
 from .trials import leaving_no_trace
 from .weights import log_mean_exp, log_power_mean, mean_of_others, normalized, weighted
-from .wrappers import inner, which_count
+from .wrappers import inner
 
 __all__ = [
     "Function",
@@ -31,11 +31,11 @@ __all__ = [
     "check_densities",
     "check_one_bound_each",
     "check_own_bounds",
+    "check_same_masks",
     "check_support",
     "closed_kl",
     "collect",
     "counted",
-    "counted_numbers",
     "data_parts",
     "data_plate",
     "density",
@@ -56,6 +56,7 @@ __all__ = [
     "mean_of_others",
     "normalized",
     "numbers_of",
+    "otherwise_masked",
     "parameters_move",
     "plate_nesting",
     "run",

@@ -1,12 +1,10 @@
 """What Pyro wraps around a distribution: events, expansions and masks."""
 
-from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
-__all__ = ["inner", "which_count"]
+__all__ = ["event_masks", "inner"]
 
 _WRAPPERS = ("ExpandedDistribution", "Independent", "MaskedDistribution")
 
@@ -18,17 +16,11 @@ def inner(fn: Any) -> Any:
     return fn
 
 
-def which_count(site: Mapping[str, Any]) -> Tensor:
-    """Which numbers of a site's value count in its density, of the value's shape."""
-    fn, value = site["fn"], torch.as_tensor(site["value"])
-    masks = [(site["mask"], fn.event_dim)]
+def event_masks(fn: Any) -> list[tuple[Tensor | bool, int]]:
+    """The masks in a distribution, each with the number of event dimensions that it lacks."""
+    masks = []
     while type(fn).__name__ in _WRAPPERS:
         if type(fn).__name__ == "MaskedDistribution":
             masks.append((fn._mask, fn.event_dim))
         fn = fn.base_dist
-    found = torch.ones(value.shape, dtype=torch.bool, device=value.device)
-    for mask, event_dim in masks:
-        if mask is not None:
-            mask = torch.as_tensor(mask, device=value.device)
-            found = found & mask[(..., *[None] * event_dim)]
-    return found
+    return masks
