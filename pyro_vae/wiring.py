@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from torch import nn
+from torch.distributions import Distribution
 
 from .networks import Joined
 from .shapes import InShape, LatentDim, check_part, input_shapes, joined_shape, latent_shape
@@ -105,6 +106,11 @@ class Parts:
             raise TypeError(
                 f"the {name} of this {self.owner} is the class {part.__name__}; give one that is "
                 f"built, such as {part.__name__}(...)"
+            )
+        if isinstance(part, Distribution):
+            raise TypeError(
+                f"the {name} of this {self.owner} is a distribution; give a module whose forward "
+                "returns one, so that it follows the program to its device and may be learned"
             )
         for shape in shapes:
             if not hasattr(part, shape):

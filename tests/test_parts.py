@@ -5,6 +5,7 @@ import inspect
 
 import numpy as np
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
@@ -273,6 +274,7 @@ def test_parts_that_do_not_fit_are_refused_with_both_shapes(part, sentence):
         ({"prior": priors.StandardNormal}, r"prior of this VAE is the class StandardNormal"),
         ({"posterior": posteriors.FullNormal}, r"posterior of this VAE is the class FullNormal"),
         ({"likelihood": likelihoods.Normal}, r"likelihood of this VAE is the class Normal"),
+        ({"prior": dist.Normal(0.0, 1.0)}, "prior of this VAE is a distribution; give a module"),
         ({"posterior": nn.Identity()}, r"an? Identity without latent_dim; a posterior says its"),
         ({"likelihood": nn.Identity()}, r"an? Identity without x_shape; a likelihood says its"),
     ],
