@@ -425,12 +425,17 @@ def test_signal_to_noise_against_particles_has_the_slopes_of_the_literature():
 # Averages over the data.
 
 
-def test_total_correlation_is_the_drawn_elbo_where_its_weights_are_1():
+@pytest.mark.parametrize(
+    "estimator",
+    [TotalCorrelation(alpha=1.0, beta=1.0, gamma=1.0), MMD(alpha=0.0, lambda_=1.0)],
+    ids=["TotalCorrelation", "MMD without its discrepancy"],
+)
+def test_it_is_the_drawn_elbo_where_its_weights_are(estimator):
     program, x = linear_gaussian()
     results = []
-    for estimator in (TotalCorrelation(alpha=1.0, beta=1.0, gamma=1.0), Trace_ELBO()):
+    for each in (estimator, Trace_ELBO()):
         torch.manual_seed(0)
-        loss = estimator.differentiable_loss(program.model, program.guide, x)
+        loss = each.differentiable_loss(program.model, program.guide, x)
         results.append((loss, *torch.autograd.grad(loss, list(program.parameters()))))
     for ours, elbos in zip(*results, strict=True):
         torch.testing.assert_close(ours, elbos)
@@ -457,17 +462,6 @@ def test_total_correlation_is_zero_where_the_average_guide_factorizes():
     torch.manual_seed(0)
     rate -= MMD(alpha=1.0, lambda_=0.0).loss(program.model, program.guide, x) / len(x)
     assert values == pytest.approx([expected[0], expected[1], expected[2] + rate], abs=1e-9)
-
-
-def test_mmd_is_the_elbo_without_the_discrepancy():
-    program, x = linear_gaussian()
-    results = []
-    for estimator in (MMD(alpha=0.0, lambda_=1.0), Trace_ELBO()):
-        torch.manual_seed(0)
-        loss = estimator.differentiable_loss(program.model, program.guide, x)
-        results.append((loss, *torch.autograd.grad(loss, list(program.parameters()))))
-    for ours, elbos in zip(*results, strict=True):
-        torch.testing.assert_close(ours, elbos)
 
 
 def test_mmd_has_the_exact_discrepancy_of_two_normals_and_its_gradient():
