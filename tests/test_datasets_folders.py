@@ -12,6 +12,12 @@ from pyro_vae import datasets
 from pyro_vae.likelihoods import Bernoulli, Normal
 
 RNG = np.random.default_rng(0)
+START = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def _the_same_numbers_whichever_tests_ran_before():
+    RNG.bit_generator.state = START
 
 
 def _bytes(*shape):

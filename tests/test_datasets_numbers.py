@@ -9,6 +9,12 @@ from pyro_vae.app.text import text_of
 from pyro_vae.likelihoods import Bernoulli, ContinuousBernoulli, Mixed, Normal
 
 RNG = np.random.default_rng(0)
+START = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def _the_same_numbers_whichever_tests_ran_before():
+    RNG.bit_generator.state = START
 
 
 def _arrays(tmp_path, x, **options):

@@ -13,6 +13,14 @@ from pyro_vae.app.text import read_data, read_loss, read_program
 from pyro_vae.inference import Trace_ELBO, evaluate
 
 RNG = np.random.default_rng(0)
+START = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def _the_same_numbers_whichever_tests_ran_before():
+    RNG.bit_generator.state = START
+
+
 HEAD = """
 import pyro
 import pyro.distributions as dist
