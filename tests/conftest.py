@@ -18,6 +18,12 @@ def pytest_configure():
     torch.set_num_threads(1)
 
 
+def pytest_collectstart(collector):
+    """What a file draws while it is imported, such as weights, hangs on no other file."""
+    if isinstance(collector, pytest.Module):
+        pyro.set_rng_seed(0)
+
+
 @pytest.fixture(autouse=True)
 def fresh_randomness_and_parameters():
     pyro.set_rng_seed(0)
