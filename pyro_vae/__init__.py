@@ -1,8 +1,8 @@
 """Variational autoencoders as Pyro programs: one program, any ELBO estimator, exact answers.
 
 The rooms: `models` (programs), `inference` (SVI, estimators, evaluation), and their parts in
-`priors`, `likelihoods`, `posteriors`, `networks`; `datasets` and `plots`. Names are imported when
-they are first used, so that the command line answers quickly.
+`priors`, `likelihoods`, `posteriors`, `networks` and `distributions`; `datasets` and `plots`. Names
+are imported when they are first used, so that the command line answers quickly.
 """
 
 from importlib import import_module
