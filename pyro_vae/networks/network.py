@@ -67,7 +67,10 @@ def fold(
 ) -> Tensor:
     """Inputs (..., *shape), one or several, as one tensor (N, *seen_as), N = prod(batch_shape)."""
     num, sizes = math.prod(batch_shape), seen_as[1:]
-    wide = [x.expand(*batch_shape, *shape) for x, shape in zip(inputs, shapes, strict=True)]
+    wide = [
+        x if x.shape == (*batch_shape, *shape) else x.expand(*batch_shape, *shape)
+        for x, shape in zip(inputs, shapes, strict=True)
+    ]
     if len(inputs) == 1:
         return wide[0].reshape(num, *seen_as)
     parts = []
@@ -100,9 +103,8 @@ def leading_shape_of_all(
             f"{', '.join(map(str, shapes))}, but got {len(inputs)}; build it with an in_shape of "
             "one shape for each input that it is called with"
         )
-    return torch.broadcast_shapes(
-        *(leading_shape(network, x, shape) for x, shape in zip(inputs, shapes, strict=True))
-    )
+    found = [leading_shape(network, x, shape) for x, shape in zip(inputs, shapes, strict=True)]
+    return found[0] if len(found) == 1 else torch.broadcast_shapes(*found)
 
 
 def flat_size(owner: str, shape: InShape) -> int:
