@@ -11,18 +11,22 @@ from .gaussian_mixture_vae import GaussianMixtureVAE
 from .hierarchical_vae import HierarchicalVAE
 from .hvae import HVAE
 from .linear_gaussian import LinearGaussian
+from .refit import Refit
 from .semi_supervised_vae import SemiSupervisedVAE
 from .vae import VAE
+from .vqvae import VQVAE
 
 __all__ = [
-    "HVAE",
-    "VAE",
     "Autoencoder",
     "BayesianVAE",
     "ConditionalVAE",
     "DeepMarkovModel",
     "GaussianMixtureVAE",
+    "HVAE",
     "HierarchicalVAE",
     "LinearGaussian",
+    "Refit",
     "SemiSupervisedVAE",
+    "VAE",
+    "VQVAE",
 ]

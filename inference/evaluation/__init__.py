@@ -1,5 +1,6 @@
 """A trained program, judged and used: log likelihoods, bounds, samples, reconstructions."""
 
+from .code_usage import CodeUsage, code_usage
 from .evaluation import (
     Evaluation,
     enumerated_latents,
@@ -11,7 +12,9 @@ from .evaluation import (
 from .predictive import decode, discrete_latents, encode, reconstruct, sample
 
 __all__ = [
+    "CodeUsage",
     "Evaluation",
+    "code_usage",
     "decode",
     "discrete_latents",
     "encode",

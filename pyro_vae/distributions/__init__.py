@@ -1,5 +1,6 @@
 """Distributions that Pyro lacks, and that more than one prior, posterior or program is made of."""
 
+from .codes import CodeBook, CodePoint, CodesDistribution, StochasticCodes
 from .estimated_density import EstimatedDensity, is_estimated
 from .flow import FlowDistribution, zuko
 from .normal_mixture import NormalMixture
@@ -10,12 +11,16 @@ from .uniform_sphere import UniformSphereDistribution
 
 __all__ = [
     "EstimatedDensity",
+    "CodeBook",
+    "CodePoint",
+    "CodesDistribution",
     "FlowDistribution",
     "NormalMixture",
     "OneHotDistribution",
     "PowerSphericalDistribution",
     "RelaxedOneHotDistribution",
     "Reshaped",
+    "StochasticCodes",
     "UniformSphereDistribution",
     "is_estimated",
     "reshaped",

@@ -13,13 +13,18 @@ from pyro_vae.exports import export_files
 if TYPE_CHECKING:
     from .bounded_normal import BoundedNormal as BoundedNormal
     from .delta import Delta as Delta
+    from .fsq import FSQ as FSQ
     from .inverse_autoregressive_flow import InverseAutoregressiveFlow as InverseAutoregressiveFlow
+    from .nearest_code import NearestCode as NearestCode
+    from .nearest_code import SimVQ as SimVQ
     from .normals import DiagonalNormal as DiagonalNormal
     from .normals import FullNormal as FullNormal
     from .normals import LowRankNormal as LowRankNormal
     from .one_hot import OneHot as OneHot
     from .one_hot import RelaxedOneHot as RelaxedOneHot
     from .power_spherical import PowerSpherical as PowerSpherical
+    from .residual_codes import ResidualCodes as ResidualCodes
     from .spline_flow import SplineFlow as SplineFlow
+    from .stochastic_code import StochasticCode as StochasticCode
 
 __all__ = export_files(__name__)

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from .heavy_tails import StudentT as StudentT
     from .one_hot import UniformOneHot as UniformOneHot
     from .one_hot import UniformRelaxedOneHot as UniformRelaxedOneHot
+    from .pixelcnn_prior import PixelCNNPrior as PixelCNNPrior
     from .standard_normal import StandardNormal as StandardNormal
+    from .transformer_prior import TransformerPrior as TransformerPrior
+    from .uniform_codes import UniformCodes as UniformCodes
     from .uniform_sphere import UniformSphere as UniformSphere
     from .vamp_prior import VampPrior as VampPrior
 

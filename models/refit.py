@@ -1,0 +1,166 @@
+"""A second stage: a trained program with another prior."""
+
+import copy
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.nn import PyroModule, pyro_method
+from torch import Tensor, nn
+
+from pyro_vae.datasets import Split
+from pyro_vae.distributions import CodePoint
+from pyro_vae.factors import is_training_factor
+from pyro_vae.frozen import freeze
+from pyro_vae.wiring import Parts, attach
+
+__all__ = ["Refit"]
+
+_MOST_BYTES = 2**30  # of what the first stage says of the data, kept while the prior trains
+
+
+class Refit(PyroModule):
+    """A trained program with another prior, and all but that prior frozen.
+
+        z ~ new p(z);  x ~ p(x | z) and the guide as they were trained
+
+    Its ELBO is that of the program with the new prior, and its gradient that of E_q[log p(z)]: the
+    prior is fitted to where the guide puts the data (the aggregate posterior). So a VQ-VAE gets a
+    prior of its codes, and a VAE a flow or a mixture that leaves no holes between its latents.
+
+        pyro-vae train "Refit(load('runs/vq'), prior=PixelCNNPrior())" --data mnist
+
+    The first stage stays in evaluation mode. Where the data are the same in each epoch, `fit` runs
+    it once; then neither encoder nor decoder runs while the prior trains.
+
+    Args:
+        program: The trained program, which has a part `prior`, such as `VAE` or `VQVAE`. All of it
+            is frozen.
+        prior: The new prior.
+
+    Raises:
+        ValueError: If the program has no prior, or the new one does not fit its latents.
+
+    Reference:
+        van den Oord et al., 2017, https://arxiv.org/abs/1711.00937, section 3.3; for VAEs: Dai and
+        Wipf, 2019, https://arxiv.org/abs/1903.05789
+    """
+
+    program: Any
+
+    def __init__(self, program: nn.Module, *, prior: nn.Module) -> None:
+        super().__init__()
+        old = getattr(program, "prior", None)
+        if not isinstance(program, nn.Module) or not isinstance(old, nn.Module):
+            raise ValueError(
+                f"Refit gives another prior to a trained program that has one, such as VAE or "
+                f"VQVAE, but {type(program).__name__} has no part named prior"
+            )
+        if hasattr(old, "latent_dim"):
+            prior = Parts(program).prior(prior, type(old), old.latent_dim)
+        freeze(program)
+        # The first stage keeps its prior: a shallow copy shares all its other parts.
+        self.program = copy.copy(program)
+        self.program._modules = {**program._modules, "prior": prior}
+        if hasattr(program, "encoder") and hasattr(program, "posterior"):
+            attach(prior, program.encoder, program.posterior)
+
+    @pyro_method
+    def model(self, *args: Any, **kwargs: Any) -> Any:
+        """Samples p(x, z), with the arguments of the program's model."""
+        return self.program.model(*args, **kwargs)
+
+    @pyro_method
+    def guide(self, *args: Any, **kwargs: Any) -> Any:
+        """Samples q(z | x), with the arguments of the program's guide, and trains nothing of it."""
+        with poutine.block(hide_fn=is_training_factor):
+            return self.program.guide(*args, **kwargs)
+
+    def train(self, mode: bool = True) -> "Refit":
+        """Puts the prior into training mode; all else stays in evaluation mode."""
+        super().train(mode)
+        self.program.prior.train(mode)  # which the frozen program does not pass on
+        return self
+
+    def on_latents(self, data: Split) -> "tuple[PriorOnLatents, Split] | None":
+        """What `fit` trains in place of the program: the prior, on what the first stage says once.
+
+        Args:
+            data: The data of the training.
+
+        Returns:
+            A program with the same prior and the same ELBO, and its data. None where the data
+            differ from epoch to epoch, where the program is more than z ~ p(z), x ~ p(x | z) with a
+            guide z ~ q(z | encoder(x)), or where more than 1 GB would be kept.
+        """
+        if data.draw is not None or len(data) == 0 or not self._is_plain(data.x[:2]):
+            return None
+        program, like = self.program, next(self.parameters())
+        kept, log_px = [], []
+        with torch.no_grad():
+            for (batch,) in data.batches(500):
+                x = batch.to(like)
+                h = program.encoder(x)
+                q = program.posterior(h)
+                z = q.sample()
+                kept.append(program.posterior.indices(z) if isinstance(q, CodePoint) else h)
+                log_px.append(program.likelihood(program.decoder(z)).log_prob(x))
+                if kept[0].nbytes // len(kept[0]) * len(data) > _MOST_BYTES:
+                    return None
+        alone = PriorOnLatents(program.prior, program.posterior, isinstance(q, CodePoint))
+        return alone, Split(torch.cat(kept), torch.cat(log_px))
+
+    def _is_plain(self, x: Tensor) -> bool:
+        """Whether the program's parts say of some data what its model and guide say."""
+        program, like = self.program, next(self.parameters())
+        names = ("encoder", "posterior", "decoder", "likelihood")
+        if not all(isinstance(getattr(program, name, None), nn.Module) for name in names):
+            return False
+        x = x.to(like)
+        with torch.no_grad(), torch.random.fork_rng():
+            guide = poutine.trace(program.guide).get_trace(x)
+            model = poutine.trace(poutine.replay(program.model, guide)).get_trace(x)
+            if [s for s in model.stochastic_nodes if s not in ("data", "z")]:
+                return False
+            z = guide.nodes["z"]["value"]
+            q = program.posterior(program.encoder(x))
+            p_x = program.likelihood(program.decoder(z))
+            sites = {"z": (guide, q, z), "x": (model, p_x, x)}
+            return all(
+                name in trace.nodes
+                and torch.allclose(trace.nodes[name]["fn"].log_prob(v), d.log_prob(v))
+                for name, (trace, d, v) in sites.items()
+            )
+
+
+class PriorOnLatents(PyroModule):
+    """A prior on what a first stage says of the data: z ~ p(z), with log p(x | z) as a number.
+
+    Args:
+        prior: The prior.
+        posterior: The first stage's.
+        of_codes: Whether the data are the numbers of codes, and not what the encoder gives.
+    """
+
+    prior: Any
+
+    def __init__(self, prior: nn.Module, posterior: nn.Module, of_codes: bool) -> None:
+        super().__init__()
+        self.prior, self.of_codes = prior, of_codes
+        self._posterior = (posterior,)  # a tuple, which a module does not look into
+
+    @pyro_method
+    def model(self, x: Tensor, y: Tensor) -> None:
+        """Samples z, for codes or outputs x of the encoder, and log p(x | z) as y (N,)."""
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", self.prior())
+            pyro.factor("x", y)
+
+    @pyro_method
+    def guide(self, x: Tensor, y: Tensor) -> None:
+        """Samples q(z | x)."""
+        (posterior,) = self._posterior
+        with pyro.plate("data", len(x)):
+            q = CodePoint(posterior, posterior.vectors(x)) if self.of_codes else posterior(x)
+            pyro.sample("z", q)

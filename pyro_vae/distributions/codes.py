@@ -1,0 +1,208 @@
+"""Distributions over grids of code vectors, the latents of a VQ-VAE (van den Oord et al., 2017).
+
+A grid z (D, H, W) holds at each of its positions one vector of D numbers out of a finite set. Its
+numbers, or indices, are integers (rows, W): H rows where each position takes one code, and more
+where it takes several.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
+
+__all__ = ["CodeBook", "CodePoint", "CodesDistribution", "StochasticCodes"]
+
+
+class CodeBook(Protocol):
+    """What a distribution has to know of codes: a `Quantizer` of `pyro_vae.posteriors`."""
+
+    num_codes: int
+
+    def indices(self, z: Tensor) -> Tensor:
+        """The numbers of the codes of a grid: (..., D, H, W) to integers (..., rows, W)."""
+
+    def vectors(self, indices: Tensor) -> Tensor:
+        """The grid of the codes of given numbers: (..., rows, W) to (..., D, H, W)."""
+
+
+class _MovedBy(Constraint):
+    """A set of grids that moves with some tensors: estimators that take a score refuse it."""
+
+    event_dim = 3
+
+    def __init__(self, contains: Callable[[Tensor], Tensor], *tensors: Tensor) -> None:
+        self._contains, self.tensors = contains, tensors
+
+    def check(self, value: Tensor) -> Tensor:
+        return self._contains(value)
+
+
+class CodePoint(dist.TorchDistribution):
+    """q(z | x) of a deterministic guide: probability 1 at one grid of codes.
+
+    Since the codes are a finite set, log q(z | x) = 0 at the point is an honest term of the ELBO,
+    which a point of R^D, such as that of an autoencoder, has none of.
+
+    Args:
+        book: The codes.
+        codes: The grid, (..., D, H, W), with the gradient that a draw is to have, by the
+            straight-through estimator that of the encoder's output.
+        penalties: What pulls encoder and codes together, by name, (...); no part of any bound.
+    """
+
+    arg_constraints: dict[str, Constraint] = {}
+    has_rsample = True
+
+    def __init__(
+        self, book: CodeBook, codes: Tensor, penalties: dict[str, Tensor] | None = None
+    ) -> None:
+        self.book, self.codes, self.penalties = book, codes, penalties or {}
+        super().__init__(codes.shape[:-3], codes.shape[-3:], validate_args=False)
+
+    @property
+    def support(self) -> Constraint:
+        """The point, which parameters move."""
+        return _MovedBy(self._contains, self.codes)
+
+    @property
+    def mean(self) -> Tensor:
+        """The point, (..., D, H, W)."""
+        return self.codes
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "CodePoint":
+        """The same point for each element of a larger batch."""
+        codes = self.codes.expand(*batch_shape, *self.event_shape)
+        penalties = {name: value.expand(*batch_shape) for name, value in self.penalties.items()}
+        return CodePoint(self.book, codes, penalties)
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """The point, (*sample_shape, ..., D, H, W), with its gradient."""
+        return self.codes.expand(*sample_shape, *self.codes.shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """0 at the point and -infinity elsewhere: (..., D, H, W) to (...)."""
+        zero = torch.zeros((), dtype=value.dtype, device=value.device)
+        return torch.where(self._contains(value), zero, -torch.inf)
+
+    def _contains(self, value: Tensor) -> Tensor:
+        return (value == self.codes).flatten(-3).all(-1)
+
+
+class StochasticCodes(dist.TorchDistribution):
+    """q(z | x): at each position an independent draw of a code.
+
+    Args:
+        book: The codes.
+        logits: Of the codes at each position, (..., H, W, K).
+        codes: The codes themselves, (K, D).
+        temperature: Draws are mixtures of codes with weights softmax((logits + Gumbel noise) /
+            temperature), which carry a gradient; None draws codes, which do not.
+
+    Reference:
+        Takida et al., 2022, https://arxiv.org/abs/2205.07547; the relaxation: Jang et al., 2017,
+        https://arxiv.org/abs/1611.01144
+    """
+
+    arg_constraints: dict[str, Constraint] = {}
+
+    def __init__(
+        self, book: CodeBook, logits: Tensor, codes: Tensor, temperature: float | None
+    ) -> None:
+        self.book, self.logits, self.codes = book, logits, codes
+        self.temperature = temperature
+        *batch_shape, height, width, _ = logits.shape
+        event_shape = torch.Size((codes.shape[-1], height, width))
+        super().__init__(torch.Size(batch_shape), event_shape, validate_args=False)
+
+    @property
+    def has_rsample(self) -> bool:  # type: ignore[override]
+        """Whether draws carry a gradient: those that mix codes do."""
+        return self.temperature is not None
+
+    @property
+    def log_prob_is_estimate(self) -> bool:
+        """Whether `log_prob` is a mean over codes, since a mixture of codes is none of them."""
+        return self.temperature is not None
+
+    @property
+    def support(self) -> Constraint:
+        """The grids of codes, which move with the codes."""
+        return _MovedBy(self._contains, self.codes)
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "StochasticCodes":
+        """The same distribution for each element of a larger batch."""
+        logits = self.logits.expand(*batch_shape, *self.logits.shape[-3:])
+        return StochasticCodes(self.book, logits, self.codes, self.temperature)
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draws (*sample_shape, ..., D, H, W), with a gradient where there is a temperature."""
+        noise = dist.Gumbel(torch.zeros_like(self.logits), 1.0).sample(torch.Size(sample_shape))
+        score = self.logits + noise
+        if self.temperature is None:
+            return self.book.vectors(score.argmax(-1))
+        return ((score / self.temperature).softmax(-1) @ self.codes).movedim(-1, -3)
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draws (*sample_shape, ..., D, H, W) without a gradient."""
+        with torch.no_grad():
+            return self.rsample(sample_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log q at a grid of codes: (..., D, H, W) to (...).
+
+        Where draws mix codes it is E_q[log q], minus the entropy, whatever the value: the mean
+        over the codes of what the ELBO would draw.
+        """
+        log_q = self.logits.log_softmax(-1)
+        if self.temperature is not None:
+            return (log_q.exp() * log_q).sum((-3, -2, -1)).expand(value.shape[:-3])
+        with torch.no_grad():
+            indices = self.book.indices(value).unsqueeze(-1)
+        log_q, indices = torch.broadcast_tensors(log_q, indices)
+        return log_q.gather(-1, indices[..., :1]).sum((-3, -2, -1))
+
+    def _contains(self, value: Tensor) -> Tensor:
+        nearest = self.book.vectors(self.book.indices(value))
+        return (value == nearest).flatten(-3).all(-1)
+
+
+class CodesDistribution(dist.TorchDistribution):
+    """p(z) on grids of codes, by the probabilities of their numbers.
+
+    Args:
+        book: The codes.
+        event_shape: (D, H, W).
+        log_p: Maps numbers of codes (..., rows, W) to their log probability (...).
+        draw: Draws numbers of codes, (*sample_shape, rows, W).
+    """
+
+    arg_constraints: dict[str, Constraint] = {}
+    support = constraints.independent(constraints.real, 3)
+
+    def __init__(
+        self,
+        book: CodeBook,
+        event_shape: Sequence[int],
+        log_p: Callable[[Tensor], Tensor],
+        draw: Callable[[torch.Size], Tensor],
+    ) -> None:
+        self.book, self._log_p, self._draw = book, log_p, draw
+        super().__init__(torch.Size(), torch.Size(event_shape), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log p of grids of codes: (..., D, H, W) to (...).
+
+        It has a gradient for the parameters of p, and none for z, which takes separate values.
+        """
+        with torch.no_grad():
+            indices = self.book.indices(value)
+        return self._log_p(indices)
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draws (*sample_shape, D, H, W)."""
+        with torch.no_grad():
+            return self.book.vectors(self._draw(torch.Size(sample_shape)))

@@ -1,0 +1,102 @@
+"""A prior of codes by attention."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyro_vae.checks import check_sizes
+
+from .codes_prior import AutoregressiveCodes
+
+__all__ = ["TransformerPrior"]
+
+Past = tuple[Tensor, Tensor]  # keys and values (N, heads, positions, width / heads)
+
+
+class TransformerPrior(AutoregressiveCodes):
+    """p(z): a causal transformer over the numbers of codes, row by row.
+
+    Each position sees all before it. A draw takes one pass over all positions, since the keys and
+    values of those before are kept.
+
+    Args:
+        width: Of the embeddings.
+        layers: Blocks of attention and a hidden layer of 4 width units, each normalized first.
+        heads: Of the attention; width is a multiple of them.
+        dropout: The share of each block's outputs that a training step leaves out.
+
+    Raises:
+        ValueError: If heads do not divide width.
+
+    Reference:
+        Vaswani et al., 2017, https://arxiv.org/abs/1706.03762; on codes: Esser et al., 2021,
+        https://arxiv.org/abs/2012.09841, section 3.2
+    """
+
+    def __init__(
+        self, *, width: int = 128, layers: int = 4, heads: int = 4, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        check_sizes(width=width, layers=layers, heads=heads)
+        if width % heads:
+            raise ValueError(f"heads must divide width, but {heads} do not divide {width}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be from 0 to below 1, but is {dropout}")
+        self.width, self.num_layers, self.heads, self.dropout = width, layers, heads, dropout
+
+    def prepare(self) -> None:
+        """Makes the network for `num_codes` on `code_grid`."""
+        rows, width = self.code_grid
+        self.embedding = nn.Embedding(self.num_codes + 1, self.width)  # the last is the start
+        self.place = nn.Parameter(0.02 * torch.randn(rows * width, self.width))
+        self.blocks = nn.ModuleList(
+            _Block(self.width, self.heads, self.dropout) for _ in range(self.num_layers)
+        )
+        self.norm = nn.LayerNorm(self.width)
+        self.read = nn.Linear(self.width, self.num_codes)
+
+    def logits(self, indices: Tensor) -> Tensor:
+        """Of each code given those before it: (N, rows, W) to (N, rows, W, K)."""
+        before = F.pad(indices.flatten(1)[:, :-1], (1, 0), value=self.num_codes)
+        h = self.embedding(before) + self.place
+        for block in self.blocks:
+            h, _ = block(h, None)
+        return self.read(self.norm(h)).unflatten(1, self.code_grid)
+
+    def conditionals(self, indices: Tensor) -> Iterator[Tensor]:
+        """Logits (N, K) of each position in turn; see `AutoregressiveCodes`."""
+        in_order = indices.view(len(indices), -1)
+        before = in_order.new_full((len(indices), 1), self.num_codes)
+        pasts: list[Past | None] = [None] * self.num_layers
+        for i in range(in_order.shape[1]):
+            h = self.embedding(before) + self.place[i]
+            for layer, block in enumerate(self.blocks):
+                h, pasts[layer] = block(h, pasts[layer])
+            yield self.read(self.norm(h))[:, 0]
+            before = in_order[:, i : i + 1]
+
+
+class _Block(nn.Module):
+    """Attention to the positions up to one's own, then a hidden layer, each added."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
+        self.ask = nn.Linear(width, 3 * width)
+        self.answer = nn.Sequential(nn.Linear(width, width), nn.Dropout(dropout))
+        self.hidden = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width), nn.Dropout(dropout)
+        )
+
+    def forward(self, h: Tensor, past: Past | None) -> tuple[Tensor, Past]:
+        """Maps (N, positions, width), which follow those of `past`, to the same shape."""
+        asked = self.ask(self.norms[0](h)).unflatten(-1, (3, self.heads, -1))
+        query, key, value = asked.movedim(1, 3).unbind(1)  # (N, heads, positions, width / heads)
+        if past is not None:  # one position, which sees all of the past
+            key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
+        attended = F.scaled_dot_product_attention(query, key, value, is_causal=past is None)
+        h = h + self.answer(attended.transpose(1, 2).flatten(2))
+        return h + self.hidden(self.norms[1](h)), (key, value)
