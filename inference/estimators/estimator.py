@@ -30,6 +30,7 @@ from pyro_vae.inference.terms import (
     samples,
     weighted,
 )
+from pyro_vae.repetition import repetition
 
 from .factor_weights import FactorWeights
 
@@ -342,11 +343,11 @@ class Estimator(ELBO):
         """
         if self.num_particles > 1 and not self.vectorize_particles:
             one = replace(self, num_particles=1)
-            losses = (
-                one.differentiable_loss(model, guide, *args, **kwargs)
-                for _ in range(self.num_particles)
-            )
-            return sum(losses, start=0.0) / self.num_particles  # type: ignore[return-value]
+            total = one.differentiable_loss(model, guide, *args, **kwargs)
+            with repetition():
+                for _ in range(self.num_particles - 1):
+                    total = total + one.differentiable_loss(model, guide, *args, **kwargs)
+            return total / self.num_particles
         t = self.terms(model, guide, *args, **kwargs)
         # first, as an objective may change how gradients flow through the draws
         beside = self.weighed_factors(t)

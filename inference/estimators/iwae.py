@@ -1,5 +1,6 @@
 """The importance-weighted bound (Burda et al., 2016, https://arxiv.org/abs/1509.00519)."""
 
+from contextlib import nullcontext
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pyro_vae.inference.terms import Function, Terms, joined, log_mean_exp, subsamples, without_runs
+from pyro_vae.repetition import repetition
 
 from .elbo import Trace_ELBO
 from .estimator import Estimator
@@ -91,10 +93,21 @@ class IWAE(Estimator):
         size = self.chunk_size or self.num_particles
         first = checkpoint(run, size, use_reentrant=False)
         ready.accept(first)
+        first = checkpoint(
+            run, size, use_reentrant=False, context_fn=lambda: (nullcontext(), repetition())
+        )
+        ready.check(first)
         parts = [without_runs(first)]
         subsample = subsamples(first.parts[0].held)
         del first  # its draws take the memory that chunks are to save
         for chunk in torch.arange(size, self.num_particles).split(size):
-            part = checkpoint(run, len(chunk), subsample, use_reentrant=False)
+            with repetition():
+                part = checkpoint(
+                    run,
+                    len(chunk),
+                    subsample,
+                    use_reentrant=False,
+                    context_fn=lambda: (nullcontext(), repetition()),
+                )
             parts.append(without_runs(part))
         return joined(parts)

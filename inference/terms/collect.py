@@ -10,6 +10,7 @@ from pyro.distributions.util import is_identically_zero, scale_and_mask
 from torch import Tensor
 
 from pyro_vae.factors import is_training_factor, signed
+from pyro_vae.repetition import repetition
 
 from .joined import joined
 from .layout import Layout, in_particles
@@ -72,7 +73,8 @@ def _in_turn(one: "_Call", num_particles: int) -> Terms:
     first = one.terms()
     if one.subsample is None:
         one = replace(one, subsample=subsamples(first.held))
-    return joined([first, *(one.terms() for _ in range(num_particles - 1))])
+    with repetition():
+        return joined([first, *(one.terms() for _ in range(num_particles - 1))])
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from .interrupts import interrupts
 from .payback import Payback
 from .plate_scale import Counts
 from .progress import Fit, Progress
+from .second_stage import on_latents
 from .snapshot import put_back, snapshot
 from .svi import SVI
 from .training_data import (
@@ -114,9 +115,14 @@ def fit(
     train = training_batches(program, data, loss, batch_size)
     judged = validation_batches(program, valid, loss)
     total = steps or (epochs or 20) * train.num_batches()
+    compares = isinstance(loss, MMD)
+    data, valid = training_data(data), validation_data(valid)
+    stepped, data = on_latents(program, data)
+    train = Batches.of(stepped, data, batch_size, training=True, compares=compares)
+    total = steps or (epochs or 20) * train.steps()
     options: dict[str, Any] = {"clip_norm": clip_norm, "lr_schedule": lr_schedule}
     options |= {"compile": _graphs(loss) if compile is None else compile, "bfloat16": bfloat16}
-    svi = SVI(program.model, program.guide, optim, loss, **options)
+    svi = SVI(stepped.model, stepped.guide, optim, loss, **options)
     run = Fit(svi, Progress.at_first(train), loss)
     if resume is not None:
         run.load_state_dict(resume)
@@ -128,11 +134,13 @@ def fit(
             "that are asked for; epochs and steps count from its beginning"
         )
     _warn_of_late_schedules(loss, total)
-    counts = Counts(program, loss)
+    counts = Counts(stepped, loss)
     validation = None
     if judged is not None:
         check_has_value(loss)
         validation = Validation(program, loss, judged, counts, total)
+        judged = Batches.of(program, valid, 500, training=False, compares=compares)
+        validation = Validation(program, loss, judged, Counts(program, loss), total)
     began = time.perf_counter() - run.progress.seconds
     bar = tqdm(total=total, initial=svi.steps, unit="step", disable=None if progress else True)
     with bar, interrupts() as stop:

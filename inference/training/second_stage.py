@@ -1,0 +1,20 @@
+"""What `fit` steps on where a program can say once and for all what its first stage says."""
+
+from typing import Any
+
+from pyro_vae.datasets import Split
+
+__all__ = ["on_latents"]
+
+
+def on_latents(program: Any, data: Any) -> tuple[Any, Any]:
+    """The program to take steps on, and its data: those given, unless the program knows better.
+
+    Args:
+        program: A program; one such as `Refit` has a method `on_latents(data)` that returns a
+            program with the same loss and parameters, and its data, or None.
+        data: The data of the training.
+    """
+    find = getattr(program, "on_latents", None)
+    found = find(data) if callable(find) and isinstance(data, Split) else None
+    return (program, data) if found is None else found
