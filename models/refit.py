@@ -49,7 +49,7 @@ class Refit(PyroModule):
 
     program: Any
 
-    def __init__(self, program: nn.Module, *, prior: nn.Module) -> None:
+    def __init__(self, program: Any, *, prior: nn.Module) -> None:
         super().__init__()
         old = getattr(program, "prior", None)
         if not isinstance(program, nn.Module) or not isinstance(old, nn.Module):
@@ -145,7 +145,7 @@ class PriorOnLatents(PyroModule):
 
     prior: Any
 
-    def __init__(self, prior: nn.Module, posterior: nn.Module, of_codes: bool) -> None:
+    def __init__(self, prior: nn.Module, posterior: Any, of_codes: bool) -> None:
         super().__init__()
         self.prior, self.of_codes = prior, of_codes
         self._posterior = (posterior,)  # a tuple, which a module does not look into

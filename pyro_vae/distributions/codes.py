@@ -119,7 +119,7 @@ class StochasticCodes(dist.TorchDistribution):
         super().__init__(torch.Size(batch_shape), event_shape, validate_args=False)
 
     @property
-    def has_rsample(self) -> bool:  # type: ignore[override]
+    def has_rsample(self) -> bool:
         """Whether draws carry a gradient: those that mix codes do."""
         return self.temperature is not None
 

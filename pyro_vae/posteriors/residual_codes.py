@@ -1,6 +1,7 @@
 """Several codes at each position, each for what the ones before it have left."""
 
 from itertools import accumulate, pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,7 @@ class ResidualCodes(Quantizer):
         if choices < 1:
             raise ValueError(f"choices must be at least 1, but is {choices}")
         super().__init__(num_codes, choices * code_dim, choices=choices, param_dim=code_dim)
-        self.steps = nn.ModuleList(
+        self.steps: Any = nn.ModuleList(
             NearestCode(num_codes, code_dim, decay=decay, restart_below=restart_below)
             for _ in range(choices)
         )
