@@ -349,3 +349,9 @@ def test_a_check_names_latents_data_and_penalties():
     report = check(vqvae("NearestCode"), images())
     assert report.training_factors == ("commitment",)
     assert {site.name for site in report.sites} == {"z", "x"}
+
+
+def test_mixtures_of_codes_are_no_draws_to_be_weighed():
+    program = vqvae("StochasticCode")
+    with pytest.raises(ValueError, match="RelaxedCodes.*is an estimate"):
+        IWAE(2).loss(program.model, program.guide, images())

@@ -91,12 +91,10 @@ class IWAE(Estimator):
             return ready.collected(size, model, guide, args, kwargs, subsample)
 
         size = self.chunk_size or self.num_particles
-        first = checkpoint(run, size, use_reentrant=False)
-        ready.accept(first)
         first = checkpoint(
             run, size, use_reentrant=False, context_fn=lambda: (nullcontext(), repetition())
         )
-        ready.check(first)
+        ready.accept(first)
         parts = [without_runs(first)]
         subsample = subsamples(first.parts[0].held)
         del first  # its draws take the memory that chunks are to save

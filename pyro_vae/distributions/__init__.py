@@ -1,6 +1,6 @@
 """Distributions that Pyro lacks, and that more than one prior, posterior or program is made of."""
 
-from .codes import CodeBook, CodePoint, CodesDistribution, StochasticCodes
+from .codes import CodeBook, CodePoint, CodesDistribution, RelaxedCodes, StochasticCodes
 from .estimated_density import EstimatedDensity, is_estimated
 from .flow import FlowDistribution, zuko
 from .normal_mixture import NormalMixture
@@ -18,6 +18,7 @@ __all__ = [
     "NormalMixture",
     "OneHotDistribution",
     "PowerSphericalDistribution",
+    "RelaxedCodes",
     "RelaxedOneHotDistribution",
     "Reshaped",
     "StochasticCodes",

@@ -14,7 +14,9 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-__all__ = ["CodeBook", "CodePoint", "CodesDistribution", "StochasticCodes"]
+from .estimated_density import EstimatedDensity
+
+__all__ = ["CodeBook", "CodePoint", "CodesDistribution", "RelaxedCodes", "StochasticCodes"]
 
 
 class CodeBook(Protocol):
@@ -99,8 +101,53 @@ class StochasticCodes(dist.TorchDistribution):
         book: The codes.
         logits: Of the codes at each position, (..., H, W, K).
         codes: The codes themselves, (K, D).
-        temperature: Draws are mixtures of codes with weights softmax((logits + Gumbel noise) /
-            temperature), which carry a gradient; None draws codes, which do not.
+
+    Reference:
+        Takida et al., 2022, https://arxiv.org/abs/2205.07547
+    """
+
+    arg_constraints: dict[str, Constraint] = {}
+
+    def __init__(self, book: CodeBook, logits: Tensor, codes: Tensor) -> None:
+        self.book, self.logits, self.codes = book, logits, codes
+        *batch_shape, height, width, _ = logits.shape
+        event_shape = torch.Size((codes.shape[-1], height, width))
+        super().__init__(torch.Size(batch_shape), event_shape, validate_args=False)
+
+    @property
+    def support(self) -> Constraint:
+        """The grids of codes, which move with the codes."""
+        return _MovedBy(self._contains, self.codes)
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draws (*sample_shape, ..., D, H, W)."""
+        with torch.no_grad():
+            noise = dist.Gumbel(torch.zeros_like(self.logits), 1.0).sample(torch.Size(sample_shape))
+            return self.book.vectors((self.logits + noise).argmax(-1))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log q at a grid of codes: (..., D, H, W) to (...)."""
+        with torch.no_grad():
+            indices = self.book.indices(value).unsqueeze(-1)
+        log_q, indices = torch.broadcast_tensors(self.logits.log_softmax(-1), indices)
+        return log_q.gather(-1, indices[..., :1]).sum((-3, -2, -1))
+
+    def _contains(self, value: Tensor) -> Tensor:
+        nearest = self.book.vectors(self.book.indices(value))
+        return (value == nearest).flatten(-3).all(-1)
+
+
+class RelaxedCodes(EstimatedDensity):
+    """`StochasticCodes` in training: draws mix the codes of a position, and carry a gradient.
+
+    A position's draw is the mean of the codes with weights softmax((logits + Gumbel noise) /
+    temperature). Since it is no code, `log_prob` is E_q[log q], minus the entropy, whatever the
+    value: the mean over the codes of what an ELBO would draw, and no density for anything else.
+
+    Args:
+        logits: Of the codes at each position, (..., H, W, K).
+        codes: The codes themselves, (K, D).
+        temperature: Of the weights.
 
     Reference:
         Takida et al., 2022, https://arxiv.org/abs/2205.07547; the relaxation: Jang et al., 2017,
@@ -108,66 +155,30 @@ class StochasticCodes(dist.TorchDistribution):
     """
 
     arg_constraints: dict[str, Constraint] = {}
+    has_rsample = True
+    is_exact_on_average = True
 
-    def __init__(
-        self, book: CodeBook, logits: Tensor, codes: Tensor, temperature: float | None
-    ) -> None:
-        self.book, self.logits, self.codes = book, logits, codes
-        self.temperature = temperature
+    def __init__(self, logits: Tensor, codes: Tensor, temperature: float) -> None:
+        self.logits, self.codes, self.temperature = logits, codes, temperature
         *batch_shape, height, width, _ = logits.shape
         event_shape = torch.Size((codes.shape[-1], height, width))
         super().__init__(torch.Size(batch_shape), event_shape, validate_args=False)
 
     @property
-    def has_rsample(self) -> bool:
-        """Whether draws carry a gradient: those that mix codes do."""
-        return self.temperature is not None
-
-    @property
-    def log_prob_is_estimate(self) -> bool:
-        """Whether `log_prob` is a mean over codes, since a mixture of codes is none of them."""
-        return self.temperature is not None
-
-    @property
     def support(self) -> Constraint:
-        """The grids of codes, which move with the codes."""
-        return _MovedBy(self._contains, self.codes)
-
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "StochasticCodes":
-        """The same distribution for each element of a larger batch."""
-        logits = self.logits.expand(*batch_shape, *self.logits.shape[-3:])
-        return StochasticCodes(self.book, logits, self.codes, self.temperature)
+        """What mixtures of codes reach, which moves with the codes."""
+        return _MovedBy(lambda value: value.isfinite().flatten(-3).all(-1), self.codes)
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Draws (*sample_shape, ..., D, H, W), with a gradient where there is a temperature."""
+        """Draws (*sample_shape, ..., D, H, W), with a gradient."""
         noise = dist.Gumbel(torch.zeros_like(self.logits), 1.0).sample(torch.Size(sample_shape))
-        score = self.logits + noise
-        if self.temperature is None:
-            return self.book.vectors(score.argmax(-1))
-        return ((score / self.temperature).softmax(-1) @ self.codes).movedim(-1, -3)
-
-    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Draws (*sample_shape, ..., D, H, W) without a gradient."""
-        with torch.no_grad():
-            return self.rsample(sample_shape)
+        weights = ((self.logits + noise) / self.temperature).softmax(-1)
+        return (weights @ self.codes).movedim(-1, -3)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log q at a grid of codes: (..., D, H, W) to (...).
-
-        Where draws mix codes it is E_q[log q], minus the entropy, whatever the value: the mean
-        over the codes of what the ELBO would draw.
-        """
+        """Minus the entropy of the codes, for any value (..., D, H, W), (...)."""
         log_q = self.logits.log_softmax(-1)
-        if self.temperature is not None:
-            return (log_q.exp() * log_q).sum((-3, -2, -1)).expand(value.shape[:-3])
-        with torch.no_grad():
-            indices = self.book.indices(value).unsqueeze(-1)
-        log_q, indices = torch.broadcast_tensors(log_q, indices)
-        return log_q.gather(-1, indices[..., :1]).sum((-3, -2, -1))
-
-    def _contains(self, value: Tensor) -> Tensor:
-        nearest = self.book.vectors(self.book.indices(value))
-        return (value == nearest).flatten(-3).all(-1)
+        return (log_q.exp() * log_q).sum((-3, -2, -1)).expand(value.shape[:-3])
 
 
 class CodesDistribution(dist.TorchDistribution):

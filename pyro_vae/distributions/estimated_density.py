@@ -1,6 +1,6 @@
 """Densities that are known only by an unbiased estimate of a lower bound, such as a diffusion's."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 
@@ -23,7 +23,9 @@ class EstimatedDensity(dist.TorchDistribution):
     and a KL in closed form refuse it or leave it alone.
 
     A subclass writes `log_prob` and `sample`, as for any distribution, and passes its batch shape
-    and event shape to `super().__init__`.
+    and event shape to `super().__init__`. A guide's log q is taken off, so a lower bound on it
+    would not do: a posterior may derive from this class where the estimate is exact on average,
+    and says so by `is_exact_on_average = True`.
 
     Example:
         >>> import pyro.distributions as dist
@@ -41,6 +43,8 @@ class EstimatedDensity(dist.TorchDistribution):
         >>> bool(Chain().log_prob(z.expand(1000)).mean() < dist.Normal(0.0, 2**0.5).log_prob(z))
         True
     """
+
+    is_exact_on_average: ClassVar[bool] = False
 
 
 def is_estimated(fn: Any) -> bool:

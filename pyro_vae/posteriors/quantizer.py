@@ -1,11 +1,10 @@
 """What the posteriors over codes share."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from pyro_vae.distributions import CodePoint, StochasticCodes
 
 __all__: list[str] = []  # no posterior by itself
 
@@ -29,7 +28,7 @@ class Quantizer(nn.Module):
         self.num_codes, self.code_dim, self.choices = num_codes, code_dim, choices
         self.param_dim = code_dim if param_dim is None else param_dim
 
-    def forward(self, h: Tensor) -> CodePoint | StochasticCodes:
+    def forward(self, h: Tensor) -> Any:
         """Maps h (..., param_dim, H, W) to a distribution over grids (code_dim, H, W)."""
         raise NotImplementedError
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyro_vae.checks import check_positive, check_sizes
-from pyro_vae.distributions import StochasticCodes
+from pyro_vae.distributions import RelaxedCodes, StochasticCodes
 
 from .quantizer import Quantizer
 
@@ -44,11 +44,12 @@ class StochasticCode(Quantizer):
         self.codes = nn.Parameter(torch.randn(num_codes, code_dim) / code_dim**0.5)
         self.log_scale = nn.Parameter(torch.tensor(scale).log())
 
-    def forward(self, h: Tensor) -> StochasticCodes:
+    def forward(self, h: Tensor) -> StochasticCodes | RelaxedCodes:
         """Maps h (..., D, H, W) to independent draws of a code at each position."""
         logits = -self._distances(h) / (2 * (2 * self.log_scale).exp())
-        temperature = self.temperature if self.training else None
-        return StochasticCodes(self, logits, self.codes, temperature)
+        if self.training:
+            return RelaxedCodes(logits, self.codes, self.temperature)
+        return StochasticCodes(self, logits, self.codes)
 
     def indices(self, z: Tensor) -> Tensor:
         """The number of the nearest code at each position: (..., D, H, W) to (..., H, W)."""
