@@ -112,14 +112,10 @@ def fit(
             "factor of the learning rate, such as cosine(1, 0, steps=10_000)"
         )
     optim = pyro.optim.Adam({"lr": 1e-3}) if optim is None else optim
-    train = training_batches(program, data, loss, batch_size)
+    stepped, data = on_latents(program, data)
+    train = training_batches(stepped, data, loss, batch_size)
     judged = validation_batches(program, valid, loss)
     total = steps or (epochs or 20) * train.num_batches()
-    compares = isinstance(loss, MMD)
-    data, valid = training_data(data), validation_data(valid)
-    stepped, data = on_latents(program, data)
-    train = Batches.of(stepped, data, batch_size, training=True, compares=compares)
-    total = steps or (epochs or 20) * train.steps()
     options: dict[str, Any] = {"clip_norm": clip_norm, "lr_schedule": lr_schedule}
     options |= {"compile": _graphs(loss) if compile is None else compile, "bfloat16": bfloat16}
     svi = SVI(stepped.model, stepped.guide, optim, loss, **options)
@@ -138,8 +134,6 @@ def fit(
     validation = None
     if judged is not None:
         check_has_value(loss)
-        validation = Validation(program, loss, judged, counts, total)
-        judged = Batches.of(program, valid, 500, training=False, compares=compares)
         validation = Validation(program, loss, judged, Counts(program, loss), total)
     began = time.perf_counter() - run.progress.seconds
     bar = tqdm(total=total, initial=svi.steps, unit="step", disable=None if progress else True)

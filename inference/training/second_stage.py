@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from torch import Tensor
+
 from pyro_vae.datasets import Split
 
 __all__ = ["on_latents"]
@@ -16,5 +18,6 @@ def on_latents(program: Any, data: Any) -> tuple[Any, Any]:
         data: The data of the training.
     """
     find = getattr(program, "on_latents", None)
-    found = find(data) if callable(find) and isinstance(data, Split) else None
+    split = Split(data) if isinstance(data, Tensor) and data.dim() else data
+    found = find(split) if callable(find) and isinstance(split, Split) else None
     return (program, data) if found is None else found
