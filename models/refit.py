@@ -52,7 +52,8 @@ class Refit(PyroModule):
     def __init__(self, program: Any, *, prior: nn.Module) -> None:
         super().__init__()
         old: Any = getattr(program, "prior", None)
-        if not (isinstance(program, nn.Module) and isinstance(old, nn.Module)):
+        has_prior = isinstance(program, nn.Module) and isinstance(old, nn.Module)
+        if not has_prior:
             raise ValueError(
                 f"Refit gives another prior to a trained program that has one, such as VAE or "
                 f"VQVAE, but {type(program).__name__} has no part named prior"
