@@ -34,7 +34,8 @@ from pyro_vae.inference.terms import (
     weighted,
 )
 
-from .estimator import Estimator, Weight, number
+from .estimator import Estimator
+from .factor_weights import Weight, number
 
 __all__ = ["TraceMeanField_ELBO", "Trace_ELBO"]
 

@@ -10,7 +10,7 @@ import pyro.infer
 from pyro_vae.factors import is_training_factor, with_weights
 from pyro_vae.inference.terms import Function, check_densities, samples
 
-from .factor_weights import FactorWeights
+from .factor_weights import FactorWeights, check_names, number
 
 __all__ = ["TraceEnum_ELBO"]
 
@@ -72,9 +72,11 @@ class TraceEnum_ELBO(pyro.infer.TraceEnum_ELBO):
         self, model: Function, guide: Function, args: Any, kwargs: Any
     ) -> Iterator[tuple[Any, Any]]:
         """The traces of model and guide that Pyro's loss is made of, with weighed factors."""
-        weighed = (with_weights(function, self.factors) for function in (model, guide))
+        weights = {name: number(weight) for name, weight in self.factors.items()}
+        weighed = (with_weights(function, weights) for function in (model, guide))
         for pair in super()._get_traces(*weighed, args, kwargs):
             check_densities(pair, type(self).__name__, linear=False)
             sites = (site for trace in pair for site in samples(trace))
-            self.factors.check_names(s["name"] for s in sites if is_training_factor(s))
+            stated = (site["name"] for site in sites if is_training_factor(site))
+            check_names(self.factors, stated, type(self).__name__)
             yield pair

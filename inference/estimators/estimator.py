@@ -1,20 +1,18 @@
 """What every estimator shares: run guide and model together, refuse what would be wrong, sum up."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
-import pyro
 import torch
 from pyro.infer import ELBO
 from pyro.infer.util import is_validation_enabled
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_vae.inference.terms import (
     Function,
-    Latent,
     Particles,
     Terms,
     check_densities,
@@ -25,38 +23,23 @@ from pyro_vae.inference.terms import (
     explain_nonfinite,
     find_particles,
     mean_of_others,
-    plate_nesting,
     run,
-    samples,
     weighted,
 )
 from pyro_vae.repetition import repetition
 
-from .factor_weights import FactorWeights
+from .factor_weights import FactorWeights, Weight, check_names, number
+from .modules import WithModules
 
-__all__ = [
-    "Estimator",
-    "Function",
-    "Latent",
-    "Terms",
-    "Weight",
-    "collect",
-    "number",
-    "plate_nesting",
-    "samples",
-    "states",
-    "with_gradient",
-]
+__all__ = ["Estimator", "states", "with_gradient"]
 
-Weight = float | Callable[[int], float]  # a number or a schedule
-_OWNER = "estimator"  # of the modules' parameters, by their names
 # What a subclass changes an estimator's value or gradient by.
 _FORMULA = {"bound", "differentiable_loss", "global_objective", "kl", "objective", "terms"}
 _FACTOR = "factors."  # before the names of training factors among those of schedules
 
 
 @dataclass(frozen=True)
-class Estimator(ELBO):
+class Estimator(WithModules, ELBO):
     """A bound on log p(x): a small value that runs a program and returns minus its bound.
 
     A subclass writes one formula, `objective`. Its fields are numbers, schedules or modules.
@@ -82,7 +65,7 @@ class Estimator(ELBO):
     max_plate_nesting: float = math.inf
     # How this program's particles are run, once `prepared` has found it.
     particles: Particles | None = field(default=None, kw_only=True, repr=False, compare=False)
-    factors: FactorWeights = field(default=FactorWeights(), kw_only=True)  # or any mapping
+    factors: Mapping[str, Weight] = field(default=FactorWeights(), kw_only=True)
 
     # What else Pyro's base class holds, and its methods read.
     vectorize_particles: ClassVar[bool] = True
@@ -97,55 +80,6 @@ class Estimator(ELBO):
     def in_chunks(self) -> bool:
         """Whether the particles run in chunks, again for the gradient, which no graph can hold."""
         return False
-
-    @property
-    def modules(self) -> dict[str, nn.Module]:
-        """The fields that are modules, by name."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, nn.Module)}
-
-    def named_parameters(self) -> dict[str, Tensor]:
-        """The trainable parameters of the modules, by names such as "estimator.critic.weight"."""
-        return {
-            f"{_OWNER}.{name}.{inner}": parameter
-            for name, module in self.modules.items()
-            for inner, parameter in module.named_parameters()
-            if parameter.requires_grad
-        }
-
-    @property
-    def state(self) -> Sequence[Tensor]:
-        """The tensors that a step itself changes, such as a moving average: the modules' buffers.
-
-        Parameters of the modules are no part of it, since it is the optimizer that changes them.
-        """
-        return [buffer for module in self.modules.values() for buffer in module.buffers()]
-
-    def state_dict(self, *, keep_vars: bool = False) -> dict[str, Tensor]:
-        """The parameters and buffers of the modules, by names such as "baseline.value".
-
-        As with modules of torch these are the tensors in use, without their gradient unless
-        `keep_vars` says so; copy them to keep their values.
-        """
-        state: dict[str, Tensor] = {}
-        for name, module in self.modules.items():
-            module.state_dict(destination=state, prefix=f"{name}.", keep_vars=keep_vars)
-        return state
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Puts a `state_dict` of an estimator with the same modules into this one's modules."""
-        here = self.state_dict()
-        if state.keys() != here.keys():
-            raise ValueError(
-                f"the saved state of the estimator holds {sorted(state)}, but "
-                f"{type(self).__name__} holds {sorted(here)}; load it into the estimator that "
-                "it was saved of"
-            )
-        for name, module in self.modules.items():
-            prefix = f"{name}."
-            module.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-            )
 
     def __post_init__(self) -> None:
         if not isinstance(self.num_particles, Integral):
@@ -175,7 +109,8 @@ class Estimator(ELBO):
         Where no gradient flows through the draws it is the score function's, each draw judged by
         the datum's others.
         """
-        self.factors.check_names((*t.factors, *t.global_factors))
+        stated = (*t.factors, *t.global_factors)
+        check_names(self.factors, stated, type(self).__name__)
         each = self._weighed(t.factors)  # (K, N)
         together = self._weighed(t.global_factors)  # (K, 1)
         if self.holds_draws and torch.is_grad_enabled():
@@ -308,7 +243,7 @@ class Estimator(ELBO):
         subsample: Any = None,
     ) -> Terms:
         """The terms of so many particles, unchecked; see `collect`."""
-        self._offer_modules(args, kwargs)
+        self.offer_modules(args, kwargs)
         return collect(
             model,
             guide,
@@ -320,19 +255,6 @@ class Estimator(ELBO):
             hold_draws=self.holds_draws,
             subsample=subsample,
         )
-
-    def _offer_modules(self, args: Any, kwargs: Any) -> None:
-        """Puts the modules where the data are, and tells Pyro of their parameters."""
-        if not self.modules:
-            return
-        devices = [v.device for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
-        for module in self.modules.values():
-            tensors = (*module.parameters(), *module.buffers())
-            if devices and any(tensor.device != devices[0] for tensor in tensors):
-                module.to(devices[0])
-        for name, parameter in self.named_parameters().items():
-            owner, _, inner = name.partition(".")
-            pyro.param(f"{owner}$$${inner}", parameter)  # as Pyro names those of its modules
 
     def differentiable_loss(
         self, model: Function, guide: Function, *args: Any, **kwargs: Any
@@ -386,16 +308,6 @@ def states(estimator: Estimator, name: str) -> bool:
         if _FORMULA & vars(kind).keys():
             break
     return False
-
-
-def number(weight: Weight) -> float:
-    """The weight, which must not be a schedule any more."""
-    if callable(weight):
-        raise ValueError(
-            f"{weight!r} is a schedule, which needs the step: train with pyro_vae.inference.SVI, "
-            "which counts them, or take `estimator.at(step)`"
-        )
-    return weight
 
 
 def _with_score(factor: Tensor | float, log_q: Tensor) -> Tensor | float:

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["FactorWeights"]
+__all__ = ["FactorWeights", "Weight", "check_names", "number"]
 
-Weight = float | Callable[[int], float]
+Weight = float | Callable[[int], float]  # a number or a schedule
 
 
 class FactorWeights(Mapping[str, Weight]):
@@ -32,23 +32,13 @@ class FactorWeights(Mapping[str, Weight]):
                 f"factors of {user} is {weights!r:.80}, but must be a mapping of names to weights, "
                 'such as {"label": 50.0}'
             )
-        self._weights, self._user = dict(weights), user
+        self._weights = dict(weights)
         for name, weight in self._weights.items():
             if not isinstance(name, str) or not _is_weight(weight):
                 raise ValueError(
                     f"{user} weighs the factor {name!r} by {weight!r:.80}, but names are texts, "
                     "and weights finite numbers or schedules"
                 )
-
-    def check_names(self, stated: Iterable[str]) -> None:
-        """Refuses names that are none of the training factors that a program states."""
-        names = list(stated)
-        unknown = [name for name in self if name not in names]
-        if unknown:
-            raise ValueError(
-                f"{self._user} weighs the factors {unknown}, but the training factors of the "
-                f"program are {names}; name these, and state others with pyro_vae.training_factor"
-            )
 
     def __getitem__(self, name: str) -> Weight:
         return self._weights[name]
@@ -64,6 +54,33 @@ class FactorWeights(Mapping[str, Weight]):
 
     def __repr__(self) -> str:
         return repr(self._weights)
+
+
+def check_names(weights: Iterable[str], stated: Iterable[str], user: str) -> None:
+    """Refuses weights for names that are none of the training factors that a program states.
+
+    Args:
+        weights: The names that are weighed.
+        stated: The names of the program's training factors.
+        user: Who weighs them, for the sentence.
+    """
+    names = list(stated)
+    unknown = [name for name in weights if name not in names]
+    if unknown:
+        raise ValueError(
+            f"{user} weighs the factors {unknown}, but the training factors of the program are "
+            f"{names}; name these, and state others with pyro_vae.training_factor"
+        )
+
+
+def number(weight: Weight) -> float:
+    """The weight, which must not be a schedule any more."""
+    if callable(weight):
+        raise ValueError(
+            f"{weight!r} is a schedule, which needs the step: train with pyro_vae.inference.SVI, "
+            "which counts them, or take `estimator.at(step)`"
+        )
+    return weight
 
 
 def _is_weight(weight: Any) -> bool:

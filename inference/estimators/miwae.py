@@ -8,7 +8,8 @@ from torch import Tensor
 
 from pyro_vae.inference.terms import Terms, normalized, weighted
 
-from .estimator import Weight, number, with_gradient
+from .estimator import with_gradient
+from .factor_weights import Weight, number
 from .iwae import IWAE
 
 __all__ = ["CIWAE", "MIWAE", "PIWAE"]

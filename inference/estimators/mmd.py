@@ -12,7 +12,8 @@ from torch import Tensor
 
 from pyro_vae.inference.terms import Terms, counted, weighted
 
-from .estimator import Estimator, Weight, number
+from .estimator import Estimator
+from .factor_weights import Weight, number
 
 __all__ = ["IMQ", "MMD", "RBF"]
 

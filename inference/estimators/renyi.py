@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pyro_vae.inference.terms import log_power_mean
 
-from .estimator import Weight, number
+from .factor_weights import Weight, number
 from .iwae import IWAE
 
 __all__ = ["Renyi"]

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from pyro_vae.inference.terms import Terms, counted, parameters_move, weighted
 
-from .estimator import Estimator, Weight, number
+from .estimator import Estimator
+from .factor_weights import Weight, number
 
 __all__ = ["TotalCorrelation"]
 

@@ -144,7 +144,7 @@ def differing(p: Any, q: Any, value: Tensor) -> Tensor:
     """Which numbers of a value have another density under q than under p."""
     if is_estimated(p) or is_estimated(q):  # whose noise is no difference
         with torch.random.fork_rng():
-            pair = tuple(_with_one_noise(fn, value) for fn in (p, q))
+            pair = _with_one_noise(p, value), _with_one_noise(q, value)
     else:
         pair = density(p, value), density(q, value)
     return ~torch.isclose(*pair, rtol=1e-5, atol=1e-6, equal_nan=True)
