@@ -226,3 +226,21 @@ def test_it_follows_the_data_to_their_device():
         value = loss.differentiable_loss(program.model, program.guide, X.to("meta"))
     assert value.device.type == "meta"
     assert {tensor.device.type for tensor in loss.state_dict().values()} == {"meta"}
+
+
+def test_a_module_that_goes_into_evaluation_mode_does_so_in_the_graph():
+    """Its BatchNorm then stands still, and its value is another."""
+    found = {}
+    for compile in (False, Compile(mode="captured")):
+        loss = Critical()
+        pyro.clear_param_store()
+        pyro.set_rng_seed(2)
+        for module in loss.critic:
+            if isinstance(module, nn.Linear):
+                module.reset_parameters()
+        _, _, svi = steps(loss, number=6, compile=compile)
+        loss.critic.eval()
+        losses = [svi.step(X).item() for _ in range(12)]
+        found[bool(compile)] = losses, numbers(loss.critic).tolist()
+    assert [kind.mode for kind in svi.graphs.kinds] == ["captured", "captured"]
+    assert found[True] == found[False]

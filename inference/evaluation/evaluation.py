@@ -4,12 +4,12 @@ Evaluation owns no optimizer, runs in evaluation mode and moves no parameter.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from pyro_vae.batches import Batches, Data, check_data, num_data
@@ -236,12 +236,12 @@ def _first_terms(program: Program, batches: Batches) -> Terms:
 
 @dataclass(frozen=True)
 class _Statistic:
-    """A function of a batch as graphs take it: without schedules and without a state."""
+    """A function of a batch as graphs take it, without schedules and modules of its own."""
 
     model: Callable[..., Any]
     guide: Callable[..., Any]
     function: Callable[[Any, Any], Tensor]
-    state: Sequence[Tensor] = ()
+    modules: Mapping[str, nn.Module] = field(default_factory=dict)
 
     def weights(self, step: int) -> dict[str, float]:
         return {}

@@ -54,7 +54,7 @@ class Source:
 
     def restored(self, others: Sequence[Tensor] = ()) -> AbstractContextManager[None]:
         """Leaves what a run changes, and other tensors, as they were."""
-        return restoring([*self.watch.buffers(), *self.objective.state, *others])
+        return restoring([*self.watch.buffers(), *others])
 
 
 @dataclass(frozen=True)

@@ -191,7 +191,8 @@ class Graphs:
         if version != self._version:
             # A program may have made modules since; what is to be watched is found anew.
             self._version, self._last = version, None
-            self._watch = Watch(self.objective.model, self.objective.guide)
+            objective = self.objective
+            self._watch = Watch(objective.model, objective.guide, objective.modules)
         key = (call.key, version)
         if self._last is None or self._last[0] != key or not self._watch.unchanged():
             self._last = key, self._look_up(key, call)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = ["Objective", "Outcome", "Parameters"]
 
@@ -22,8 +22,8 @@ class Objective(Protocol):
         """Its guide."""
 
     @property
-    def state(self) -> Sequence[Tensor]:
-        """The tensors that a run itself changes, beside the buffers of the program's modules."""
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The modules that a run uses beside those of model and guide, by name."""
 
     def weights(self, step: int) -> Mapping[str, float]:
         """The values of the schedules at a step, by name."""

@@ -6,8 +6,9 @@ or a file has no value to compare. So graphs are also checked against the progra
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import is_
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -36,12 +37,22 @@ class Watch:
     These are the attributes of their modules, and the globals and closures that their own
     functions and the methods of their modules name. Tensors count as the objects that they are:
     a graph reads their numbers anew at each run.
+
+    Args:
+        model: The model.
+        guide: Its guide.
+        others: Modules to watch beside theirs, by name, such as an estimator's.
     """
 
-    def __init__(self, model: Callable[..., Any], guide: Callable[..., Any]) -> None:
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        others: Mapping[str, nn.Module] = MappingProxyType({}),
+    ) -> None:
         self._modules = [
             (".".join(filter(None, (name, inner))), part)
-            for name, module in modules_of(model, guide).items()
+            for name, module in (*modules_of(model, guide).items(), *others.items())
             for inner, part in module.named_modules()
         ]
         self._globals: list[tuple[dict[str, Any], str]] = []

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from pyro_vae.batches import Batches, num_data
-from pyro_vae.inference.estimators import Estimator, has_value, total_of
+from pyro_vae.inference.estimators import total_of
 
 from .checks import Checks
 from .explained import explained
@@ -73,7 +73,7 @@ class Epochs:
                 else f"the data ended after {run.svi.steps} steps; give data that can be gone "
                 "through again, such as a list of batches or a DataLoader, or take fewer steps"
             )
-        if has_value(run.loss):
+        if run.svi.objective.has_value:
             check_finite_epoch(losses, run.svi.steps)
         at.loss_in_epoch += float(sum(losses))
         return not self.stop.is_set() or run.svi.steps >= self.total
@@ -82,18 +82,17 @@ class Epochs:
         """Closes an epoch with its record; says whether it is the best so far."""
         run, at = self.run, self.run.progress
         record: dict[str, float] = {"epoch": at.epoch + 1, "step": run.svi.steps}
-        if has_value(run.loss):
+        if run.svi.objective.has_value:
             record["train_loss"] = at.loss_in_epoch / at.data_in_epoch
         if self.validation is not None:
             first = at.epoch == 0
             with self.checks.on() if first else nullcontext():
                 record |= self.validation.record(run.svi.steps)
-        if isinstance(run.loss, Estimator):
-            schedules = run.loss.schedules().items()
-            record |= {name: value(run.svi.steps) for name, value in schedules}
+        record |= run.svi.objective.weights(run.svi.steps)
         at.records.append({**record, "seconds": at.seconds})
         loss = record.get("valid_loss", record.get("train_loss", at.best))
-        is_best, at.best = loss < at.best or not has_value(run.loss), min(loss, at.best)
+        is_best = loss < at.best or not run.svi.objective.has_value
+        at.best = min(loss, at.best)
         at.epoch, at.steps_in_epoch, at.loss_in_epoch, at.data_in_epoch = at.epoch + 1, 0, 0.0, 0
         return is_best
 

@@ -18,6 +18,7 @@ from pyro_vae.program import Program
 
 from .epochs import Epochs
 from .interrupts import interrupts
+from .objective import Objective
 from .payback import Payback
 from .plate_scale import Counts
 from .progress import Fit, Progress
@@ -129,7 +130,7 @@ def fit(
             f"the training to go on with has taken {svi.steps} steps, more than the {total} in all "
             "that are asked for; epochs and steps count from its beginning"
         )
-    _warn_of_late_schedules(loss, total)
+    _warn_of_late_schedules(svi.objective, total)
     counts = Counts(stepped, loss)
     validation = None
     if judged is not None:
@@ -173,14 +174,12 @@ def _shown(record: Mapping[str, float]) -> dict[str, str]:
     return {name: f"{record[name]:.5g}" for name in names if name in record}
 
 
-def _warn_of_late_schedules(loss: Any, total: int) -> None:
-    if not isinstance(loss, Estimator):
-        return
-    for name, schedule in loss.schedules().items():
+def _warn_of_late_schedules(objective: Objective, total: int) -> None:
+    for name, schedule in objective.schedules.items():
         needed = getattr(schedule, "steps", getattr(schedule, "period", 0))
         if needed > total:
             warnings.warn(
-                f"{name} of {type(loss).__name__} takes {needed} steps to reach its end, but the "
-                f"training has {total}; shorten the schedule or train longer",
+                f"{name} of {type(objective.loss).__name__} takes {needed} steps to reach its end, "
+                f"but the training has {total}; shorten the schedule or train longer",
                 stacklevel=3,
             )

@@ -1,13 +1,13 @@
 """What `SVI` minimizes: an estimator of ours, an ELBO of Pyro's, or a function, under one face."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import pyro.infer
 import torch
 from pyro.infer import ELBO
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_vae.inference.estimators import (
     Estimator,
@@ -78,6 +78,7 @@ class Objective:
     Attributes:
         differentiable: Whether `value` has the gradient. If not, `add_gradients` adds it.
         has_value: Whether the loss is more than its gradient.
+        schedules: The weights that change from step to step, by name: functions of the step.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class Objective:
             gradients = plain.loss_and_grads
         self._gradients = gradients
         # Looked up once, and not at every step: an estimator's fields stay the same.
-        self._schedules = self._loss.schedules() if isinstance(self._loss, Estimator) else {}
+        self.schedules = self._loss.schedules() if isinstance(self._loss, Estimator) else {}
 
     @property
     def refusal(self) -> str | None:
@@ -112,13 +113,14 @@ class Objective:
         return None if self.differentiable else f"{name} adds its gradient to the parameters itself"
 
     @property
-    def state(self) -> Sequence[Tensor]:
-        """The tensors that a run itself changes, such as a moving average."""
-        return self._loss.state if isinstance(self._loss, Estimator) else ()
+    def modules(self) -> dict[str, nn.Module]:
+        """The modules of the loss, such as a critic, by names such as "estimator.critic"."""
+        modules = self._loss.modules if isinstance(self._loss, Estimator) else {}
+        return {f"estimator.{name}": module for name, module in modules.items()}
 
     def weights(self, step: int) -> dict[str, float]:
         """The values of the schedules at a step, by name."""
-        return {name: schedule(step) for name, schedule in self._schedules.items()}
+        return {name: schedule(step) for name, schedule in self.schedules.items()}
 
     def value(self, args: Any, kwargs: Any, weights: Mapping[str, Any]) -> Loss:
         """The loss, with its autograd graph where it is differentiable.

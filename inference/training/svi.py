@@ -83,6 +83,7 @@ class SVI(pyro.infer.SVI):
 
     Attributes:
         estimator: The `loss` that was given.
+        objective: The same with its gradient and schedules, of whichever kind it is.
         optimizer: The torch optimizer, or those of the Pyro optimizer read as one.
         steps: How many steps were taken.
         keeps_gradients: Whether gradients stay after a step, to be looked at. By default they are
@@ -122,7 +123,7 @@ class SVI(pyro.infer.SVI):
         self._descent = Descent(optim, clip_norm, lr_schedule)
         self.optimizer = self._descent.optimizer
         self._trained = Trained(model, guide)
-        self._objective = Objective(
+        self.objective = Objective(
             model,
             guide,
             self.estimator,
@@ -135,7 +136,7 @@ class SVI(pyro.infer.SVI):
         # Pyro's names for what its own methods call.
         given: Any = self.estimator
         self.loss = given.loss if isinstance(given, ELBO) else given
-        self.loss_and_grads = self._objective.loss_and_grads
+        self.loss_and_grads = self.objective.loss_and_grads
 
     def step(self, *args: Any, **kwargs: Any) -> Any:
         """Takes one gradient step; the arguments go to model and guide.
@@ -155,7 +156,7 @@ class SVI(pyro.infer.SVI):
         outcome = self._run_graph(kind, args, kwargs) or self._run_eagerly(kind, args, kwargs)
         loss, is_updated = outcome
         try:
-            check_finite(self._objective, loss, self.steps, self.parameters, args, kwargs)
+            check_finite(self.objective, loss, self.steps, self.parameters, args, kwargs)
             if not is_updated:
                 self._descent.take(self._trained, kind, self.steps)
         finally:
@@ -192,7 +193,7 @@ class SVI(pyro.infer.SVI):
 
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> Any:
         """The loss at the present step, without training."""
-        return tree_map(Loss.of, self._objective.evaluate(args, kwargs, self.steps))
+        return tree_map(Loss.of, self.objective.evaluate(args, kwargs, self.steps))
 
     def state_dict(self) -> dict[str, Any]:
         """The number of steps and the optimizer's state of each parameter, by its name."""
@@ -207,9 +208,9 @@ class SVI(pyro.infer.SVI):
         if not compile:
             return None
         options = compile if isinstance(compile, Compile) else Compile()
-        graphs = Graphs(self._objective, options, update=self._descent.in_graph)
-        if self._objective.refusal is not None:
-            graphs.refuse(self._objective.refusal, stacklevel=4)
+        graphs = Graphs(self.objective, options, update=self._descent.in_graph)
+        if self.objective.refusal is not None:
+            graphs.refuse(self.objective.refusal, stacklevel=4)
         return graphs
 
     def _run_graph(self, kind: Any, args: Any, kwargs: Any) -> Outcome | None:
@@ -223,7 +224,7 @@ class SVI(pyro.infer.SVI):
 
     def _run_eagerly(self, kind: Any, args: Any, kwargs: Any) -> Outcome:
         """The loss and its gradient by a run of the program, which shows what there is to train."""
-        objective, trained = self._objective, self._trained
+        objective, trained = self.objective, self._trained
         trained.prepare(kind)
         trained.clear_gradients()
         with poutine.trace(param_only=True) as sites:
