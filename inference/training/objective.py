@@ -23,7 +23,7 @@ from .trained import Trained
 
 __all__ = ["Objective"]
 
-Loss = Any  # a tensor, a number, or a tuple of such
+Value = Any  # of a loss: a tensor, a number, or a tuple of such
 
 # Pyro's ELBOs whose `differentiable_loss` is that of their `loss_and_grads`. TraceEnum_ELBO's
 # refuses a loss without a gradient.
@@ -86,7 +86,7 @@ class Objective:
         model: Function,
         guide: Function,
         loss: Any,
-        gradients: Callable[..., Loss] | None = None,
+        gradients: Callable[..., Value] | None = None,
         *,
         trained: Trained,
         bfloat16: bool = False,
@@ -122,7 +122,7 @@ class Objective:
         """The values of the schedules at a step, by name."""
         return {name: schedule(step) for name, schedule in self.schedules.items()}
 
-    def value(self, args: Any, kwargs: Any, weights: Mapping[str, Any]) -> Loss:
+    def value(self, args: Any, kwargs: Any, weights: Mapping[str, Any]) -> Value:
         """The loss, with its autograd graph where it is differentiable.
 
         Args:
@@ -145,14 +145,14 @@ class Objective:
             with self._running():  # an estimator in chunks runs the program once more
                 value.backward(retain_graph=getattr(self.loss, "retain_graph", None))
 
-    def add_gradients(self, args: Any, kwargs: Any) -> Loss:
+    def add_gradients(self, args: Any, kwargs: Any) -> Value:
         """The loss; its gradient is added to the parameters by a function of its own."""
         model = _with_a_param_site(self.model) if isinstance(self.loss, ELBO) else self.model
         with self._running():
             return self._gradients(model, self.guide, *args, **kwargs)  # type: ignore[misc]
 
     @torch.no_grad()
-    def evaluate(self, args: Any, kwargs: Any, step: int) -> Loss:
+    def evaluate(self, args: Any, kwargs: Any, step: int) -> Value:
         """The loss at a step, without its gradient."""
         if isinstance(self.loss, ELBO) and not isinstance(self.loss, Estimator):
             with self._running():

@@ -74,16 +74,16 @@ class SVI(pyro.infer.SVI):
         num_steps: The steps of `run`.
         num_chains: Of `TracePosterior`.
         clip_norm: Scales the gradient of all parameters together down to this norm.
-        lr_schedule: A factor of the learning rates, from the step.
+        lr_schedule: A function of the step that returns what to multiply the learning rates by.
         compile: Whether to capture the step as a graph and compile it; a `Compile` says how. What
-            cannot be captured runs eagerly, with one warning that says why. A compiled step may
-            include Adam's, and then leaves no gradients behind.
+            cannot be captured runs eagerly, with one warning that says why; `svi.graphs` says it
+            too. A compiled step may include the update by Adam, and then leaves no gradients.
         bfloat16: Whether linear and convolutional layers multiply in bfloat16, which is faster
             where the machine has it; parameters, draws, log densities and their sums stay float32.
 
     Attributes:
         estimator: The `loss` that was given.
-        objective: The same with its gradient and schedules, of whichever kind it is.
+        objective: The same with its gradient and its schedules, under one face for every kind.
         optimizer: The torch optimizer, or those of the Pyro optimizer read as one.
         steps: How many steps were taken.
         keeps_gradients: Whether gradients stay after a step, to be looked at. By default they are
@@ -177,16 +177,16 @@ class SVI(pyro.infer.SVI):
 
     @property
     def graphs(self) -> GraphReport:
-        """How each kind of step runs at present, and why no faster; to be printed."""
+        """How each kind of batch runs at present, and why no faster; it prints as a table."""
         if self._graphs is None:
             return GraphReport("eager", refusal="compile is False")
         return self._graphs.report()
 
     def compile_next(self) -> None:
-        """Has the graph of the next step compiled, if that step runs as one that is only captured.
+        """Compiles the graph of the next step, if that step runs as one that is only captured.
 
-        Its losses and parameters then change by rounding alone if the option `eager_random` of
-        `Compile` is set, else by other random numbers, too.
+        With `Compile(eager_random=True)` losses and parameters change by rounding alone, else by
+        other random numbers, too.
         """
         if self._graphs is not None:
             self._graphs.compile_next()
