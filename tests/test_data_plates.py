@@ -110,7 +110,7 @@ def test_a_penalty_outside_the_data_plate_counts_once(estimator):
     assert loss == pytest.approx(3 * 0.49 - log_evidence(x - 0.7).sum().item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("estimator", [b for b in BOUNDS if not b.holds_draws], ids=repr)
+@pytest.mark.parametrize("estimator", [b for b in BOUNDS if not b.detaches_draws], ids=repr)
 def test_the_gradient_of_a_penalty_is_that_of_one(estimator):
     x = torch.linspace(-2, 2, 64).double()
     gradients = []

@@ -73,7 +73,7 @@ def weights(data, *, parts=(3,), program=lambda: VAE((1, 4, 4), 2, hidden=(8,)),
 # Passes.
 
 
-def rows_of(source, size=16, **options):
+def num_rows(source, size=16, **options):
     return [batch["x"].flatten().tolist() for batch in source.batches(size, **options)]
 
 
@@ -85,14 +85,14 @@ BOTH = pytest.mark.parametrize(
 
 @BOTH
 def test_a_pass_without_a_seed_takes_the_rows_in_their_order(source):
-    assert sum(rows_of(source), []) == list(range(41))
-    assert [len(rows) for rows in rows_of(source)] == [16, 16, 9]
+    assert sum(num_rows(source), []) == list(range(41))
+    assert [len(rows) for rows in num_rows(source)] == [16, 16, 9]
     assert source.num_batches(16) == 3
 
 
 @BOTH
 def test_a_seeded_pass_takes_each_datum_once_in_an_order_of_the_seed(source):
-    one, again, other = (sum(rows_of(source, seed=seed), []) for seed in (3, 3, 4))
+    one, again, other = (sum(num_rows(source, seed=seed), []) for seed in (3, 3, 4))
     assert sorted(one) == list(range(41)) and one == again != other
     order = torch.randperm(41, generator=torch.Generator().manual_seed(3))
     assert one == order.tolist()  # of the seed and the number of data alone
@@ -102,8 +102,8 @@ def test_a_seeded_pass_takes_each_datum_once_in_an_order_of_the_seed(source):
 @pytest.mark.parametrize("seed", [None, 0])
 @pytest.mark.parametrize("count", [2, 3, 12])
 def test_shards_share_out_each_batch(source, seed, count):
-    whole = rows_of(source, seed=seed)
-    shares = [rows_of(source, seed=seed, shard=(index, count)) for index in range(count)]
+    whole = num_rows(source, seed=seed)
+    shares = [num_rows(source, seed=seed, shard=(index, count)) for index in range(count)]
     assert all(len(share) == len(whole) for share in shares)
     for batch, *parts in zip(whole, *shares, strict=True):
         assert sorted(sum(parts, [])) == sorted(batch)

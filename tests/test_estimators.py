@@ -280,7 +280,7 @@ def pair(plate=None, z_plate=True, scale=None, prior=None, names=("z", "z")):
 
 Y = torch.tensor([0.2, -0.4, 1.0])
 PER_DATUM = [e for e in ALL if e not in (Trace_ELBO, TraceMeanField_ELBO, STL)]
-NEEDS_RSAMPLE = [e for e in ALL if not e.holds_draws and e is not Trace_ELBO]
+NEEDS_RSAMPLE = [e for e in ALL if not e.detaches_draws and e is not Trace_ELBO]
 
 
 @pytest.mark.parametrize("estimator", PER_DATUM)

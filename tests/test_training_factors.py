@@ -144,7 +144,7 @@ def test_an_estimator_climbs_the_mean_of_a_factor_over_draws(estimator, where):
 def test_a_factor_outside_the_plate_counts_once_though_it_depends_on_all_draws(estimator):
     x, parts = X[:20], []
     estimator = some(estimator).prepared(Stated(inside=False).model, Stated().guide, x)
-    for seed in range(60 if estimator.holds_draws else 8):
+    for seed in range(60 if estimator.detaches_draws else 8):
         program = Stated(inside=False, full_size=1000)
         plain = copy.copy(program)
         plain.where = None

@@ -26,7 +26,7 @@ from pyro_vae.inference.terms import (
     is_deterministic,
     is_factor,
     leaving_no_trace,
-    samples,
+    sample_sites,
     trace_guide,
     trace_model,
 )
@@ -119,10 +119,10 @@ def _report(program: Program, batch: Mapping[str, Tensor], loss: ELBO | None) ->
         model_trace = _run("model", lambda: trace_model(model, guide_trace, args, {}), batch)
     check_latents(model_trace, guide_trace)
     for role, trace in (("guide", guide_trace), ("model", model_trace)):
-        for site in samples(trace):
+        for site in sample_sites(trace):
             if not is_deterministic(site):
                 check_site(role, site)
-    plate = data_plate(samples(model_trace), size)
+    plate = data_plate(sample_sites(model_trace), size)
     if isinstance(loss, Estimator):
         check_plate(plate, size)
     elif isinstance(loss, ELBO):
@@ -147,10 +147,10 @@ def _report(program: Program, batch: Mapping[str, Tensor], loss: ELBO | None) ->
     names |= {id(parameter): name for name, parameter in parameters.items()}
     trained = {names.get(id(leaf), f"parameter_{i}"): leaf for i, leaf in enumerate(reached)}
     _check_gradients(value, trained)
-    found = [s for s in samples(model_trace) if not is_deterministic(s)]
+    found = [s for s in sample_sites(model_trace) if not is_deterministic(s)]
     sites = [_site(s, guide_trace.nodes.get(s["name"])) for s in found if not is_factor(s)]
     factors = tuple(s["name"] for s in found if is_factor(s) and not is_training_factor(s))
-    stated = (*samples(model_trace), *samples(guide_trace))
+    stated = (*sample_sites(model_trace), *sample_sites(guide_trace))
     of_training = tuple(site["name"] for site in stated if is_training_factor(site))
     in_all = max(size, (plate and plate.full_size) or 0)
     return Report(sites, value.item() / in_all, trained, factors, of_training)
@@ -169,7 +169,7 @@ def _check_buffers(model: Callable[..., Any], guide: Callable[..., Any]) -> None
 
 
 def _default_loss(guide_trace: Any) -> ELBO:
-    enumerates = any(site["infer"].get("enumerate") for site in samples(guide_trace))
+    enumerates = any(site["infer"].get("enumerate") for site in sample_sites(guide_trace))
     return pyro.infer.TraceEnum_ELBO() if enumerates else pyro.infer.Trace_ELBO()
 
 

@@ -13,7 +13,7 @@ from pyro_vae.inference.terms import (
     inner,
     is_deterministic,
     otherwise_masked,
-    samples,
+    sample_sites,
     support_of,
     which_count,
 )
@@ -54,8 +54,8 @@ def warn_of_masks(model_trace: Any, guide_trace: Any, user: str) -> None:
 
 def check_latents(model_trace: Any, guide_trace: Any) -> None:
     """Refuses a guide that misses or adds a latent, and a model that observes nothing."""
-    latents = [s for s in samples(model_trace) if not s["is_observed"]]
-    drawn = {s["name"]: s for s in samples(guide_trace) if not s["is_observed"]}
+    latents = [s for s in sample_sites(model_trace) if not s["is_observed"]]
+    drawn = {s["name"]: s for s in sample_sites(guide_trace) if not s["is_observed"]}
     for site in latents:
         name = site["name"]
         if name not in drawn and not site["infer"].get("enumerate"):
@@ -73,7 +73,7 @@ def check_latents(model_trace: Any, guide_trace: Any) -> None:
                 f"the guide samples {name!r}, but the model does not; give both sites one name "
                 f"(the model samples {sorted(names)}) or delete it from the guide"
             )
-    observed = [site for site in samples(model_trace) if site["is_observed"]]
+    observed = [site for site in sample_sites(model_trace) if site["is_observed"]]
     if all(is_deterministic(site) or is_training_factor(site) for site in observed):
         raise ValueError("the model observes nothing; give its data site obs=x")
 

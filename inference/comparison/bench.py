@@ -17,7 +17,7 @@ from torch import Tensor
 from pyro_vae.batches import Data, batch_of, num_data
 from pyro_vae.inference.estimators import Estimator, Trace_ELBO, check_particles
 from pyro_vae.inference.evaluation import mean_and_error
-from pyro_vae.inference.terms import collect, otherwise_masked, vectorizes
+from pyro_vae.inference.terms import collect, otherwise_masked, particle_nesting
 from pyro_vae.inference.training import SVI
 from pyro_vae.program import Program, device_of, evaluating, modules_of
 
@@ -151,7 +151,7 @@ class Bench:
         trained = [tensor for tensor, *_ in self._saved.values() if tensor.requires_grad]
         self.optimizer = torch.optim.Adam(trained, lr=0.0, fused=True)  # one state for all
         with evaluating(self.program):
-            self.vectorizes = vectorizes(self.program, *self.batch) is not None
+            self.in_one_plate = particle_nesting(self.program, *self.batch) is not None
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -177,13 +177,13 @@ class Bench:
     def references(self, cells: Sequence[Cell]) -> list[Cell]:
         """What the gradients of estimators are held against; those with one bound share it."""
         # Any number of draws at once serves the ELBO; so many still fit into the memory.
-        most = min(max(cell.num_particles for cell in cells), 64) if self.vectorizes else 1
+        most = min(max(cell.num_particles for cell in cells), 64) if self.in_one_plate else 1
         found: dict[ELBO, Cell] = {}
         for cell in cells:
             wanted = reference(cell.late(), reparameterized=self.reparameterized)
             if wanted is None:
                 continue
-            if type(wanted) is Trace_ELBO and wanted.pays_the_kl:
+            if type(wanted) is Trace_ELBO and wanted.has_plain_kl:
                 wanted = replace(wanted, num_particles=most, vectorize_particles=True)
             if wanted not in found:
                 size = getattr(wanted, "num_particles", 1)

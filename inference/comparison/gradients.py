@@ -14,7 +14,7 @@ from pyro.infer import ELBO
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from pyro_vae.inference.estimators import Estimator, Trace_ELBO, TraceEnum_ELBO, states
+from pyro_vae.inference.estimators import Estimator, Trace_ELBO, TraceEnum_ELBO, describes_formula
 from pyro_vae.inference.terms import Terms, collect
 from pyro_vae.parameters import leaves
 from pyro_vae.program import Program
@@ -138,10 +138,10 @@ class Moments:
 
 
 def parts_of(t: Terms) -> dict[str, list[Tensor]]:
-    """The parameters that log p reaches at held draws, and those that log q alone reaches."""
+    """The parameters that log p reaches at detached draws, and those that log q alone reaches."""
     latents = [*t.latents.values(), *t.global_latents.values()]
     found = {
-        "model": leaves(t.log_p_at_held_draws()),
+        "model": leaves(t.log_p_at_detached_draws()),
         "guide": [leaf for latent in latents for leaf in leaves(latent.log_q)],
     }
     parts: dict[str, list[Tensor]] = {}
@@ -162,7 +162,7 @@ def reference(estimator: ELBO, *, reparameterized: bool) -> ELBO | None:
     """
     if not isinstance(estimator, Estimator):
         return Trace_ELBO() if type(estimator) in _PYROS_ELBOS else None
-    if not states(estimator, "reference"):
+    if not describes_formula(estimator, "reference"):
         return None
     found = estimator.reference(reparameterized=reparameterized)
     return replace(found, factors=estimator.factors) if isinstance(found, Estimator) else found
@@ -177,7 +177,7 @@ def is_bound(estimator: ELBO) -> bool:
 
 def exact_elbo(program: Program, batch: Sequence[Tensor], estimator: ELBO) -> Tensor | None:
     """The ELBO per datum, exact and with its gradient, if that is what is estimated; else None."""
-    plain = type(estimator) is Trace_ELBO and estimator.beta == 1 and estimator.pays_the_kl
+    plain = type(estimator) is Trace_ELBO and estimator.beta == 1 and estimator.has_plain_kl
     if not (plain and isinstance(program, Solved) and len(batch) == 1):
         return None
     (x,) = batch

@@ -3,7 +3,7 @@
 from .dreg import DReG
 from .elbo import Trace_ELBO, TraceMeanField_ELBO
 from .enumerated import TraceEnum_ELBO
-from .estimator import Estimator, states, with_gradient
+from .estimator import Estimator, describes_formula, with_gradient
 from .iwae import IWAE
 from .losses import check_has_value, check_loss, has_value, is_linear, judged_by, total_of
 from .miwae import CIWAE, MIWAE, PIWAE
@@ -43,7 +43,7 @@ __all__ = [
     "has_value",
     "is_linear",
     "judged_by",
-    "states",
+    "describes_formula",
     "total_of",
     "with_gradient",
 ]

@@ -30,7 +30,7 @@ from pyro_vae.inference.terms import (
     is_point,
     kl_of_numbers,
     numbers_of,
-    samples,
+    sample_sites,
     weighted,
 )
 
@@ -102,23 +102,23 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
             )
 
     @property
-    def pays_the_kl(self) -> bool:
+    def has_plain_kl(self) -> bool:
         """Whether it pays beta times the KL, with neither a floor under it nor a capacity."""
         return all(_is_zero(getattr(self, name)) for name in _OTHERS)
 
     @property
     def is_linear(self) -> bool:
         """Whether neither a floor nor a capacity bends it."""
-        return self.pays_the_kl
+        return self.has_plain_kl
 
     @property
     def is_bound(self) -> bool:
         """Whether it pays the KL as it is."""
-        return self.pays_the_kl and self.beta == 1
+        return self.has_plain_kl and self.beta == 1
 
     def reference(self, *, reparameterized: bool) -> ELBO | None:
         """That of drawn KLs, or itself where another KL is paid."""
-        return Trace_ELBO(beta=self.beta) if self.pays_the_kl else self
+        return Trace_ELBO(beta=self.beta) if self.has_plain_kl else self
 
     def kl(self, latent: Latent) -> Tensor:
         """The KL of one latent, (K, N)."""
@@ -156,8 +156,9 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
         total: Tensor | float = 0.0
         for part in t.parts:
             for site in (part.traces[1].nodes[name] for name in t.observed_by_guide):
-                held = is_identically_zero(site["score_parts"].entropy_term)
-                total = total + (site["log_prob"].detach() if held else site["log_prob"]).sum()
+                is_score = is_identically_zero(site["score_parts"].entropy_term)
+                log_q = site["log_prob"].detach() if is_score else site["log_prob"]
+                total = total + log_q.sum()
         return total / self.num_particles
 
     def _rate(self, t: Terms, latents: Mapping[str, Latent]) -> Tensor:
@@ -182,7 +183,7 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
         """The KL of each number of a latent, (K N, D)."""
         latent = {**t.latents, **t.global_latents}[name]
         kl = kl_of_numbers(
-            latent.q, latent.p, latent.z, averaged=self.averages, held_q=latent.held_q
+            latent.q, latent.p, latent.z, averaged=self.averages, detached_q=latent.detached_q
         )
         if latent.p is None:
             raise ValueError(
@@ -214,7 +215,7 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
             if not _is_zero(getattr(self, name)):
                 raise ValueError(f"{name} needs latents with reparameterized draws (rsample)")
         log_w = MultiFrameTensor()
-        for site in samples(model_trace):
+        for site in sample_sites(model_trace):
             term = site["log_prob"]
             if is_training_factor(site):
                 continue
@@ -222,11 +223,11 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
                 term = self.beta * (term - guide_trace.nodes[site["name"]]["log_prob"])
             log_w.add((site["cond_indep_stack"], term.detach()))
         for role, trace in (("model", model_trace), ("guide", guide_trace)):
-            for site in filter(is_training_factor, samples(trace)):
+            for site in filter(is_training_factor, sample_sites(trace)):
                 term = signed(role, site, site["log_prob"].detach())
                 term = weighted(number(self.factors.get(site["name"], 1.0)), term)
                 log_w.add((site["cond_indep_stack"], term))
-        drawn = [site for site in samples(guide_trace) if not is_training_factor(site)]
+        drawn = [site for site in sample_sites(guide_trace) if not is_training_factor(site)]
         scores = [(site, site["score_parts"].score_function) for site in drawn]
         return sum(
             (log_w.sum_to(site["cond_indep_stack"]) * score).sum()
@@ -266,7 +267,7 @@ class TraceMeanField_ELBO(Trace_ELBO, pyro.infer.TraceMeanField_ELBO):
         self.check_reparameterized(t)
         latents = {**t.parts[0].latents, **t.parts[0].global_latents}
         model_order, guide_order = (
-            [site["name"] for site in samples(trace) if site["name"] in latents]
+            [site["name"] for site in sample_sites(trace) if site["name"] in latents]
             for trace in t.traces
         )
         guide_order = [name for name in guide_order if name in model_order]

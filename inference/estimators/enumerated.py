@@ -8,7 +8,7 @@ from typing import Any
 import pyro.infer
 
 from pyro_vae.factors import is_training_factor, with_weights
-from pyro_vae.inference.terms import Function, check_densities, samples
+from pyro_vae.inference.terms import Function, check_densities, sample_sites
 
 from .factor_weights import FactorWeights, check_names, number
 
@@ -76,7 +76,7 @@ class TraceEnum_ELBO(pyro.infer.TraceEnum_ELBO):
         weighed = (with_weights(function, weights) for function in (model, guide))
         for pair in super()._get_traces(*weighed, args, kwargs):
             check_densities(pair, type(self).__name__, linear=False)
-            sites = (site for trace in pair for site in samples(trace))
+            sites = (site for trace in pair for site in sample_sites(trace))
             stated = (site["name"] for site in sites if is_training_factor(site))
             check_names(self.factors, stated, type(self).__name__)
             yield pair

@@ -31,7 +31,7 @@ from pyro_vae.repetition import repetition
 from .factor_weights import FactorWeights, Weight, check_names, number
 from .modules import WithModules
 
-__all__ = ["Estimator", "states", "with_gradient"]
+__all__ = ["Estimator", "describes_formula", "with_gradient"]
 
 # What a subclass changes an estimator's value or gradient by.
 _FORMULA = {"bound", "differentiable_loss", "global_objective", "kl", "objective", "terms"}
@@ -72,9 +72,9 @@ class Estimator(WithModules, ELBO):
     retain_graph: ClassVar[bool | None] = None
     strict_enumeration_warning: ClassVar[bool] = True
 
-    # Whether no gradient flows through the draws, reparameterized or not; if not held, each latent
-    # of the guide must have rsample.
-    holds_draws: ClassVar[bool] = False
+    # Whether draws are detached, reparameterized or not; if not, each latent of the guide must have
+    # rsample.
+    detaches_draws: ClassVar[bool] = False
 
     @property
     def in_chunks(self) -> bool:
@@ -113,7 +113,7 @@ class Estimator(WithModules, ELBO):
         check_names(self.factors, stated, type(self).__name__)
         each = self._weighed(t.factors)  # (K, N)
         together = self._weighed(t.global_factors)  # (K, 1)
-        if self.holds_draws and torch.is_grad_enabled():
+        if self.detaches_draws and torch.is_grad_enabled():
             each = _with_score(each, t.log_q)
             together = _with_score(together, t.log_q.sum(-1, keepdim=True))
         means = [(t.scale, each), (1.0, together)]
@@ -143,7 +143,7 @@ class Estimator(WithModules, ELBO):
                 f"{_names(self.particles.coupling)}, outside the data plate, depends on the "
                 "latents of all data; put it in the plate or use Trace_ELBO"
             )
-        if not self.holds_draws:
+        if not self.detaches_draws:
             self.check_reparameterized(t)
         elif torch.is_grad_enabled():
             latents = t.parts[0].latents.items()
@@ -215,10 +215,10 @@ class Estimator(WithModules, ELBO):
         `SVI` asks once; otherwise each call finds it anew, by some runs of the program.
         """
         several = self.num_particles > 1 and self.vectorize_particles
-        if self.particles is not None or not (several or self.holds_draws):
+        if self.particles is not None or not (several or self.detaches_draws):
             return self
-        found = find_particles(model, guide, args, kwargs, self.max_plate_nesting)
-        return replace(self, max_plate_nesting=found.nesting, particles=found)
+        particles = find_particles(model, guide, args, kwargs, self.max_plate_nesting)
+        return replace(self, max_plate_nesting=particles.nesting, particles=particles)
 
     def terms(self, model: Function, guide: Function, *args: Any, **kwargs: Any) -> Terms:
         """The terms of the bound from one run of the program."""
@@ -229,7 +229,7 @@ class Estimator(WithModules, ELBO):
 
     def accept(self, t: Terms) -> None:
         """Checks densities, and what the estimator itself asks of a program: see `check`."""
-        linear = self.is_linear and states(self, "is_linear")
+        linear = self.is_linear and describes_formula(self, "is_linear")
         check_densities(t.parts[0].traces, type(self).__name__, linear=linear)
         self.check(t)
 
@@ -252,7 +252,7 @@ class Estimator(WithModules, ELBO):
             num_particles=num_particles,
             max_plate_nesting=self.max_plate_nesting,
             particles=self.particles,
-            hold_draws=self.holds_draws,
+            detach_draws=self.detaches_draws,
             subsample=subsample,
         )
 
@@ -293,11 +293,11 @@ class Estimator(WithModules, ELBO):
         return value
 
     def _get_trace(self, model: Function, guide: Function, args: Any, kwargs: Any) -> Any:
-        found = run(model, guide, args, kwargs, max_plate_nesting=self.max_plate_nesting)
-        return found.model, found.guide  # what Pyro's base class asks of a subclass
+        ran = run(model, guide, args, kwargs, max_plate_nesting=self.max_plate_nesting)
+        return ran.model, ran.guide  # what Pyro's base class asks of a subclass
 
 
-def states(estimator: Estimator, name: str) -> bool:
+def describes_formula(estimator: Estimator, name: str) -> bool:
     """Whether what an estimator's attribute says holds of its formula.
 
     It does not where a subclass has changed the formula and not said the attribute anew.
@@ -311,7 +311,7 @@ def states(estimator: Estimator, name: str) -> bool:
 
 
 def _with_score(factor: Tensor | float, log_q: Tensor) -> Tensor | float:
-    """A factor of held draws, (K, N), with the gradient of its expectation over them."""
+    """A factor of detached draws, (K, N), with the gradient of its expectation over them."""
     if not isinstance(factor, Tensor):
         return factor
     value = factor.detach().expand_as(log_q)

@@ -96,7 +96,7 @@ class IWAE(Estimator):
         )
         ready.accept(first)
         parts = [without_runs(first)]
-        subsample = subsamples(first.parts[0].held)
+        subsample = subsamples(first.parts[0].detached)
         del first  # its draws take the memory that chunks are to save
         for chunk in torch.arange(size, self.num_particles).split(size):
             with repetition():

@@ -10,7 +10,7 @@ from torch import Tensor
 from pyro_vae.factors import with_weights
 from pyro_vae.inference.terms import Function
 
-from .estimator import Estimator, states
+from .estimator import Estimator, describes_formula
 
 __all__ = ["check_has_value", "check_loss", "has_value", "is_linear", "judged_by", "total_of"]
 
@@ -69,7 +69,7 @@ def judged_by(loss: Any, model: Function, guide: Function, *args: Any) -> Tensor
 def is_linear(loss: ELBO) -> bool:
     """Whether an ELBO is linear in the model's log densities; of Pyro's, those that are known."""
     if isinstance(loss, Estimator):
-        return loss.is_linear and states(loss, "is_linear")
+        return loss.is_linear and describes_formula(loss, "is_linear")
     return type(loss) in _PYROS_LINEAR
 
 

@@ -85,8 +85,8 @@ class PIWAE(MIWAE):
         in_groups = log_w.detach().unflatten(0, (self.groups, -1))
         v_guide = normalized(in_groups, dim=1).flatten(0, 1)
         v_guide = v_guide / self.groups
-        # At held draws the model's parameters make up for what the guide's weights gave them.
-        log_p = t.log_p_at_held_draws()
+        # At detached draws the model's parameters make up for what the guide's weights gave them.
+        log_p = t.log_p_at_detached_draws()
         surrogate = weighted(v_guide, log_w) + weighted(v - v_guide, log_p)
         return with_gradient(value, surrogate.sum(0))
 

@@ -94,7 +94,7 @@ class ScoreFunction(Estimator):
     _: KW_ONLY
     baseline: Baseline | None = LeaveOneOut()
 
-    holds_draws: ClassVar[bool] = True
+    detaches_draws: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -20,8 +20,8 @@ class STL(Trace_ELBO):
 
     The term left out, the score, has mean zero, so the gradient is unbiased as that of
     `Trace_ELBO` is; its variance goes to zero with the distance from the posterior, where the
-    latter's does not. For a guide of several latents the guide runs a second time, on held draws;
-    its networks must then be deterministic. Guides that are flows must have an inverse.
+    latter's does not. For a guide of several latents the guide runs a second time, on detached
+    draws; its networks must then be deterministic. Guides that are flows must have an inverse.
 
     Reference:
         Roeder et al., 2017, https://arxiv.org/abs/1703.09194

@@ -29,7 +29,7 @@ class VIMCO(IWAE):
         Mnih and Rezende, 2016, https://arxiv.org/abs/1602.06725
     """
 
-    holds_draws: ClassVar[bool] = True
+    detaches_draws: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -16,7 +16,7 @@ from pyro_vae.inference.terms import (
     is_factor,
     is_point,
     normalized,
-    samples,
+    sample_sites,
     weighted,
     which_count,
 )
@@ -55,7 +55,7 @@ class ReweightedWakeSleep(IWAE):
     _: KW_ONLY
     insomnia: float = 1.0
 
-    holds_draws: ClassVar[bool] = True
+    detaches_draws: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,7 +95,7 @@ def log_q_of_dreams(model: Function, guide: Function, args: Any, kwargs: Any) ->
     """
     with torch.no_grad():
         dream = poutine.trace(poutine.uncondition(model)).get_trace(*args, **kwargs)
-    observed = [site for site in samples(dream) if site["infer"].get("was_observed")]
+    observed = [site for site in sample_sites(dream) if site["infer"].get("was_observed")]
     _refuse_factors(observed)
     # Deterministic sites, and those that a reparametrized model observes, follow from others.
     drawn = [s for s in observed if not (is_point(s["fn"]) or is_training_factor(s))]
@@ -113,7 +113,7 @@ def log_q_of_dreams(model: Function, guide: Function, args: Any, kwargs: Any) ->
         )
     guide = with_weights(guide, {}, 0.0)  # training factors are no part of log q
     trace = poutine.trace(poutine.replay(guide, trace=dream)).get_trace(*args, **kwargs)
-    _refuse_points(samples(trace))
+    _refuse_points(sample_sites(trace))
     return trace.log_prob_sum()
 
 

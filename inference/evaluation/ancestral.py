@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pyro_vae.inference.terms import Part, density, differing, samples
+from pyro_vae.inference.terms import Part, density, differing, sample_sites
 
 __all__ = ["another", "draw", "refuse_copies"]
 
@@ -52,7 +52,7 @@ def draw(
         first, *others = [observe(filled, drawn) for filled in _fillings(x, settled)]
         before = len(drawn), settled.sum()
         left = []
-        for site in samples(first):
+        for site in sample_sites(first):
             name = site["name"]
             if site["is_observed"] or name in given or name in drawn:
                 continue

@@ -7,7 +7,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyro_vae.inference.terms import samples
+from pyro_vae.inference.terms import sample_sites
 from pyro_vae.program import Program, device_of, evaluating
 
 __all__ = ["CodeUsage", "code_usage"]
@@ -54,7 +54,7 @@ def code_usage(program: Program, x: Tensor, *, batch_size: int = 500) -> dict[st
     with evaluating(program):
         for batch in x.split(batch_size):
             trace = poutine.trace(program.guide).get_trace(batch.to(device_of(program)))
-            for site in samples(trace):
+            for site in sample_sites(trace):
                 book: Any = getattr(site["fn"], "book", None)
                 if book is not None:
                     chosen = book.indices(site["value"]).flatten()

@@ -20,9 +20,9 @@ from pyro_vae.inference.terms import (
     Terms,
     collect,
     find_particles,
-    samples,
+    particle_nesting,
+    sample_sites,
     traces,
-    vectorizes,
 )
 from pyro_vae.program import Program, evaluating
 
@@ -35,7 +35,7 @@ __all__ = [
     "evaluate_batches",
     "log_likelihood",
     "mean_and_error",
-    "vectorizes",
+    "particle_nesting",
 ]
 
 _WORTH_CAPTURING = 50  # runs; capturing takes 0.2 to 0.9 s, some 50 to 100 runs of the program
@@ -301,8 +301,8 @@ def _terms(program: Program, args: Sequence[Tensor], **options: Any) -> Terms:
 def enumerated_latents(program: Program, args: Sequence[Tensor]) -> list[str]:
     """The latents of the model that the guide leaves to enumeration."""
     model, guide = traces(program.model, program.guide, args, {})
-    drawn = {site["name"] for site in samples(guide)}
-    latents = [s for s in samples(model) if not s["is_observed"] and s["name"] not in drawn]
+    drawn = {site["name"] for site in sample_sites(guide)}
+    latents = [s for s in sample_sites(model) if not s["is_observed"] and s["name"] not in drawn]
     return [site["name"] for site in latents if site["infer"].get("enumerate")]
 
 

@@ -21,7 +21,7 @@ from pyro_vae.inference.terms import (
     Unobserving,
     data_parts,
     differing,
-    samples,
+    sample_sites,
     support_of,
 )
 from pyro_vae.program import Program, device_of, evaluating, modules_of
@@ -211,7 +211,7 @@ def _data(
     parts = data_parts(pruned, observations, x, others, other)
     names = {part.name for part in parts}
     changes = False
-    for site in samples(pruned) if twin is not None else []:
+    for site in sample_sites(pruned) if twin is not None else []:
         counts = not site["is_observed"] and not site["infer"].get("was_observed")
         if site["name"] in names or (counts and site["name"] not in given):
             q = twin.nodes[site["name"]]["fn"]
@@ -230,7 +230,7 @@ def _data(
 def _check_names(latents: Mapping[str, Tensor], trace: Any) -> None:
     names = [
         site["name"]
-        for site in samples(trace)
+        for site in sample_sites(trace)
         if not site["infer"].get("was_observed")
         and (site["name"] in latents or not site["is_observed"])
     ]
@@ -259,7 +259,7 @@ def _latents(program: Program, x: Tensor, y: Tensor | None) -> list[dict[str, An
     check_tensors(x, y)
     with evaluating(program):
         trace = poutine.trace(program.guide).get_trace(*arguments(program, x, y))
-        sites = samples(prune_subsample_sites(trace))
+        sites = sample_sites(prune_subsample_sites(trace))
         return [s for s in sites if not s["is_observed"] and not s["infer"].get("is_auxiliary")]
 
 

@@ -23,7 +23,7 @@ from pyro_vae.inference.terms import (
     inner,
     is_deterministic,
     is_factor,
-    samples,
+    sample_sites,
     support_of,
     which_count,
 )
@@ -47,7 +47,7 @@ def check_true_bounds(t: Terms, user: str) -> None:
     check_one_bound_each(t, user)
     check_densities(t.traces, user, linear=True)
     for role, trace in zip(("model", "guide"), t.traces, strict=True):
-        for site in samples(trace):
+        for site in sample_sites(trace):
             plates = [f.full_size / f.size for f in site["cond_indep_stack"] if f.full_size]
             _check_scale(site, math.prod(plates), role, user)
     _check_factors(t, user)
@@ -70,8 +70,8 @@ def check_true_weights(t: Terms, user: str) -> None:
             "likelihood of its own; evaluate the bound"
         )
     for role, trace in zip(("model", "guide"), t.traces, strict=True):
-        for site in samples(trace):
-            _check_scale(site, t.scale if t.layout.holds(site) else 1.0, role, user)
+        for site in sample_sites(trace):
+            _check_scale(site, t.scale if t.layout.is_local(site) else 1.0, role, user)
     for name in points_of_guide(t):
         raise ValueError(
             f"{user} weighs draws by the guide's density, but the guide puts latent {name!r} "
@@ -82,7 +82,7 @@ def check_true_weights(t: Terms, user: str) -> None:
 
 def points_of_guide(t: Terms) -> list[str]:
     """The continuous latents that the guide puts on a point, where it has no density."""
-    drawn = [site for site in samples(t.traces[1]) if not site["is_observed"]]
+    drawn = [site for site in sample_sites(t.traces[1]) if not site["is_observed"]]
     if any(site["infer"].get("is_auxiliary") for site in drawn):
         return []  # an automatic guide, whose points are functions of what it draws beside
     latents = {**t.latents, **t.global_latents}
@@ -96,7 +96,7 @@ def _is_on_a_point(latent: Latent) -> bool:
 
 def warn_if_impossible(values: Tensor, t: Terms, user: str) -> None:
     """Warns of discrete data whose log p(x) comes out positive, beyond the noise of the values."""
-    data = [site for site in samples(t.traces[0]) if _is_data(site)]
+    data = [site for site in sample_sites(t.traces[0]) if _is_data(site)]
     if len(values) < 2 or not data or not all(support_of(s["fn"]).is_discrete for s in data):
         return
     mean, error = values.mean().item(), values.std().item() / math.sqrt(len(values))
@@ -126,7 +126,7 @@ def _check_scale(site: Mapping[str, Any], expected: float, role: str, user: str)
 
 def _check_factors(t: Terms, user: str) -> None:
     """Refuses factors of the data beside a density of theirs; alone they may be that density."""
-    sites = [site for site in samples(t.traces[0]) if t.layout.holds(site)]
+    sites = [site for site in sample_sites(t.traces[0]) if t.layout.is_local(site)]
     sites = [site for site in sites if not is_training_factor(site)]
     if not any(_is_data(site) for site in sites):
         return
@@ -153,9 +153,9 @@ def _check_masked_out(t: Terms, masked: Mapping[str, Tensor], user: str) -> None
     with torch.random.fork_rng():
         torch.rand(1)  # or the draws would be the same, where those of `t` have left the generator
         again = poutine.trace(t.functions[1]).get_trace(*t.args, **t.kwargs)
-    changed = t.held.copy()
+    changed = t.detached.copy()
     for name, mask in masked.items():
-        site = t.held.nodes[name]
+        site = t.detached.nodes[name]
         value = torch.where(mask, again.nodes[name]["value"], site["value"])
         changed.nodes[name] = {**site, "value": value}
     with torch.random.fork_rng():
@@ -163,7 +163,7 @@ def _check_masked_out(t: Terms, masked: Mapping[str, Tensor], user: str) -> None
             *t.args, **t.kwargs
         )
     trace.compute_log_prob()
-    for site in samples(t.traces[0]):
+    for site in sample_sites(t.traces[0]):
         other = trace.nodes[site["name"]]["log_prob"]
         if is_estimated(site["fn"]):
             continue  # its noise is no difference

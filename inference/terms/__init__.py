@@ -9,9 +9,9 @@ from .joined import joined, without_runs
 from .layout import support_of
 from .masks import check_same_masks, counted, numbers_of, otherwise_masked, which_count
 from .nonfinite import explain_nonfinite
-from .particles import Particles, Way, find_particles, plate_nesting, vectorizes
+from .particles import Particles, Way, find_particles, particle_nesting, plate_nesting
 from .plates import Site, data_plate, is_deterministic, is_factor
-from .runs import Function, run, samples, subsamples, trace_guide, trace_model, traces
+from .runs import Function, run, sample_sites, subsamples, trace_guide, trace_model, traces
 from .support import check_support, is_point, parameters_move
 from .terms import Latent, Terms
 from .trials import leaving_no_trace
@@ -60,13 +60,13 @@ __all__ = [
     "parameters_move",
     "plate_nesting",
     "run",
-    "samples",
+    "sample_sites",
     "subsamples",
     "support_of",
     "trace_guide",
     "trace_model",
     "traces",
-    "vectorizes",
+    "particle_nesting",
     "which_count",
     "weighted",
     "without_runs",

@@ -3,7 +3,7 @@
 from pyro_vae.factors import is_training_factor
 
 from .plates import is_deterministic
-from .runs import samples
+from .runs import sample_sites
 from .terms import Terms
 
 __all__ = ["check_one_bound_each", "check_own_bounds"]
@@ -24,7 +24,7 @@ def check_own_bounds(t: Terms, user: str) -> None:
     """
     check_one_bound_each(t, user)
     for trace in t.traces:
-        for site in samples(trace):
+        for site in sample_sites(trace):
             _check_scale(t, site, user)
 
 
@@ -54,7 +54,7 @@ def check_one_bound_each(t: Terms, user: str) -> None:
 
 
 def _check_scale(t: Terms, site: dict[str, object], user: str) -> None:
-    expected = t.scale if t.layout.holds(site) else 1.0
+    expected = t.scale if t.layout.is_local(site) else 1.0
     scale = site["scale"]
     if isinstance(scale, int | float) and scale == expected:
         return

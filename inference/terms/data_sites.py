@@ -86,7 +86,7 @@ def _is_data(site: Site) -> bool:
 
 
 def data_parts(
-    trace: Any, found: Observations, x: Tensor, others: Observations, other: Tensor
+    trace: Any, observed: Observations, x: Tensor, others: Observations, other: Tensor
 ) -> list[Part]:
     """The sites that together observe x, each number once.
 
@@ -95,7 +95,7 @@ def data_parts(
 
     Args:
         trace: The model's, with its data drawn.
-        found: What it observes of x.
+        observed: What it observes of x.
         x: Its data, (N, *x_shape), contiguous, in a storage of their own.
         others: What it observes of another x, if it runs on that.
         other: The other x.
@@ -103,15 +103,17 @@ def data_parts(
     Raises:
         ValueError: If there are no such sites, or several that might be it.
     """
-    if not found:
+    if not observed:
         raise ValueError("the model observes nothing; give its data site obs=x")
-    views = [Part(name, _index(value, x), True) for name, value in found.items() if _in(value, x)]
+    views = [
+        Part(name, _index(value, x), True) for name, value in observed.items() if _in(value, x)
+    ]
     if views:
         parts = _choose(views, x)
         _refuse_rows(trace, parts, x)
         return parts
-    _refuse_rows(trace, [Part(name, torch.zeros(0), False) for name in found], x)
-    copies = {name: value for name, value in found.items() if value.numel() == x.numel()}
+    _refuse_rows(trace, [Part(name, torch.zeros(0), False) for name in observed], x)
+    copies = {name: value for name, value in observed.items() if value.numel() == x.numel()}
     following = {
         name: value
         for name, value in copies.items()
@@ -123,7 +125,7 @@ def data_parts(
         exact = name in others and _same(part, others[name], other)
         parts.append(Part(name, part.index, exact))
     if not parts:
-        shapes = ", ".join(f"{name!r} of shape {tuple(v.shape)}" for name, v in found.items())
+        shapes = ", ".join(f"{name!r} of shape {tuple(v.shape)}" for name, v in observed.items())
         raise ValueError(
             f"the model observes {shapes}, but {len(x)} data of shape {tuple(x.shape[1:])} were "
             "asked for; make the model observe as many numbers for each datum as it has"

@@ -5,7 +5,7 @@ from typing import Any
 
 from pyro_vae.distributions import is_estimated
 
-from .runs import samples
+from .runs import sample_sites
 from .wrappers import inner
 
 __all__ = ["check_densities", "estimated_sites"]
@@ -13,7 +13,7 @@ __all__ = ["check_densities", "estimated_sites"]
 
 def estimated_sites(trace: Any) -> list[str]:
     """The sites whose log density is an unbiased estimate of a lower bound, by name."""
-    return [site["name"] for site in samples(trace) if is_estimated(site["fn"])]
+    return [site["name"] for site in sample_sites(trace) if is_estimated(site["fn"])]
 
 
 def check_densities(traces: Sequence[Any], user: str, *, linear: bool) -> None:

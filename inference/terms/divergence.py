@@ -39,7 +39,7 @@ def log_density_of_point(q: Any) -> Tensor | float:
 
 
 def kl_of_numbers(
-    q: Any, p: Any, z: Tensor, *, averaged: bool, held_q: Any = None
+    q: Any, p: Any, z: Tensor, *, averaged: bool, detached_q: Any = None
 ) -> Tensor | None:
     """The KL of each number of a draw, in its shape; None unless the numbers are independent.
 
@@ -48,7 +48,7 @@ def kl_of_numbers(
         p: The model's; None for a site that the guide alone samples.
         z: The draw.
         averaged: Whether to average over draws where a formula is known.
-        held_q: The guide's distribution on draws without gradient, to take out the score of.
+        detached_q: The guide's distribution on draws without gradient, to take out the score of.
     """
     single_q, single_p = _of_numbers(q), _of_numbers(p)
     if single_q is None or single_p is None:
@@ -56,9 +56,9 @@ def kl_of_numbers(
     kl = closed_kl(single_q, single_p) if averaged else None
     if kl is None:
         kl = single_q.log_prob(z) - single_p.log_prob(z)
-        if held_q is not None:
-            held = _of_numbers(held_q).log_prob(z.detach())
-            kl = kl - (held - held.detach())
+        if detached_q is not None:
+            score = _of_numbers(detached_q).log_prob(z.detach())
+            kl = kl - (score - score.detach())
     return torch.as_tensor(kl).expand(z.shape)
 
 

@@ -36,9 +36,9 @@ class JoinedTerms(Terms):
         """The terms of the runs that these come from."""
         return self.runs
 
-    def log_p_at_held_draws(self) -> Tensor:
+    def log_p_at_detached_draws(self) -> Tensor:
         """As in each run, (K, N)."""
-        return torch.cat([run.log_p_at_held_draws() for run in self.runs])
+        return torch.cat([run.log_p_at_detached_draws() for run in self.runs])
 
     def without_score(self, user: str, *, points: bool = False) -> Self:
         """As in each run."""
@@ -86,7 +86,7 @@ def without_runs(t: Terms) -> Terms:
         return {n: Latent(**{**_fields(latent), **_NONE}) for n, latent in group.items()}
 
     kept = {"latents": bare(t.latents), "global_latents": bare(t.global_latents)}
-    return Terms(**{**_fields(t), **kept, "traces": (), "functions": (), "held": None})
+    return Terms(**{**_fields(t), **kept, "traces": (), "functions": (), "detached": None})
 
 
 def _fields(value: Latent | Terms) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from .plates import PARTICLES
-from .runs import Run, samples
+from .runs import Run, sample_sites
 
 __all__ = ["Layout", "in_particles", "support_of"]
 
@@ -66,7 +66,7 @@ class Layout:
             return 1.0
         return float(self.data.full_size / self.data.size)
 
-    def holds(self, site: Site) -> bool:
+    def is_local(self, site: Site) -> bool:
         """Whether a site belongs to one datum: all do where there is no data plate."""
         return self.data is None or self._in_plate(site)
 
@@ -119,10 +119,10 @@ class Layout:
 
 def _twins(data: CondIndepStackFrame, run: Run) -> set[str]:
     """What the guide calls the data plate, if it has none of that name: one that stands there."""
-    frames = {f.name: f for site in samples(run.guide) for f in site["cond_indep_stack"]}
+    frames = {f.name: f for site in sample_sites(run.guide) for f in site["cond_indep_stack"]}
     if data.name in frames:
         return set()
-    known = {f.name for site in samples(run.model) for f in site["cond_indep_stack"]}
+    known = {f.name for site in sample_sites(run.model) for f in site["cond_indep_stack"]}
     return {
         name
         for name, frame in frames.items()

@@ -36,7 +36,7 @@ def numbers_of(t: Terms, name: str, values: Tensor) -> Tensor:
         values: In the shape of its draws.
     """
     site = t.traces[1].nodes[name]
-    scale = torch.as_tensor(site["scale"]) / (t.scale if t.layout.holds(site) else 1.0)
+    scale = torch.as_tensor(site["scale"]) / (t.scale if t.layout.is_local(site) else 1.0)
     scale = _over_event(scale.to(values), site["fn"].event_dim)
     return _rows(t, name, torch.where(which_count(site), scale * values, 0.0))
 

@@ -7,7 +7,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from .runs import samples, traces
+from .runs import sample_sites, traces
 
 __all__ = ["explain_nonfinite"]
 
@@ -53,7 +53,7 @@ def _sites(
     return [
         (f"site {site['name']!r} of the {role}", site)
         for role, trace in (("guide", guide_trace), ("model", model_trace))
-        for site in samples(trace)
+        for site in sample_sites(trace)
     ]
 
 

@@ -21,12 +21,12 @@ from pyro_vae.factors import is_training_factor
 from pyro_vae.program import Program
 
 from .layout import Layout, in_particles
-from .plates import find_data_plate, is_deterministic, rows_of
+from .plates import find_data_plate, is_deterministic, num_rows
 from .rows import settled
-from .runs import Function, Run, draws_some, run, samples, subsamples
-from .trials import all_modules, evaluation_mode, stirred, trial
+from .runs import Function, Run, is_subsampled, run, sample_sites, subsamples
+from .trials import all_modules, evaluation_mode, perturbed, trial
 
-__all__ = ["Particles", "Way", "find_particles", "plate_nesting", "repeated", "vectorizes"]
+__all__ = ["Particles", "Way", "find_particles", "plate_nesting", "repeated", "particle_nesting"]
 
 Laid = Callable[[Sequence[Tensor], int], Tensor]
 
@@ -64,10 +64,10 @@ def plate_nesting(model: Function, guide: Function, args: Any, kwargs: Any) -> i
         return _nesting(run(model, guide, args, kwargs))
 
 
-def vectorizes(program: Program, *args: Tensor) -> int | None:
+def particle_nesting(program: Program, *args: Tensor) -> int | None:
     """The plate nesting of a program that runs rightly in a particle plate; None if it does not."""
-    found = find_particles(program.model, program.guide, args, {})
-    return found.nesting if found.way is Way.AT_ONCE else None
+    particles = find_particles(program.model, program.guide, args, {})
+    return particles.nesting if particles.way is Way.AT_ONCE else None
 
 
 def find_particles(
@@ -97,10 +97,10 @@ def find_particles(
     pair = _Pair(model, guide, args, kwargs, nesting, may_fold=not in_training)
     parameters = _parameters(modules, first)
     for stir in (parameters, []):
-        with trial(), evaluation_mode(modules), stirred(stir):
+        with trial(), evaluation_mode(modules), perturbed(stir):
             try:
-                return pair.judged(subsamples(first.held))
-            except Exception:  # what a user's code may raise on parameters that were stirred
+                return pair.judged(subsamples(first.detached))
+            except Exception:  # what a user's code may raise on parameters that were perturbed
                 continue
     return Particles(Way.IN_TURN, nesting)
 
@@ -129,19 +129,19 @@ class _Pair:
 
     def judged(self, subsample: Any) -> Particles:
         """How the particles are to be run, if single runs do not fail."""
-        number = 3 if rows_of(self.args, self.kwargs) == 2 else 2  # not to be taken for the data
+        number = 3 if num_rows(self.args, self.kwargs) == 2 else 2  # not to be taken for the data
         ones = [
             run(self.model, self.guide, self.args, self.kwargs, subsample=subsample)
             for _ in range(number)
         ]
-        found = find_data_plate(samples(ones[0].model), rows_of(self.args, self.kwargs))
-        if found.rivals:
-            found = settled(found, self.model, self.guide, self.args, self.kwargs)
-        layout = Layout.of(found.frame, ones[0])
+        plate = find_data_plate(sample_sites(ones[0].model), num_rows(self.args, self.kwargs))
+        if plate.rivals:
+            plate = settled(plate, self.model, self.guide, self.args, self.kwargs)
+        layout = Layout.of(plate.frame, ones[0])
         coupling = _coupling(layout, ones)
         if self._runs_at_once(ones):
             return Particles(Way.AT_ONCE, self.nesting, coupling)
-        if self.may_fold and not found.rivals and self._runs_folded(ones, layout):
+        if self.may_fold and not plate.rivals and self._runs_folded(ones, layout):
             return Particles(Way.FOLDED, self.nesting)
         return Particles(Way.IN_TURN, self.nesting, coupling)
 
@@ -155,7 +155,7 @@ class _Pair:
 
     def _runs_folded(self, ones: Sequence[Run], layout: Layout) -> bool:
         data = layout.data
-        if data is None or data.dim is None or data.size != rows_of(self.args, self.kwargs):
+        if data is None or data.dim is None or data.size != num_rows(self.args, self.kwargs):
             return False
         if not _is_of_independent_rows(ones[0], layout):
             return False
@@ -174,12 +174,12 @@ def _agrees(
     model: Function, guide: Function, args: Any, kwargs: Any, ones: Sequence[Run], lay: Laid
 ) -> bool:
     """Whether a run of all draws has the log densities of the runs of one each."""
-    draws = ones[0].held.copy()
-    for site in samples(draws):
-        if site_is_subsample(site) and not draws_some(site):
+    draws = ones[0].detached.copy()
+    for site in sample_sites(draws):
+        if site_is_subsample(site) and not is_subsampled(site):
             draws.remove_node(site["name"])  # a plate of all data; folded, it holds more of them
         elif not site["is_observed"] and hasattr(site["fn"], "event_dim"):
-            values = [one.held.nodes[site["name"]]["value"] for one in ones]
+            values = [one.detached.nodes[site["name"]]["value"] for one in ones]
             value = lay(values, site["fn"].event_dim)
             draws.nodes[site["name"]] = {**site, "value": value}
     try:
@@ -192,10 +192,10 @@ def _agrees(
         return False
 
 
-def _same_sites(found: Any, ones: Sequence[Any], lay: Laid) -> bool:
-    if found.nodes.keys() != ones[0].nodes.keys():
+def _same_sites(together: Any, ones: Sequence[Any], lay: Laid) -> bool:
+    if together.nodes.keys() != ones[0].nodes.keys():
         return False
-    for site in samples(found):
+    for site in sample_sites(together):
         if is_deterministic(site):
             continue
         singles = [one.nodes[site["name"]] for one in ones]
@@ -217,11 +217,11 @@ def _density(site: Any) -> tuple[Tensor, int]:
     return fn.log_prob(site["value"]), right
 
 
-def _close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
-    if found.dtype is torch.float64:
+def _close(value: Tensor, expected: Tensor, tolerance: float) -> bool:
+    if value.dtype is torch.float64:
         tolerance /= 1000
-    found, expected = torch.broadcast_tensors(found, expected)
-    return torch.allclose(found, expected, tolerance, tolerance, equal_nan=True)
+    value, expected = torch.broadcast_tensors(value, expected)
+    return torch.allclose(value, expected, tolerance, tolerance, equal_nan=True)
 
 
 def _padded(value: Tensor, dims: int) -> Tensor:
@@ -234,9 +234,11 @@ def _with_size(value: Tensor, dim: int, size: int) -> list[int]:
 
 def _is_of_independent_rows(one: Run, layout: Layout) -> bool:
     """Whether all sites belong to one datum, and no plate subsamples."""
-    sites = [s for s in (*samples(one.model), *samples(one.guide)) if not is_deterministic(s)]
+    sites = [
+        s for s in (*sample_sites(one.model), *sample_sites(one.guide)) if not is_deterministic(s)
+    ]
     frames = [frame for site in sites for frame in site["cond_indep_stack"]]
-    return all(layout.holds(site) for site in sites) and all(
+    return all(layout.is_local(site) for site in sites) and all(
         frame.full_size in (None, frame.size) for frame in frames
     )
 
@@ -245,21 +247,21 @@ def _coupling(layout: Layout, ones: Sequence[Run]) -> tuple[str, ...]:
     """The sites outside the data plate whose log density changes with the draws."""
     return tuple(
         site["name"]
-        for site in samples(ones[0].model)
+        for site in sample_sites(ones[0].model)
         if site["is_observed"]
-        and not (is_training_factor(site) or layout.holds(site))
+        and not (is_training_factor(site) or layout.is_local(site))
         and not _close(site["log_prob"], ones[1].model.nodes[site["name"]]["log_prob"], 1e-6)
     )
 
 
 def _nesting(one: Run) -> int:
-    sites = (*samples(one.model), *samples(one.guide))
+    sites = (*sample_sites(one.model), *sample_sites(one.guide))
     frames = [frame for site in sites for frame in site["cond_indep_stack"]]
     return max((-frame.dim for frame in frames if frame.vectorized), default=0)
 
 
 def _parameters(modules: Iterable[nn.Module], one: Run) -> list[Tensor]:
-    found = [p for module in modules for p in module.parameters(recurse=False)]
+    own = [p for module in modules for p in module.parameters(recurse=False)]
     sites = [s for trace in (one.model, one.guide) for s in trace.nodes.values()]
     values = [site["value"] for site in sites if site["type"] == "param"]
-    return found + [v.unconstrained() if hasattr(v, "unconstrained") else v for v in values]
+    return own + [v.unconstrained() if hasattr(v, "unconstrained") else v for v in values]

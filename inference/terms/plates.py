@@ -10,7 +10,14 @@ from torch import Tensor
 
 from pyro_vae.factors import is_training_factor
 
-__all__ = ["DataPlate", "data_plate", "find_data_plate", "is_deterministic", "is_factor", "rows_of"]
+__all__ = [
+    "DataPlate",
+    "data_plate",
+    "find_data_plate",
+    "is_deterministic",
+    "is_factor",
+    "num_rows",
+]
 
 PARTICLES = "num_particles_vectorized"  # the name that Pyro gives this plate, too
 Site = Mapping[str, Any]
@@ -68,7 +75,7 @@ def is_deterministic(site: Site) -> bool:
     return site["is_observed"] and not counts and isinstance(_bare(fn), Delta)
 
 
-def rows_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> int | None:
+def num_rows(args: Sequence[Any], kwargs: Mapping[str, Any]) -> int | None:
     """How many rows the first argument that is a tensor has; None if there is no such tensor."""
     for value in (*args, *kwargs.values()):
         if isinstance(value, Tensor):

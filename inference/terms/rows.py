@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pyro_vae.distributions import is_estimated
 
-from .plates import DataPlate, is_deterministic, rows_of
-from .runs import Function, Run, run, samples
+from .plates import DataPlate, is_deterministic, num_rows
+from .runs import Function, Run, run, sample_sites
 from .trials import all_modules, evaluation_mode, trial
 
 __all__ = ["settled"]
@@ -35,7 +35,7 @@ def settled(
         kwargs: Keyword arguments of both.
     """
     frames = [frame for frame in (plate.frame, *plate.rivals) if frame is not None]
-    num_data = rows_of(args, kwargs)
+    num_data = num_rows(args, kwargs)
     if any(frame.size != num_data for frame in frames):
         return plate  # none fits, or some hold subsamples, which rows do not number
     known = _known(getattr(model, "__self__", model))
@@ -62,10 +62,10 @@ def _following(
     fitting, some_moved = list(frames), False
     with trial(), evaluation_mode(all_modules(model, guide, [])):
         before = run(model, guide, args, kwargs)
-        held = poutine.replay(guide, trace=before.held)
+        on_its_draws = poutine.replay(guide, trace=before.detached)
         for row in range(min(frames[0].size, _TRIES)):
             other_args, other_kwargs = _with_row_of_the_next(args, kwargs, row, frames[0].size)
-            after = run(model, held, other_args, other_kwargs)
+            after = run(model, on_its_draws, other_args, other_kwargs)
             moved = {frame: _moved(frame, before, after) for frame in fitting}
             some_moved |= any(bool(where.any()) for where in moved.values())
             fitting = [f for f in fitting if not moved[f][torch.arange(f.size) != row].any()]
@@ -89,13 +89,13 @@ def _with_row_of_the_next(args: Any, kwargs: Any, row: int, num_data: int) -> tu
 
 def _moved(frame: CondIndepStackFrame, before: Run, after: Run) -> Tensor:
     """Where along a plate log densities differ between two runs, (size of the plate,)."""
-    found = torch.zeros(frame.size, dtype=torch.bool)
+    moved = torch.zeros(frame.size, dtype=torch.bool)
     for one, other in ((before.model, after.model), (before.guide, after.guide)):
-        for site in samples(one):
+        for site in sample_sites(one):
             noisy = is_deterministic(site) or is_estimated(site["fn"])
             if frame in site["cond_indep_stack"] and not noisy:
                 pair = site["log_prob"], other.nodes[site["name"]]["log_prob"]
                 same = torch.isclose(*pair, rtol=1e-5, atol=1e-6, equal_nan=True)
                 along = same.movedim(frame.dim or -1, 0).reshape(frame.size, -1)
-                found |= ~along.all(1).cpu()
-    return found
+                moved |= ~along.all(1).cpu()
+    return moved

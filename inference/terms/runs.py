@@ -21,9 +21,9 @@ from .support import invertible
 __all__ = [
     "Function",
     "Run",
-    "draws_some",
+    "is_subsampled",
     "run",
-    "samples",
+    "sample_sites",
     "subsamples",
     "trace_again",
     "trace_guide",
@@ -41,15 +41,15 @@ class Run:
     Args:
         model: The model's trace.
         guide: The guide's.
-        held: The guide's draws without their gradient and all subsamples, to replay either on.
+        detached: The guide's draws without their gradient and all subsamples, to replay either on.
     """
 
     model: Any
     guide: Any
-    held: Any
+    detached: Any
 
 
-def samples(trace: Any) -> list[dict[str, Any]]:
+def sample_sites(trace: Any) -> list[dict[str, Any]]:
     """The sample sites of a trace, in the order of sampling."""
     return [site for site in trace.nodes.values() if site["type"] == "sample"]
 
@@ -61,7 +61,7 @@ def run(
     kwargs: Any,
     *,
     max_plate_nesting: float = math.inf,
-    hold_draws: bool = False,
+    detach_draws: bool = False,
     subsample: Any = None,
 ) -> Run:
     """Traces the guide, and the model replayed on its draws, with their log densities.
@@ -74,7 +74,7 @@ def run(
         args: Positional arguments of both.
         kwargs: Keyword arguments of both.
         max_plate_nesting: How many batch dimensions plates may take.
-        hold_draws: Whether no gradient flows through the draws, reparameterized or not.
+        detach_draws: Whether no gradient flows through the draws, reparameterized or not.
         subsample: The `subsamples` of another run, for plates that subsample by themselves.
 
     Raises:
@@ -82,25 +82,25 @@ def run(
     """
     if subsample is not None:
         model, guide = (poutine.replay(f, trace=subsample) for f in (model, guide))
-    with _HoldDraws() if hold_draws else nullcontext():
+    with _DetachDraws() if detach_draws else nullcontext():
         guide_trace = trace_guide(guide, args, kwargs)
     model_trace = trace_model(model, guide_trace, args, kwargs)
-    held = _with_values(guide_trace, torch.detach)
-    for site in samples(model_trace):
-        if site_is_subsample(site) and site["name"] not in held:
-            held.add_node(site["name"], **site)
+    detached = _with_values(guide_trace, torch.detach)
+    for site in sample_sites(model_trace):
+        if site_is_subsample(site) and site["name"] not in detached:
+            detached.add_node(site["name"], **site)
     pruned_model, pruned_guide = map(prune_subsample_sites, (model_trace, guide_trace))
     _check_same_latents(pruned_model, pruned_guide)
     validates = is_validation_enabled()
     if validates:
         check_model_guide_match(model_trace, guide_trace, max_plate_nesting)
     pruned_model.compute_log_prob()
-    with invertible(samples(pruned_guide)):
+    with invertible(sample_sites(pruned_guide)):
         pruned_guide.compute_score_parts()
     if validates:
-        for site in (*samples(pruned_model), *samples(pruned_guide)):
+        for site in (*sample_sites(pruned_model), *sample_sites(pruned_guide)):
             check_site_shape(site, max_plate_nesting)
-    return Run(pruned_model, pruned_guide, held)
+    return Run(pruned_model, pruned_guide, detached)
 
 
 def traces(model: Function, guide: Function, args: Any, kwargs: Any) -> tuple[Any, Any]:
@@ -120,7 +120,7 @@ def trace_guide(guide: Function, args: Any, kwargs: Any) -> Any:
         return _trace(guide, args, kwargs)
     guide(*args, **kwargs)
     trace = messenger.trace.copy()
-    for site in samples(trace):
+    for site in sample_sites(trace):
         if site["is_observed"]:
             trace.remove_node(site["name"])
     return trace
@@ -131,31 +131,31 @@ def trace_model(model: Function, guide_trace: Any, args: Any, kwargs: Any) -> An
     return _trace(poutine.replay(model, _with_values(guide_trace, _alias)), args, kwargs)
 
 
-def draws_some(site: Mapping[str, Any]) -> bool:
+def is_subsampled(site: Mapping[str, Any]) -> bool:
     """Whether a plate, by the site that draws from its data, leaves some of them out."""
     return site["fn"].subsample_size not in (None, site["fn"].size)
 
 
-def subsamples(held: Any) -> Any:
+def subsamples(detached: Any) -> Any:
     """The trace of what the plates of a run have drawn from their data; None if they hold all."""
-    sites = [site for site in samples(held) if site_is_subsample(site)]
-    if not any(draws_some(site) for site in sites):
+    sites = [site for site in sample_sites(detached) if site_is_subsample(site)]
+    if not any(is_subsampled(site) for site in sites):
         return None
-    found = Trace()
+    drawn = Trace()
     for site in sites:
-        found.add_node(site["name"], **site)
-    return found
+        drawn.add_node(site["name"], **site)
+    return drawn
 
 
-def trace_again(function: Function, args: Any, kwargs: Any, held: Any) -> Any:
-    """The trace of another run of the model or the guide, on the draws of `Run.held`."""
-    trace = prune_subsample_sites(trace_guide(poutine.replay(function, held), args, kwargs))
-    with invertible(samples(trace)):
+def trace_again(function: Function, args: Any, kwargs: Any, detached: Any) -> Any:
+    """The trace of another run of the model or the guide, on the draws of `Run.detached`."""
+    trace = prune_subsample_sites(trace_guide(poutine.replay(function, detached), args, kwargs))
+    with invertible(sample_sites(trace)):
         trace.compute_log_prob()
     return trace
 
 
-class _HoldDraws(Messenger):
+class _DetachDraws(Messenger):
     """Stops the gradient at each draw, before anything depends on it."""
 
     def _pyro_post_sample(self, message: Any) -> None:
@@ -170,7 +170,7 @@ def _trace(function: Function, args: Any, kwargs: Any) -> Any:
 def _with_values(trace: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """A copy of a trace with its draws changed."""
     copy = trace.copy()
-    for site in samples(trace):
+    for site in sample_sites(trace):
         if isinstance(site["value"], Tensor):
             copy.nodes[site["name"]] = {**site, "value": change(site["value"])}
     return copy
@@ -182,9 +182,9 @@ def _alias(z: Tensor) -> Tensor:
 
 
 def _check_same_latents(model_trace: Any, guide_trace: Any) -> None:
-    model = [s["name"] for s in samples(model_trace) if not s["is_observed"]]
-    guide = [s["name"] for s in samples(guide_trace) if not s["is_observed"]]
-    auxiliary = {s["name"] for s in samples(guide_trace) if s["infer"].get("is_auxiliary")}
+    model = [s["name"] for s in sample_sites(model_trace) if not s["is_observed"]]
+    guide = [s["name"] for s in sample_sites(guide_trace) if not s["is_observed"]]
+    auxiliary = {s["name"] for s in sample_sites(guide_trace) if s["infer"].get("is_auxiliary")}
     if set(model) != set(guide) - (auxiliary - set(model)):
         raise ValueError(
             f"model samples {model} but guide samples {guide}; every latent site of the model "

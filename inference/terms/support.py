@@ -118,9 +118,9 @@ def _image(transform: Any, bound: float) -> Tensor:
     if isinstance(transform, PowerTransform) and bound in (0, 1):
         return value
     if transform.domain.event_dim or isinstance(transform, nn.Module):
-        held = list(vars(transform).values())
-        held += transform.parameters() if isinstance(transform, nn.Module) else []
-        moves = any(isinstance(part, Tensor) and part.requires_grad for part in held)
+        parts = list(vars(transform).values())
+        parts += transform.parameters() if isinstance(transform, nn.Module) else []
+        moves = any(isinstance(part, Tensor) and part.requires_grad for part in parts)
         return value.new_tensor(math.nan, requires_grad=moves)
     return transform(value)
 
@@ -132,8 +132,8 @@ def _bounds(constraint: Any) -> list[float]:
     if type(constraint) is type(constraints.real):
         return []
     names = ("lower_bound", "upper_bound")
-    found = [getattr(constraint, name) for name in names if hasattr(constraint, name)]
-    return [float(b) if torch.as_tensor(b).dim() == 0 else math.nan for b in found] or [math.nan]
+    bounds = [getattr(constraint, name) for name in names if hasattr(constraint, name)]
+    return [float(b) if torch.as_tensor(b).dim() == 0 else math.nan for b in bounds] or [math.nan]
 
 
 def _each(transforms: Iterable[Any]) -> Iterator[Any]:

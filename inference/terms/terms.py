@@ -13,7 +13,7 @@ from pyro_vae.factors import is_training_factor
 
 from .divergence import closed_kl
 from .layout import Layout
-from .runs import Function, samples, trace_again
+from .runs import Function, sample_sites, trace_again
 from .support import check_support, invertible, is_point
 
 __all__ = ["Latent", "Terms", "sum_of"]
@@ -34,7 +34,7 @@ class Latent:
     log_q: Tensor
     reparameterized: bool
     reduce: Callable[[Tensor], Tensor]
-    held_q: TorchDistribution | None = None  # at held draws, where the score is out of log_q
+    detached_q: TorchDistribution | None = None  # at detached draws; None if log_q has its score
 
     def kl(self) -> Tensor:
         """KL(q || p) in closed form where one is known, else the drawn log q - log p: (K, N)."""
@@ -64,7 +64,7 @@ class Terms:
         functions: Model and guide in the particle plate.
         args: Their positional arguments.
         kwargs: Their keyword arguments.
-        held: The guide's trace with draws that carry no gradient, to replay either on.
+        detached: The guide's trace with draws that carry no gradient, to replay either on.
     """
 
     log_px: Tensor
@@ -80,7 +80,7 @@ class Terms:
     functions: tuple[Function, ...]
     args: Any
     kwargs: Any
-    held: Any
+    detached: Any
 
     @property
     def parts(self) -> tuple["Terms", ...]:
@@ -112,10 +112,10 @@ class Terms:
         """The log importance weight of each particle and datum, (K, N)."""
         return self.log_px + sum(latent.log_p - latent.log_q for latent in self.latents.values())
 
-    def log_p_at_held_draws(self) -> Tensor:
+    def log_p_at_detached_draws(self) -> Tensor:
         """Log p(x, z), (K, N), with a gradient for the model's parameters alone: a second run."""
-        sites = samples(self._again(self.functions[0]))
-        counted = [s for s in sites if self.layout.holds(s) and not is_training_factor(s)]
+        sites = sample_sites(self._again(self.functions[0]))
+        counted = [s for s in sites if self.layout.is_local(s) and not is_training_factor(s)]
         return sum_of(self.layout, counted)
 
     def without_score(self, user: str, *, points: bool = False) -> Self:
@@ -135,17 +135,17 @@ class Terms:
         if len(scored) == 1:
             sites = [{"name": name, "fn": latent.q} for name, latent in scored.items()]
             with invertible(sites):
-                held = {n: z.reduce(z.q.log_prob(z.z.detach())) for n, z in scored.items()}
+                log_q = {n: z.reduce(z.q.log_prob(z.z.detach())) for n, z in scored.items()}
         else:
-            sites = [s for s in samples(self._again(self.functions[1])) if s["name"] in scored]
-            held = {s["name"]: self.layout.sum(s, s["log_prob"]) for s in sites}
-        held_q = {site["name"]: site["fn"] for site in sites}
-        check_support(held_q, user)
+            sites = [s for s in sample_sites(self._again(self.functions[1])) if s["name"] in scored]
+            log_q = {s["name"]: self.layout.sum(s, s["log_prob"]) for s in sites}
+        detached_q = {site["name"]: site["fn"] for site in sites}
+        check_support(detached_q, user)
 
         def path_only(group: Mapping[str, Latent]) -> dict[str, Latent]:
-            scores = {n: held[n] - held[n].detach() for n in group if n in held}
+            scores = {n: log_q[n] - log_q[n].detach() for n in group if n in log_q}
             without = {
-                n: replace(group[n], log_q=group[n].log_q - score, held_q=held_q[n])
+                n: replace(group[n], log_q=group[n].log_q - score, detached_q=detached_q[n])
                 for n, score in scores.items()
             }
             return {**group, **without}
@@ -193,7 +193,7 @@ class Terms:
 
     def _again(self, function: Function) -> Any:
         """The trace of another run, on the same draws without their gradient."""
-        return trace_again(function, self.args, self.kwargs, self.held)
+        return trace_again(function, self.args, self.kwargs, self.detached)
 
 
 def sum_of(layout: Layout, sites: Sequence[Mapping[str, Any]]) -> Tensor:

@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 from pyro_vae.precision import layers_in_float32
 from pyro_vae.program import modules_of
 
-__all__ = ["all_modules", "evaluation_mode", "leaving_no_trace", "stirred", "trial"]
+__all__ = ["all_modules", "evaluation_mode", "leaving_no_trace", "perturbed", "trial"]
 
 
 @contextmanager
@@ -62,8 +62,8 @@ def trial() -> Iterator[list[nn.Module]]:
 
 def all_modules(model: Any, guide: Any, ran: Iterable[nn.Module]) -> list[nn.Module]:
     """The modules of a program that can be found, and others that are known to run."""
-    found = {id(m): m for top in modules_of(model, guide).values() for m in top.modules()}
-    return list((found | {id(module): module for module in ran}).values())
+    named = {id(m): m for top in modules_of(model, guide).values() for m in top.modules()}
+    return list((named | {id(module): module for module in ran}).values())
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def evaluation_mode(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 
 @contextmanager
-def stirred(parameters: Sequence[Tensor]) -> Iterator[None]:
+def perturbed(parameters: Sequence[Tensor]) -> Iterator[None]:
     """Moves parameters that are constant, as many are at the start, and puts them back.
 
     With weights of zero a network gives the right answer whatever it does.

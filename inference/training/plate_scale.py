@@ -10,7 +10,7 @@ from torch import Tensor
 from pyro_vae.arguments import signature_of
 from pyro_vae.batches import num_data
 from pyro_vae.inference.estimators import Estimator
-from pyro_vae.inference.terms import collect, data_plate, leaving_no_trace, samples, traces
+from pyro_vae.inference.terms import collect, data_plate, leaving_no_trace, sample_sites, traces
 from pyro_vae.parameters import own_parameters
 from pyro_vae.program import Program
 
@@ -70,9 +70,9 @@ class Counts:
         # Other losses may sum latents out, which `collect` refuses.
         if isinstance(self.loss, Estimator):
             terms = collect(model, guide, batch, {})
-            return samples(terms.traces[0]), terms.layout.data
+            return sample_sites(terms.traces[0]), terms.layout.data
         trace, _ = traces(model, guide, batch, {})
-        sites = samples(prune_subsample_sites(trace))
+        sites = sample_sites(prune_subsample_sites(trace))
         return sites, data_plate(sites, num_data(batch))
 
 
