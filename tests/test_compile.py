@@ -180,11 +180,10 @@ def two_threads():
 @pytest.mark.parametrize(
     "networks",
     [
-        {"hidden": (4100,)},  # with products of a million multiplications
-        {"encoder": NORMALIZING},
-        {"encoder": CONVOLUTIONS, "decoder": TRANSPOSED},
+        {"encoder": CONVOLUTIONS, "hidden": (4100,)},  # products of a million multiplications
+        {"encoder": NORMALIZING, "decoder": TRANSPOSED},
     ],
-    ids=["large MLP", "BatchNorm", "convolutions"],
+    ids=["convolutions and a large MLP", "an MLP and transposed convolutions"],
 )
 def test_a_compiled_step_is_the_eager_one_to_rounding(networks, two_threads, monkeypatch):
     monkeypatch.setattr(passes, "_by_python", lambda *_: pytest.fail("a product went by Python"))

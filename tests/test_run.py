@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -24,11 +25,23 @@ SMALL = "VAE(latent_dim=2, hidden=(8,))"
 ARRAYS = ("--data", "arrays('x.npy')")
 
 
+@pytest.fixture(scope="module")
+def a_run_on_arrays(command, tmp_path_factory):
+    """A folder with a user's own array, and a run on it in the folder a."""
+    folder = tmp_path_factory.mktemp("here")
+    np.save(folder / "x.npy", np.random.default_rng(0).random((60, 6)))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        assert command("train", SMALL, *ARRAYS, "--epochs", 1, "--out", "a") == 0
+    return folder
+
+
 @pytest.fixture
-def trained(run, tmp_path):
-    """A run on a user's own array, in the folder a."""
-    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((60, 6)))
-    assert run("train", SMALL, *ARRAYS, "--epochs", 1, "--out", "a")[0] == 0
+def trained(run, a_run_on_arrays, tmp_path):
+    """As `run`, in a folder with such an array and run, as if it had been trained there."""
+    shutil.copytree(a_run_on_arrays, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "a" / "config.json"
+    path.write_text(path.read_text().replace(str(a_run_on_arrays), str(tmp_path)))
     return run
 
 
