@@ -216,6 +216,31 @@ def test_a_penalty_outside_the_plate_of_the_data_is_left_out():
     is_exact(SimpleNamespace(model=model, guide=program().guide))
 
 
+def test_what_depends_on_the_latents_of_all_data_outside_their_plate_is_refused():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros_like(x), 1.0))
+            pyro.sample("x", dist.Normal(2 * z, 1.0), obs=x)
+        pyro.factor("together", -z.mean().square())
+
+    together = SimpleNamespace(model=model, guide=program().guide)
+    refused(together, "site 'together', outside the data plate, depends on the latents of all data")
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_training_factor_changes_nothing_wherever_it_stands(inside):
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros_like(x), 1.0))
+            pyro.sample("x", dist.Normal(2 * z, 1.0), obs=x)
+            if inside:
+                training_factor("together", z)
+        if not inside:
+            training_factor("together", -z.mean(-1, keepdim=True).square())
+
+    is_exact(SimpleNamespace(model=model, guide=program().guide))
+
+
 def test_a_likelihood_that_is_written_as_a_factor_counts():
     def model(x):
         with pyro.plate("data", len(x)):

@@ -85,8 +85,10 @@ def evaluate(
 ) -> Evaluation:
     """The ELBO of each datum, at beta = 1, split into rate and distortion.
 
-    What the model observes outside the plate of the data, such as a penalty that it writes as a
-    factor, is left out. Data that are masked count for nothing. If the guide is a point, such as
+    What is judged is the density of each datum. So training factors are left out, wherever they
+    stand, and what the model observes outside the plate of the data, such as a penalty of its
+    parameters that it writes as a factor; a factor within that plate is a part of the density if it
+    is all of it, and is refused beside another. Data that are masked count for nothing. If the guide is a point, such as
     that of an autoencoder or of MAP estimation, the value is no bound on log p(x), and
     `Evaluation.is_bound` is False.
 
@@ -101,8 +103,9 @@ def evaluate(
     Raises:
         ValueError: If the data stand in no plate, so that no datum has a bound of its own, if a
             latent is enumerated in the model, or if the value would be no bound on log p(x): where
-            sites are scaled, factors are added to the density of the data, latents are masked on
-            which the data depend, or the guide observes data.
+            sites are scaled, factors are added to the density of the data, a site outside their
+            plate depends on their latents, latents are masked on which the data depend, or the
+            guide observes data.
     """
     _check(x, y, num_particles=num_particles, batch_size=batch_size)
     batches = _each_once(program, x, y, batch_size)

@@ -41,8 +41,9 @@ def check_true_bounds(t: Terms, user: str) -> None:
     Raises:
         ValueError: If the guide observes data or has an `EstimatedDensity`, if a site is scaled
             otherwise than its plates scale it, if a latent is masked out on which the data depend,
-            if a factor is added to the density of data that have one, or if it is not known which
-            plate is that of the data.
+            if a factor is added to the density of data that have one, if a site outside the data
+            plate depends on the latents in it, or if it is not known which plate is that of the
+            data.
     """
     check_one_bound_each(t, user)
     check_densities(t.traces, user, linear=True)
@@ -51,6 +52,7 @@ def check_true_bounds(t: Terms, user: str) -> None:
             plates = [f.full_size / f.size for f in site["cond_indep_stack"] if f.full_size]
             _check_scale(site, math.prod(plates), role, user)
     _check_factors(t, user)
+    _check_outside(t, user)
     _check_masks(t, user)
 
 
@@ -144,35 +146,58 @@ def _check_masks(t: Terms, user: str) -> None:
     latents = {**t.latents, **t.global_latents}
     counts = {name: which_count(t.traces[1].nodes[name]) for name in latents}
     masked = {name: ~mask for name, mask in counts.items() if not mask.all()}
-    if masked:
-        _check_masked_out(t, masked, user)
+    for name in _following(t, masked) if masked else []:
+        raise ValueError(
+            f"{user} needs every latent that the data depend on, but {list(masked)} are masked "
+            f"out, and site {name!r} depends on them; judge the program without that mask"
+        )
 
 
-def _check_masked_out(t: Terms, masked: Mapping[str, Tensor], user: str) -> None:
-    """Refuses masked latents on which something depends that is not masked: they are drawn anew."""
+def _check_outside(t: Terms, user: str) -> None:
+    """Refuses what stands outside the data plate and makes one density of all data together."""
+    everything = {name: torch.tensor(True) for name in t.latents}
+    following = _following(t, everything) if t.outside and t.latents else []
+    for name in [name for name in following if name in t.outside]:
+        raise ValueError(
+            f"{user} needs a density for each datum, but site {name!r}, outside the data plate, "
+            "depends on the latents of all data; put it in the plate, or state it as "
+            "training_factor of pyro_vae, which is left out"
+        )
+
+
+def _following(t: Terms, latents: Mapping[str, Tensor]) -> list[str]:
+    """The model's sites whose log density changes if latents are drawn anew.
+
+    Args:
+        t: The terms of a run.
+        latents: Which numbers to draw anew, by the name of the latent.
+    """
     with torch.random.fork_rng():
         torch.rand(1)  # or the draws would be the same, where those of `t` have left the generator
         again = poutine.trace(t.functions[1]).get_trace(*t.args, **t.kwargs)
     changed = t.detached.copy()
-    for name, mask in masked.items():
+    for name, anew in latents.items():
         site = t.detached.nodes[name]
-        value = torch.where(mask, again.nodes[name]["value"], site["value"])
+        value = torch.where(
+            anew.to(site["value"].device), again.nodes[name]["value"], site["value"]
+        )
         changed.nodes[name] = {**site, "value": value}
     with torch.random.fork_rng():
         trace = poutine.trace(poutine.replay(t.functions[0], trace=changed)).get_trace(
             *t.args, **t.kwargs
         )
     trace.compute_log_prob()
-    for site in sample_sites(t.traces[0]):
-        other = trace.nodes[site["name"]]["log_prob"]
-        if is_estimated(site["fn"]):
-            continue  # its noise is no difference
-        if not torch.allclose(site["log_prob"], other, rtol=1e-4, atol=1e-4, equal_nan=True):
-            raise ValueError(
-                f"{user} needs every latent that the data depend on, but {list(masked)} are masked "
-                f"out, and site {site['name']!r} depends on them; judge the program without that "
-                "mask"
-            )
+    return [
+        site["name"]
+        for site in sample_sites(t.traces[0])
+        # the noise of an estimate is no difference
+        if not (is_training_factor(site) or is_estimated(site["fn"]))
+        and not _is_close(site["log_prob"], trace.nodes[site["name"]]["log_prob"])
+    ]
+
+
+def _is_close(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(one, other, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
 def _is_data(site: Mapping[str, Any]) -> bool:
