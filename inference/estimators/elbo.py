@@ -59,8 +59,9 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
             The KL of a site of many numbers is hardly ever below a floor that suits one number.
         free_bits_per_dimension: The floor of the KL of each number of a latent, instead of the
             site's: a number or a schedule. The numbers must be independent in guide and prior.
-        capacity: The nats that the KL of a datum, averaged over the batch of a run, is held to: a
-            number or a schedule, such as linear(0, 25, steps). At 0 the KL itself is paid.
+        capacity: Target, in nats, for the KL of a datum averaged over the batch of a run: the
+            penalty is beta |KL - capacity|. A number or a schedule, such as linear(0, 25, steps); 0
+            turns it off.
         strict_enumeration_warning: Taken as Pyro's arguments are, for which it has no use; so are
             ignore_jit_warnings and jit_options.
         retain_graph: As in Pyro: whether backward keeps the graph.
@@ -103,21 +104,21 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
 
     @property
     def has_plain_kl(self) -> bool:
-        """Whether it pays beta times the KL, with neither a floor under it nor a capacity."""
+        """Whether the penalty is beta times the KL, without free bits and capacity."""
         return all(_is_zero(getattr(self, name)) for name in _OTHERS)
 
     @property
     def is_linear(self) -> bool:
-        """Whether neither a floor nor a capacity bends it."""
+        """Whether the KL is plain: free bits and capacity are not linear in it."""
         return self.has_plain_kl
 
     @property
     def is_bound(self) -> bool:
-        """Whether it pays the KL as it is."""
+        """Whether the KL is plain and beta is 1."""
         return self.has_plain_kl and self.beta == 1
 
     def reference(self, *, reparameterized: bool) -> ELBO | None:
-        """That of drawn KLs, or itself where another KL is paid."""
+        """The same ELBO with drawn KLs; itself with free bits or capacity."""
         return Trace_ELBO(beta=self.beta) if self.has_plain_kl else self
 
     def kl(self, latent: Latent) -> Tensor:

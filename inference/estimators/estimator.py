@@ -174,16 +174,16 @@ class Estimator(WithModules, ELBO):
         return False
 
     def reference(self, *, reparameterized: bool) -> ELBO | None:
-        """The estimator that has the same value and the plain gradient of it, without tricks.
+        """The estimator whose averaged gradient is that of the value that this one reports.
 
-        The bias of this estimator's gradient is judged by the mean of many gradients of that one.
-        A subclass that changes the formula must say it anew.
+        `compare` judges the bias of this estimator's gradient by it. A subclass that changes the
+        formula must say it anew.
 
         Args:
-            reparameterized: Whether the program's latents are.
+            reparameterized: Whether the program's latents have reparameterized draws.
 
         Returns:
-            None where no such estimator is known: then there is nothing to judge the bias by.
+            None where no such estimator is known, and the bias is not judged.
         """
         return None
 
@@ -210,9 +210,10 @@ class Estimator(WithModules, ELBO):
         return {name: value for name, value in values.items() if callable(value)}
 
     def prepared(self, model: Function, guide: Function, *args: Any, **kwargs: Any) -> Self:
-        """This estimator with the way found to run the particles, where it needs it.
+        """This estimator, knowing how to run the particles of this program.
 
-        `SVI` asks once; otherwise each call finds it anew, by some runs of the program.
+        Finding it out takes some runs of the program, so `SVI` calls this once. An estimator that
+        is not prepared finds it out at each call.
         """
         several = self.num_particles > 1 and self.vectorize_particles
         if self.particles is not None or not (several or self.detaches_draws):
@@ -242,7 +243,7 @@ class Estimator(WithModules, ELBO):
         kwargs: Any,
         subsample: Any = None,
     ) -> Terms:
-        """The terms of so many particles, unchecked; see `collect`."""
+        """The terms of `num_particles` particles, not checked; see `collect`."""
         self.offer_modules(args, kwargs)
         return collect(
             model,

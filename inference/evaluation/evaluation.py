@@ -88,9 +88,9 @@ def evaluate(
     What is judged is the density of each datum. So training factors are left out, wherever they
     stand, and what the model observes outside the plate of the data, such as a penalty of its
     parameters that it writes as a factor; a factor within that plate is a part of the density if it
-    is all of it, and is refused beside another. Data that are masked count for nothing. If the guide is a point, such as
-    that of an autoencoder or of MAP estimation, the value is no bound on log p(x), and
-    `Evaluation.is_bound` is False.
+    is all of it, and is refused beside another. Data that are masked count for nothing. If the
+    guide is a point, such as that of an autoencoder or of MAP estimation, the value is no bound on
+    log p(x), and `Evaluation.is_bound` is False.
 
     Args:
         program: What to evaluate.

@@ -1,4 +1,4 @@
-"""Whether each datum has a bound of its own, which is to hold before one sums over its weights."""
+"""Whether each datum has a bound of its own, as a sum over importance weights needs."""
 
 from pyro_vae.factors import is_training_factor
 
@@ -10,9 +10,9 @@ __all__ = ["check_one_bound_each", "check_own_bounds"]
 
 
 def check_own_bounds(t: Terms, user: str) -> None:
-    """Refuses terms that are no bound on the log p(x) of each datum.
+    """Refuses programs whose terms are no bound on the log p(x) of each datum.
 
-    Latents that all data share are another matter: each user has to say what they are to it.
+    Latents that all data share are not looked at; who calls this decides about them.
 
     Args:
         t: The terms of a run.
@@ -29,7 +29,7 @@ def check_own_bounds(t: Terms, user: str) -> None:
 
 
 def check_one_bound_each(t: Terms, user: str) -> None:
-    """Refuses terms of which one cannot tell the bound of each datum, whatever their scale.
+    """Refuses programs of which it is not known which bound belongs to which datum.
 
     Args:
         t: The terms of a run.

@@ -29,7 +29,7 @@ def in_particles(
 
 @dataclass(frozen=True)
 class Layout:
-    """Reads a site's batch of log densities as (K, N), for K particles and N data.
+    """Which batch dimensions of a site are particles and data, to read it as (K, N).
 
     Args:
         num_particles: K.
@@ -67,11 +67,14 @@ class Layout:
         return float(self.data.full_size / self.data.size)
 
     def is_local(self, site: Site) -> bool:
-        """Whether a site belongs to one datum: all do where there is no data plate."""
+        """Whether a site stands in the data plate, one for each datum; always true without one."""
         return self.data is None or self._in_plate(site)
 
     def sum(self, site: Site, log_prob: Tensor) -> Tensor:
-        """Sums a site's inner plates and takes the data's scale out: (K, N), N = 1 outside."""
+        """The log density of each particle and datum, (K, N); N is 1 outside the data plate.
+
+        Other plates are summed over, and the scale of the data plate is divided out.
+        """
         data_dim, scale = self._data_dim(site), self.scale if self._in_plate(site) else 1.0
         dims = range(-log_prob.dim(), 0)
         inner = [dim for dim in dims if dim not in (self.particle_dim, data_dim)]
@@ -85,7 +88,7 @@ class Layout:
         return terms if scale == 1.0 else terms / scale
 
     def spread(self, weight: Tensor, site: Site) -> Tensor:
-        """Gives a weight (K, N) the dimensions that it has in a site's value."""
+        """Reshapes a weight (K, N) so that it multiplies the value of a site."""
         if self.folded:
             weight = weight.reshape(1, -1)
         sizes = {self.particle_dim: weight.shape[0], self._data_dim(site): weight.shape[1]}

@@ -46,8 +46,8 @@ class Particles:
     Args:
         way: The quickest way that is right.
         nesting: How many batch dimensions the plates of the program take.
-        coupling: What the model observes outside the data plate that depends on the latents, which
-            makes one of all bounds.
+        coupling: The sites that the model observes outside the data plate and that depend on the
+            latents, so that no datum has a bound of its own.
     """
 
     way: Way
@@ -65,7 +65,15 @@ def plate_nesting(model: Function, guide: Function, args: Any, kwargs: Any) -> i
 
 
 def particle_nesting(program: Program, *args: Tensor) -> int | None:
-    """The plate nesting of a program that runs rightly in a particle plate; None if it does not."""
+    """How many batch dimensions a program's plates take, to put a particle plate before them.
+
+    Args:
+        program: The program.
+        *args: The arguments of its model and guide.
+
+    Returns:
+        None if the program is wrong with a dimension of particles.
+    """
     particles = find_particles(program.model, program.guide, args, {})
     return particles.nesting if particles.way is Way.AT_ONCE else None
 
@@ -77,10 +85,12 @@ def find_particles(
     kwargs: Any,
     max_plate_nesting: float = math.inf,
 ) -> Particles:
-    """Tries the program with two particles, on the draws of two runs with one.
+    """Finds how to run several particles of a program, by trying two.
 
-    The log density of each site must come out the same. Modules run in evaluation mode meanwhile,
-    as dropout would differ; the random generators, buffers and parameters stay as they are.
+    Two runs of one particle each give draws and their log densities. A run of both particles on
+    the same draws must give each site the same log densities. Modules run in evaluation mode
+    meanwhile, as dropout would differ; the random generators, buffers and parameters stay as they
+    are.
 
     Args:
         model: The model.
@@ -106,7 +116,7 @@ def find_particles(
 
 
 def repeated(args: Any, kwargs: Any, times: int, num_data: int | None) -> tuple[Any, Any]:
-    """Arguments with each tensor of so many rows repeated, all rows before any comes again."""
+    """The arguments with each tensor of `num_data` rows repeated: rows 0 to N - 1, then again."""
 
     def repeat(value: Any) -> Any:
         if not isinstance(value, Tensor) or value.dim() == 0 or len(value) != num_data:

@@ -25,7 +25,7 @@ _KNOWN: WeakKeyDictionary[Any, dict[frozenset[str], str]] = WeakKeyDictionary()
 def settled(
     plate: DataPlate, model: Function, guide: Function, args: Any, kwargs: Any
 ) -> DataPlate:
-    """The plate along which the log densities follow the rows of the data, if one does.
+    """The plate that numbers the rows of the data: a changed row shows at its own index alone.
 
     Args:
         plate: The plates in question.
@@ -58,7 +58,7 @@ def _known(program: Any) -> dict[frozenset[str], str]:
 def _following(
     frames: Sequence[CondIndepStackFrame], model: Function, guide: Function, args: Any, kwargs: Any
 ) -> list[CondIndepStackFrame]:
-    """The plates in which nothing moves but where the row stands that is changed."""
+    """The plates in which a changed row changes log densities at its own index alone."""
     fitting, some_moved = list(frames), False
     with trial(), evaluation_mode(all_modules(model, guide, [])):
         before = run(model, guide, args, kwargs)
