@@ -1,6 +1,7 @@
 """A second stage: a trained program with another prior."""
 
 import copy
+import inspect
 from typing import Any
 
 import pyro
@@ -67,6 +68,11 @@ class Refit(PyroModule):
         if hasattr(program, "encoder") and hasattr(program, "posterior"):
             attach(prior, program.encoder, program.posterior)
 
+    @property
+    def functions(self) -> dict[str, Any]:
+        """The functions that take the arguments: the program's model and guide, by their names."""
+        return {"model": self.program.model, "guide": self.program.guide}
+
     @pyro_method
     def model(self, *args: Any, **kwargs: Any) -> Any:
         """Samples p(x, z), with the arguments of the program's model."""
@@ -117,6 +123,8 @@ class Refit(PyroModule):
         program, like = self.program, next(self.parameters())
         names = ("encoder", "posterior", "decoder", "likelihood")
         if not all(isinstance(getattr(program, name, None), nn.Module) for name in names):
+            return False
+        if len(inspect.signature(program.model).parameters) != 1:
             return False
         x = x.to(like)
         with torch.no_grad(), torch.random.fork_rng():

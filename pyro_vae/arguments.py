@@ -18,7 +18,6 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from .program import Program
-from .source import FunctionProgram
 
 __all__ = [
     "arguments",
@@ -150,7 +149,7 @@ def signature_of(function: Function) -> inspect.Signature:
             inner, args = args[1], args[2:]
         return inspect.signature(functools.partial(_like(inner), *args, **function.keywords))
     owner = getattr(function, "__self__", None)
-    if isinstance(owner, FunctionProgram):
+    if hasattr(owner, "functions"):  # a program that passes on its arguments to those of others
         return signature_of(owner.functions[function.__name__])
     if isinstance(function, nn.Module):
         return inspect.signature(function.forward)

@@ -25,7 +25,7 @@ from pyro_vae.inference import (
     sample,
 )
 from pyro_vae.inference.evaluation import code_usage
-from pyro_vae.models import VAE, VQVAE, Refit
+from pyro_vae.models import VAE, VQVAE, ConditionalVAE, Refit
 from pyro_vae.posteriors import FSQ, NearestCode, ResidualCodes, SimVQ, StochasticCode
 from pyro_vae.priors import FlowPrior, PixelCNNPrior, StandardNormal, TransformerPrior
 
@@ -315,6 +315,14 @@ class TestRefit:
         )
         difference = draws[:, 0] - draws[:, 1]
         assert difference.mean().abs() < 4 * difference.std() / 1500**0.5
+
+    def test_its_arguments_are_those_of_the_program(self):
+        first = ConditionalVAE(X_SHAPE, latent_dim=2, hidden=(3,))
+        program, x, y = Refit(first, prior=StandardNormal(2)), images(), torch.arange(6)
+        torch.testing.assert_close(
+            evaluate(program, x, y).rate.mean(), evaluate(first, x, y).rate.mean(), atol=2, rtol=0
+        )
+        fit(program, Split(x, y), steps=2, progress=False)
 
     def test_data_that_change_each_epoch_are_not_kept(self):
         program = Refit(vqvae("FSQ"), prior=PixelCNNPrior(channels=4, layers=2))
