@@ -27,7 +27,13 @@ from pyro_vae.inference import (
 from pyro_vae.inference.evaluation import code_usage
 from pyro_vae.models import VAE, VQVAE, ConditionalVAE, Refit
 from pyro_vae.posteriors import FSQ, NearestCode, ResidualCodes, SimVQ, StochasticCode
-from pyro_vae.priors import FlowPrior, GaussianMixture, PixelCNNPrior, StandardNormal, TransformerPrior
+from pyro_vae.priors import (
+    FlowPrior,
+    GaussianMixture,
+    PixelCNNPrior,
+    StandardNormal,
+    TransformerPrior,
+)
 
 X_SHAPE = (1, 4, 4)
 QUANTIZERS = {

@@ -1,6 +1,6 @@
 """A trained program, judged and used: log likelihoods, bounds, samples, reconstructions."""
 
-from .code_usage import CodeUsage, code_usage
+from .code_usage import CodeUsage, code_usage, usage_in
 from .evaluation import (
     Evaluation,
     enumerated_latents,
@@ -25,4 +25,5 @@ __all__ = [
     "mean_and_error",
     "reconstruct",
     "sample",
+    "usage_in",
 ]

@@ -1,5 +1,6 @@
 """How many of its codes a program with a codebook uses."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,10 +8,11 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyro_vae.arguments import arguments
 from pyro_vae.inference.terms import sample_sites
-from pyro_vae.program import Program, device_of, evaluating
+from pyro_vae.program import Program, evaluating
 
-__all__ = ["CodeUsage", "code_usage"]
+__all__ = ["CodeUsage", "code_usage", "usage_in"]
 
 
 @dataclass(frozen=True)
@@ -38,26 +40,37 @@ class CodeUsage:
         return f"{self.used} of {len(self.counts)} codes used, perplexity {self.perplexity:.1f}"
 
 
-def code_usage(program: Program, x: Tensor, *, batch_size: int = 500) -> dict[str, CodeUsage]:
+def code_usage(
+    program: Program, x: Tensor, y: Tensor | None = None, *, batch_size: int = 500
+) -> dict[str, CodeUsage]:
     """The usage of codes over data, for each latent that takes codes, by name.
 
     Args:
         program: A program such as `VQVAE`; others have no such latent.
         x: Data, (N, *x_shape).
+        y: Their labels, for a program `model(x, y)`.
         batch_size: Data in one run.
 
     Reference:
-        van den Oord et al., 2017, https://arxiv.org/abs/1711.00937; perplexity as it is reported
-        since: Dhariwal et al., 2020, https://arxiv.org/abs/2005.00341
+        Perplexity, as it is reported since: Dhariwal et al., 2020,
+        https://arxiv.org/abs/2005.00341
     """
-    counts: dict[str, Tensor] = {}
     with evaluating(program):
-        for batch in x.split(batch_size):
-            trace = poutine.trace(program.guide).get_trace(batch.to(device_of(program)))
-            for site in sample_sites(trace):
-                book: Any = getattr(site["fn"], "book", None)
-                if book is not None:
-                    chosen = book.indices(site["value"]).flatten()
-                    number = torch.bincount(chosen, minlength=book.num_codes).cpu()
-                    counts[site["name"]] = counts.get(site["name"], 0) + number
+        parts = (part.split(batch_size) for part in arguments(program, x, y))
+        return usage_in(program, zip(*parts, strict=True))
+
+
+def usage_in(program: Program, batches: Iterable[Sequence[Any]]) -> dict[str, CodeUsage]:
+    """The usage of codes over batches of the program's arguments, as the program is."""
+    counts: dict[str, Tensor] = {}
+    for batch in batches:
+        trace = poutine.trace(program.guide).get_trace(*batch)
+        books = {site["name"]: getattr(site["fn"], "book", None) for site in sample_sites(trace)}
+        if not any(books.values()):
+            break  # nor will it have codes for other data
+        for name, book in books.items():
+            if book is not None:
+                chosen = book.indices(trace.nodes[name]["value"]).flatten()
+                number = torch.bincount(chosen, minlength=book.num_codes).cpu()
+                counts[name] = counts.get(name, 0) + number
     return {name: CodeUsage(number) for name, number in counts.items()}

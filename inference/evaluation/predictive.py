@@ -25,6 +25,7 @@ from pyro_vae.inference.terms import (
     support_of,
 )
 from pyro_vae.program import Program, device_of, evaluating, modules_of
+from pyro_vae.sampling import sampling
 
 from .ancestral import another, draw, refuse_copies
 
@@ -41,6 +42,8 @@ def sample(
     y: Tensor | None = None,
     mean: bool = True,
     dtype: torch.dtype | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
 ) -> Tensor:
     """Draws z ~ p(z) and returns E[x | z], the usual picture of a sample.
 
@@ -55,14 +58,18 @@ def sample(
         mean: False draws x ~ p(x | z) instead.
         dtype: Of the data that the model is run on; by default that of the program's parameters,
             or int64 where it runs on whole numbers only.
+        temperature: Of priors that draw codes one after the other, such as `PixelCNNPrior`: below
+            1, probable codes become more so.
+        top_k: How many of the most probable codes such a prior chooses from; None for all.
 
     Returns:
         (N, *x_shape).
 
     Raises:
-        ValueError: As `decode`.
+        ValueError: As `decode`; and for a temperature or top_k that no prior takes.
     """
-    return decode(program, {}, num_samples, x_shape, y=y, mean=mean, dtype=dtype)
+    with sampling(temperature, top_k):
+        return decode(program, {}, num_samples, x_shape, y=y, mean=mean, dtype=dtype)
 
 
 def decode(

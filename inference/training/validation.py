@@ -10,7 +10,7 @@ import pyro
 
 from pyro_vae.batches import Batches, num_data
 from pyro_vae.inference.estimators import Estimator, judged_by
-from pyro_vae.inference.evaluation import evaluate_batches
+from pyro_vae.inference.evaluation import evaluate_batches, usage_in
 from pyro_vae.program import Program, evaluating
 
 from .explained import explained
@@ -66,7 +66,17 @@ class Validation:
                     sums[name] = sums.get(name, 0.0) + value
         _check_finite(sums["valid_loss"], step)
         names = sums if self.parts else ["valid_loss"]
-        return {name: sums[name] / number for name in names}
+        return {name: sums[name] / number for name in names} | self._usage()
+
+    def _usage(self) -> dict[str, float]:
+        """How many codes are used, and their perplexity, where the program has codes."""
+        with evaluating(self.program):
+            usages = usage_in(self.program, self.data.once())
+        record: dict[str, float] = {}
+        for name, usage in usages.items():
+            of = f" of {name}" if len(usages) > 1 else ""
+            record |= {f"codes_used{of}": usage.used, f"perplexity{of}": usage.perplexity}
+        return record
 
     def _values(self, batch: Sequence[Any]) -> dict[str, float]:
         loss = judged_by(self.loss, self.program.model, self.program.guide, *batch)

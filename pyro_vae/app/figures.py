@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -25,6 +26,8 @@ def samples(
     num_classes: int | None = None,
     label: int | None = None,
     mean: bool = True,
+    temperature: float = 1.0,
+    top_k: int | None = None,
 ) -> Figure:
     """Samples from the prior, through the decoder; of a program `model(x, y)` one row a label.
 
@@ -35,15 +38,18 @@ def samples(
         num_classes: The number of labels that a program `model(x, y)` knows.
         label: The one label to show.
         mean: False draws x ~ p(x | z) instead of showing its mean.
+        temperature: As of `pyro_vae.inference.sample`.
+        top_k: Likewise.
 
     Raises:
         ValueError: If there is no such label.
     """
+    sharpness: dict[str, Any] = {"temperature": temperature, "top_k": top_k}
     optional = num_classes is None and label is None and not needs_labels(program)
     if optional or not takes_labels(program):
         if label is not None:
             raise ValueError("the program is model(x), so it knows no labels")
-        x = sample(program, num_samples, x_shape, mean=mean).cpu()
+        x = sample(program, num_samples, x_shape, mean=mean, **sharpness).cpu()
         return plots.grid(x, levels=_levels(x), title=_what_is_sampled("z", mean))
     if num_classes is None:
         raise ValueError(
@@ -54,7 +60,7 @@ def samples(
     labels = range(num_classes) if label is None else [label]
     columns = math.ceil(num_samples / len(labels))
     y = torch.tensor(labels, device=device_of(program)).repeat_interleave(columns)
-    x = sample(program, len(y), x_shape, y=y, mean=mean).cpu()
+    x = sample(program, len(y), x_shape, y=y, mean=mean, **sharpness).cpu()
     title = _what_is_sampled("z, y", mean)
     if label is not None:
         return plots.grid(x, levels=_levels(x), title=f"{title}, $y = {label}$")
@@ -99,7 +105,10 @@ def interpolation(
     """
     discrete = discrete_latents(program, start, y[0])
     if discrete:
-        raise ValueError(f"latents {discrete} are discrete, so nothing lies between two of them")
+        raise ValueError(
+            f"latents {discrete} are discrete, so nothing lies between two of them; look at "
+            "samples, or interpolate in a program of continuous latents"
+        )
     ends = [encode(program, start, y[0]), encode(program, stop, y[1])]
     if not ends[0]:
         raise ValueError("the guide draws no latents, so there is nothing to interpolate")

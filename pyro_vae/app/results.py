@@ -12,6 +12,7 @@ from torch import Tensor
 from pyro_vae import plots
 from pyro_vae.datasets import Split
 from pyro_vae.inference import Fit, evaluate, log_likelihood, mean_and_error
+from pyro_vae.inference.evaluation import code_usage
 from pyro_vae.program import ProgramModule, device_of, evaluating
 
 from . import figures
@@ -43,7 +44,9 @@ def evaluation(
     if num_particles is not None:
         values["log_likelihood"] = log_likelihood(program, x, num_particles, y=y, progress=True)
         result["num_particles"] = num_particles
-    return result | _means(values) | _accuracy(program, split)
+    if x.dim() > 2:  # images: as many bits for each number of one
+        values["bits_per_dim"] = -terms.bound / (x[0].numel() * math.log(2))
+    return result | _means(values) | _usage(program, x, y) | _accuracy(program, split)
 
 
 def finish(run: Run, prepared: Prepared, training: Fit) -> dict[str, Any]:
@@ -78,6 +81,12 @@ def _results(prepared: Prepared, steps: int) -> dict[str, Any]:
     results = objective(program, prepared.loss, test, steps) | _accuracy(program, test)
     print(why, end="\n" if why else "")
     return results
+
+
+def _usage(program: ProgramModule, x: Tensor, y: Tensor | None) -> dict[str, Any]:
+    """How many codes are used, and what they are worth, for each latent that takes codes."""
+    usages = code_usage(program, x, y)
+    return {"codes": {name: str(usage) for name, usage in usages.items()}} if usages else {}
 
 
 def _accuracy(program: ProgramModule, split: Split) -> dict[str, Any]:

@@ -27,10 +27,14 @@ def print_table(results: Mapping[str, Any], title: str) -> None:
         mean, error, shown = results[name], results[f"{name}_error"], ".2f"
         if name == "accuracy":
             name, shown = "accuracy, of 1", ".4f"
+        elif name == "bits_per_dim":
+            name, shown = "bits per dimension", ".4f"
         elif name == "objective" and "rate" in results:  # of a guide that is a point
             name = "objective, no bound on log p(x)"
         rows.append((name, f"{mean:{shown}}", "-" if error is None else f"{sign} {error:{shown}}"))
     print_rows((title, "mean, in nats per datum", "standard error"), rows)
+    for name, usage in results.get("codes", {}).items():
+        print(f"{name}: {usage}")
 
 
 def print_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from .estimated_density import EstimatedDensity
@@ -35,12 +34,23 @@ class _MovedBy(Constraint):
     """A set of grids that moves with some tensors: estimators that take a score refuse it."""
 
     event_dim = 3
+    is_discrete = True  # between two grids of codes there is none
 
     def __init__(self, contains: Callable[[Tensor], Tensor], *tensors: Tensor) -> None:
         self._contains, self.tensors = contains, tensors
 
     def check(self, value: Tensor) -> Tensor:
         return self._contains(value)
+
+
+class _Grids(Constraint):
+    """Grids of codes, whichever these are."""
+
+    event_dim = 3
+    is_discrete = True
+
+    def check(self, value: Tensor) -> Tensor:
+        return value.isfinite().flatten(-3).all(-1)
 
 
 class CodePoint(dist.TorchDistribution):
@@ -192,7 +202,7 @@ class CodesDistribution(dist.TorchDistribution):
     """
 
     arg_constraints: dict[str, Constraint] = {}
-    support = constraints.independent(constraints.real, 3)
+    support = _Grids()
 
     def __init__(
         self,

@@ -21,6 +21,14 @@ def sample(
         int | None,
         typer.Option(help="The label y, for a program model(x, y).  [default: a row for each]"),
     ] = None,
+    temperature: Annotated[
+        float,
+        typer.Option(help="Of a prior of codes: below 1, probable codes become more so."),
+    ] = 1.0,
+    top_k: Annotated[
+        int | None,
+        typer.Option(help="Draw only the most probable codes, so many.  [default: all]"),
+    ] = None,
     out: Out = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -32,6 +40,13 @@ def sample(
     known = loaded.known
     classes = known.get("num_classes")
     figure = figures.samples(
-        program, num, known["x_shape"], num_classes=classes, label=label, mean=not draw
+        program,
+        num,
+        known["x_shape"],
+        num_classes=classes,
+        label=label,
+        mean=not draw,
+        temperature=temperature,
+        top_k=top_k,
     )
     print(figures.save(figure, out or run / "samples.png"))
