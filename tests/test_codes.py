@@ -258,6 +258,8 @@ def test_a_grid_that_is_not_the_chosen_one_has_no_probability():
         (lambda: FSQ((8, 1)), r"at least 2 levels for each channel, but got \(8, 1\)"),
         (lambda: FSQ((16,) * 16), "more than 64 bits can number"),
         (lambda: NearestCode(0, 3), "num_codes must be at least 1"),
+        (lambda: NearestCode(10**12), "1000000000000 codes of 64 numbers take 238,419 GB"),
+        (lambda: SimVQ(10**12, 2), "take 7,451 GB; give fewer codes, or FSQ"),
         (lambda: NearestCode(decay=1.0), "decay must be from 0 to below 1"),
         (lambda: ResidualCodes(choices=0), "choices must be at least 1"),
         (lambda: TransformerPrior(width=10, heads=4), "4 do not divide 10"),

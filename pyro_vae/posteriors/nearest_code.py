@@ -6,11 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyro_vae.checks import check_sizes
 from pyro_vae.distributions import CodePoint
 from pyro_vae.repetition import is_repetition
 
-from .quantizer import Quantizer, rotated, straight_through, sum_and_mean
+from .quantizer import Quantizer, check_codebook, rotated, straight_through, sum_and_mean
 
 __all__ = ["NearestCode", "SimVQ"]
 
@@ -28,8 +27,8 @@ class Nearest(Quantizer):
     """
 
     def __init__(self, num_codes: int, code_dim: int, *, rotation: bool) -> None:
+        check_codebook(num_codes, code_dim)
         super().__init__(num_codes, code_dim)
-        check_sizes(num_codes=num_codes, code_dim=code_dim)
         self.rotation = rotation
 
     @property

@@ -6,6 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.checks import check_sizes
+
+_MOST_GIGABYTES = 16
+
 __all__: list[str] = []  # no posterior by itself
 
 
@@ -46,6 +50,17 @@ class Quantizer(nn.Module):
     def log_num_grids(self, height: int, width: int) -> float:
         """The logarithm of the number of grids, in nats: the rate of a uniform prior."""
         return self.choices * height * width * math.log(self.num_codes)
+
+
+def check_codebook(num_codes: int, code_dim: int) -> None:
+    """Refuses sizes below one, and a codebook that no memory holds."""
+    check_sizes(num_codes=num_codes, code_dim=code_dim)
+    gigabytes = 4 * num_codes * code_dim / 2**30
+    if gigabytes > _MOST_GIGABYTES:
+        raise ValueError(
+            f"{num_codes} codes of {code_dim} numbers take {gigabytes:,.0f} GB; give fewer codes, "
+            "or FSQ, which stores none"
+        )
 
 
 def sum_and_mean(squares: Tensor) -> Tensor:

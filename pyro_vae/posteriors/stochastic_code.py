@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyro_vae.checks import check_positive, check_sizes
+from pyro_vae.checks import check_positive
 from pyro_vae.distributions import RelaxedCodes, StochasticCodes
 
-from .quantizer import Quantizer
+from .quantizer import Quantizer, check_codebook
 
 __all__ = ["StochasticCode"]
 
@@ -37,8 +37,8 @@ class StochasticCode(Quantizer):
         scale: float = 1.0,
         temperature: float = 0.5,
     ) -> None:
+        check_codebook(num_codes, code_dim)
         super().__init__(num_codes, code_dim)
-        check_sizes(num_codes=num_codes, code_dim=code_dim)
         check_positive(scale=scale, temperature=temperature)
         self.temperature = temperature
         self.codes = nn.Parameter(torch.randn(num_codes, code_dim) / code_dim**0.5)
