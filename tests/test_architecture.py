@@ -151,6 +151,11 @@ def test_two_files_that_export_one_name_are_refused(tmp_path):
     assert "ImportError: twice has two Part, in one.py and two.py" in run.stderr
 
 
+@pytest.mark.parametrize("package, path", FILES, ids=lambda value: getattr(value, "name", value))
+def test_no_file_is_longer_than_one_reads_in_a_sitting(package, path):
+    assert len(path.read_text().splitlines()) <= 400
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_every_public_name_exists_and_is_documented(module):
     found = import_module(module)
