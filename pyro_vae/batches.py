@@ -138,22 +138,24 @@ class Batches:
         return part.detach().to(device=self.device, dtype=dtype)
 
 
-def batch_of(program: Program, data: Data, y: Tensor | None = None) -> dict[str, Tensor]:
+def batch_of(
+    program: Program, data: Data, y: Tensor | None = None, *, size: int | None = None
+) -> dict[str, Tensor]:
     """One batch of data for a program, by name, in its order, put where it is.
 
     Args:
         program: The program.
-        data: A tensor or a `Split`, which is the batch, or a `DataSource`, of which it is the first
-            128 data.
+        data: A tensor, a `Split` or a `DataSource`.
         y: Labels of a tensor.
+        size: How many data; by default all of a tensor or `Split`, and 128 of a `DataSource`.
 
     Raises:
         TypeError: As `check_data`.
         ValueError: As `check_data`, or if the program does not take such data.
     """
     check_data(data, y)
-    size = 128 if isinstance(data, DataSource) else len(data)
-    batches = Batches.of(program, data, y, batch_size=size)
+    whole = 128 if isinstance(data, DataSource) else len(data)
+    batches = Batches.of(program, data, y, batch_size=whole if size is None else size)
     return dict(zip(batches.names, next(batches.once()), strict=True))
 
 
@@ -163,12 +165,14 @@ def num_data(batch: Sequence[Any]) -> int:
 
 
 def first(data: Data, number: int) -> Split | Tensors:
-    """The first so many data, in memory."""
+    """The first so many data, in memory: a `Split`, unless there are others beside x and y."""
     if isinstance(data, Tensor):
         return Split(data[:number])
     if isinstance(data, Split):
         return replace(data, x=data.x[:number], y=None if data.y is None else data.y[:number])
-    return Tensors(**next(data.batches(number)))
+    batch = next(data.batches(number))
+    plain = "x" in batch and {*batch} <= {"x", "y"}
+    return Split(batch["x"], batch.get("y")) if plain else Tensors(**batch)
 
 
 def check_data(x: Any, y: Any = None) -> None:

@@ -138,6 +138,8 @@ SHAPES = {
     "arrays('stack.tif')": (1, 8, 8),
     "folder('pictures', size=64)": (1, 64, 64),
     "arrays('semi.npz')": (2,),
+    "arrays('x.npy', in_memory=False)": (1, 50, 8),
+    "folder('pictures', size=64, in_memory=False)": (1, 64, 64),
 }
 
 

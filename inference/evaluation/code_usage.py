@@ -8,7 +8,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyro_vae.arguments import arguments
+from pyro_vae.batches import Batches, Data
 from pyro_vae.inference.terms import sample_sites
 from pyro_vae.program import Program, evaluating
 
@@ -41,14 +41,14 @@ class CodeUsage:
 
 
 def code_usage(
-    program: Program, x: Tensor, y: Tensor | None = None, *, batch_size: int = 500
+    program: Program, x: Data, y: Tensor | None = None, *, batch_size: int = 500
 ) -> dict[str, CodeUsage]:
     """The usage of codes over data, for each latent that takes codes, by name.
 
     Args:
         program: A program such as `VQVAE`; others have no such latent.
-        x: Data, (N, *x_shape).
-        y: Their labels, for a program `model(x, y)`.
+        x: Data, (N, *x_shape), or a `Split` or `DataSource`.
+        y: The labels of a tensor x, for a program `model(x, y)`.
         batch_size: Data in one run.
 
     Reference:
@@ -56,8 +56,7 @@ def code_usage(
         https://arxiv.org/abs/2005.00341
     """
     with evaluating(program):
-        parts = (part.split(batch_size) for part in arguments(program, x, y))
-        return usage_in(program, zip(*parts, strict=True))
+        return usage_in(program, Batches.of(program, x, y, batch_size=batch_size).once())
 
 
 def usage_in(program: Program, batches: Iterable[Sequence[Any]]) -> dict[str, CodeUsage]:

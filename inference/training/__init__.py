@@ -6,7 +6,7 @@ from .optimizer import check_arguments, check_clip_norm
 from .plate_scale import Counts
 from .progress import Fit, Progress
 from .svi import SVI
-from .training_data import check_counts, has_labels
+from .training_data import check_counts, has_labels, training_batches
 
 __all__ = [
     "AdamInGraph",
@@ -20,4 +20,5 @@ __all__ = [
     "fit",
     "has_labels",
     "take_step",
+    "training_batches",
 ]

@@ -7,23 +7,24 @@ variance.png      the variance of the gradients against K
 
 import json
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pyro
+import torch
 
 from pyro_vae import plots
-from pyro_vae.arguments import needs_labels
-from pyro_vae.datasets.split import PARTS
+from pyro_vae.batches import first, near
+from pyro_vae.datasets import DataSource, Split, Tensors
 from pyro_vae.inference import Comparison, Trace_ELBO, compare, fit
-from pyro_vae.inference.training import check_counts
+from pyro_vae.inference.training import check_counts, has_labels
 from pyro_vae.program import ProgramModule
 
 from .figures import save
 from .prepare import find_device, known_from, preflight
 from .run import Run
-from .text import read_data, read_loss, read_program, split_file
+from .text import name_of, read_data, read_loss, read_program
 
 __all__ = ["LOSSES", "Settings", "free_folder", "particles", "run", "write"]
 
@@ -73,27 +74,33 @@ def run(settings: Settings, device: str) -> Comparison:
     check_counts(epochs=None, steps=None, batch_size=settings.batch_size)
     pyro.set_rng_seed(settings.seeds[0])
     program = _program(settings.program, known_from(data)).to(find_device(device))
-    if needs_labels(program):
-        raise ValueError("compare takes programs model(x), and this one is model(x, y)")
-    data = replace(data, **{part: replace(getattr(data, part), y=None) for part in PARTS})
     preflight(program, data, Trace_ELBO(), settings.batch_size)
-    train = data.train.to(find_device(device))
+    train = near(data.train, find_device(device))
     if settings.warm_up:
         training = fit(program, train, steps=settings.warm_up, batch_size=settings.batch_size)
         if training.interrupted:
             raise KeyboardInterrupt
     return compare(
         program,
-        next(train.batches(settings.batch_size, shuffle=True))[0],
+        _batch(program, train, settings.batch_size),
         losses,
         num_particles=settings.num_particles,
         seeds=settings.seeds,
         repeats=settings.repeats,
         data=train,
-        held_out=next(data.test.batches(settings.limit))[0],
+        held_out=first(data.test, settings.limit),
         train_steps=settings.train_steps,
         train_seconds=settings.train_seconds,
     )
+
+
+def _batch(program: ProgramModule, train: Split | DataSource, size: int) -> Split | DataSource:
+    """A batch of the training data in random order, with the labels that a training has."""
+    if isinstance(train, DataSource):
+        return Tensors(**next(train.batches(size, seed=int(torch.randint(2**31, ())))))
+    labels = has_labels(program, train)
+    x, *y = next(train.batches(size, shuffle=True, labels=labels))
+    return Split(x, y[0] if y else None)
 
 
 def free_folder(settings: Settings, out: Path | None) -> Path:
@@ -103,9 +110,8 @@ def free_folder(settings: Settings, out: Path | None) -> Path:
         ValueError: If it holds something else than a comparison of these settings.
     """
     if out is None:
-        file, call = split_file(settings.program)
-        program = Path(file or call.partition("(")[0]).stem
-        name = f"compare-{program}-{settings.data.partition('(')[0]}".lower()
+        program = Path(name_of(settings.program)).stem
+        name = f"compare-{program}-{name_of(settings.data)}".lower()
         folders = (Path("runs", name if i == 1 else f"{name}-{i}") for i in range(1, 10**6))
         return next(folder for folder in folders if not folder.exists())
     if out.exists() and not out.is_dir():

@@ -28,6 +28,7 @@ def samples(
     mean: bool = True,
     temperature: float = 1.0,
     top_k: int | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Figure:
     """Samples from the prior, through the decoder; of a program `model(x, y)` one row a label.
 
@@ -40,16 +41,17 @@ def samples(
         mean: False draws x ~ p(x | z) instead of showing its mean.
         temperature: As of `pyro_vae.inference.sample`.
         top_k: Likewise.
+        dtype: Of the data, where they are whole numbers.
 
     Raises:
         ValueError: If there is no such label.
     """
-    sharpness: dict[str, Any] = {"temperature": temperature, "top_k": top_k}
+    options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "dtype": dtype}
     optional = num_classes is None and label is None and not needs_labels(program)
     if optional or not takes_labels(program):
         if label is not None:
             raise ValueError("the program is model(x), so it knows no labels")
-        x = sample(program, num_samples, x_shape, mean=mean, **sharpness).cpu()
+        x = sample(program, num_samples, x_shape, mean=mean, **options).cpu()
         return plots.grid(x, levels=_levels(x), title=_what_is_sampled("z", mean))
     if num_classes is None:
         raise ValueError(
@@ -60,7 +62,7 @@ def samples(
     labels = range(num_classes) if label is None else [label]
     columns = math.ceil(num_samples / len(labels))
     y = torch.tensor(labels, device=device_of(program)).repeat_interleave(columns)
-    x = sample(program, len(y), x_shape, y=y, mean=mean, **sharpness).cpu()
+    x = sample(program, len(y), x_shape, y=y, mean=mean, **options).cpu()
     title = _what_is_sampled("z, y", mean)
     if label is not None:
         return plots.grid(x, levels=_levels(x), title=f"{title}, $y = {label}$")

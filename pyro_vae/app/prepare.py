@@ -12,16 +12,17 @@ from pyro.infer import ELBO
 from pyro.optim import PyroOptim
 from torch import Tensor
 
-from pyro_vae.datasets import Dataset, Split
+from pyro_vae.batches import batch_of
+from pyro_vae.datasets import Dataset, DataSource, Split, Tensors
 from pyro_vae.inference import Estimator
 from pyro_vae.inference.checking import Report, check
 from pyro_vae.inference.training import (
     check_arguments,
     check_clip_norm,
     check_counts,
-    has_labels,
+    training_batches,
 )
-from pyro_vae.program import ProgramModule, device_of
+from pyro_vae.program import ProgramModule
 
 from .config import Config
 from .first_stages import noting
@@ -97,8 +98,8 @@ class Prepared:
     @property
     def steps_in_epoch(self) -> int:
         """The steps of one pass over the training data."""
-        train = self.data.train
-        return train.num_batches(self.config.batch_size, labels=has_labels(self.program, train))
+        size = self.config.batch_size
+        return training_batches(self.program, self.data.train, self.loss, size).num_batches()
 
     @property
     def steps(self) -> int:
@@ -138,23 +139,27 @@ def _number(schedule: Any, step: int) -> float:
 
 def known_from(data: Dataset) -> dict[str, Any]:
     """What data know, for the arguments that the texts of program and loss leave out."""
-    known = {
+    known: dict[str, Any] = {
         "x_shape": data.x_shape,
         "y_shape": data.y_shape or None,
         "num_classes": data.num_classes,
         "num_data": len(data.train),
         "likelihood": data.likelihood,
     }
+    shapes = data.train.shapes.items()
+    known |= {f"{name}_shape": shape for name, shape in shapes if name not in ("x", "y")}
+    if not data.x_dtype.is_floating_point:
+        known["x_dtype"] = data.x_dtype
     return {name: value for name, value in known.items() if value is not None}
 
 
 def preflight(program: ProgramModule, data: Dataset, loss: ELBO, batch_size: int) -> Report:
     """Checks a program on one batch of its data, and that all it trains can be saved."""
-    x, y = labelled(program, data.train, batch_size)
-    report = check(program, x, loss, y=y)
-    if x.isfinite().all() and (lacking := _with_missing_entries(data, batch_size)):
-        x, y = labelled(program, lacking)
-        check(program, x, loss, y=y)
+    batch = batch_of(program, data.train, size=batch_size)
+    report = check(program, Tensors(**batch), loss)
+    is_complete = all(part.isfinite().all() for part in batch.values())
+    if is_complete and (lacking := _with_missing_entries(data, batch_size)):
+        check(program, Tensors(**batch_of(program, lacking)), loss)
     own = {id(parameter) for parameter in program.parameters()}
     if isinstance(loss, Estimator):  # saved with the training
         own |= {id(parameter) for parameter in loss.named_parameters().values()}
@@ -169,8 +174,10 @@ def preflight(program: ProgramModule, data: Dataset, loss: ELBO, batch_size: int
 
 
 def _with_missing_entries(data: Dataset, num_data: int) -> Split | None:
-    """Some data that hold NaN, if there are any, which the first batch may not."""
+    """Some data that hold NaN, if there are any in memory, which the first batch may not."""
     for part in (data.train, data.valid, data.test):
+        if not isinstance(part, Split):
+            continue
         where = part.x.isnan().flatten(1).any(1).nonzero()[:num_data, 0]
         if len(where):
             return replace(part, x=part.x[where], y=None if part.y is None else part.y[where])
@@ -178,10 +185,8 @@ def _with_missing_entries(data: Dataset, num_data: int) -> Split | None:
 
 
 def labelled(
-    program: ProgramModule, split: Split, num_data: int | None = None
+    program: ProgramModule, part: Split | DataSource, num_data: int | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """The first data, or all, on the program's device; with labels if the model takes them."""
-    labels = has_labels(program, split)
-    batch = next(split.batches(num_data or len(split), labels=labels))
-    x, *y = (part.to(device_of(program)) for part in batch)
-    return x, y[0] if y else None
+    batch = batch_of(program, part, size=num_data or len(part))
+    return batch["x"], batch.get("y")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_vae import plots
-from pyro_vae.datasets import Split
+from pyro_vae.datasets import DataSource, Split
 from pyro_vae.inference import Fit, evaluate, log_likelihood, mean_and_error
 from pyro_vae.inference.evaluation import code_usage
 from pyro_vae.program import ProgramModule, device_of, evaluating
@@ -24,7 +24,7 @@ __all__ = ["evaluation", "finish"]
 
 
 def evaluation(
-    program: ProgramModule, split: Split, *, num_particles: int | None = None
+    program: ProgramModule, part: Split | DataSource, *, num_particles: int | None = None
 ) -> dict[str, Any]:
     """The mean over data, with its standard error, of the bound, its rate and its distortion.
 
@@ -33,20 +33,19 @@ def evaluation(
 
     Args:
         program: What to evaluate.
-        split: The data.
+        part: The data.
         num_particles: K of the importance-weighted log-likelihood; None leaves it out.
     """
-    x, y = labelled(program, split)
-    terms = evaluate(program, x, y, num_particles=10)
+    terms = evaluate(program, part, num_particles=10)
     name = "bound" if terms.is_bound else "objective"
     values = {name: terms.bound, "rate": terms.rate, "distortion": terms.distortion}
-    result: dict[str, Any] = {"num_data": len(x)}
+    result: dict[str, Any] = {"num_data": len(part)}
     if num_particles is not None:
-        values["log_likelihood"] = log_likelihood(program, x, num_particles, y=y, progress=True)
+        values["log_likelihood"] = log_likelihood(program, part, num_particles, progress=True)
         result["num_particles"] = num_particles
-    if x.dim() > 2:  # images: as many bits for each number of one
-        values["bits_per_dim"] = -terms.bound / (x[0].numel() * math.log(2))
-    return result | _means(values) | _usage(program, x, y) | _accuracy(program, split)
+    if len(x_shape := part.shapes["x"]) > 1:  # images: as many bits for each number of one
+        values["bits_per_dim"] = -terms.bound / (math.prod(x_shape) * math.log(2))
+    return result | _means(values) | _usage(program, part) | _accuracy(program, part)
 
 
 def finish(run: Run, prepared: Prepared, training: Fit) -> dict[str, Any]:
@@ -58,7 +57,13 @@ def finish(run: Run, prepared: Prepared, training: Fit) -> dict[str, Any]:
     run.write_results(results | {"split": "test"})
     few = labelled(program, data.test, 10)
     pictures: dict[str, Callable[[], Figure]] = {
-        "samples": lambda: figures.samples(program, 64, data.x_shape, num_classes=data.num_classes),
+        "samples": lambda: figures.samples(
+            program,
+            64,
+            data.x_shape,
+            num_classes=data.num_classes,
+            dtype=None if data.x_dtype.is_floating_point else data.x_dtype,
+        ),
         "reconstructions": lambda: figures.reconstructions(program, *few),
         "curves": lambda: plots.curves(training.records),
     }
@@ -83,21 +88,24 @@ def _results(prepared: Prepared, steps: int) -> dict[str, Any]:
     return results
 
 
-def _usage(program: ProgramModule, x: Tensor, y: Tensor | None) -> dict[str, Any]:
+def _usage(program: ProgramModule, part: Split | DataSource) -> dict[str, Any]:
     """How many codes are used, and what they are worth, for each latent that takes codes."""
-    usages = code_usage(program, x, y)
+    usages = code_usage(program, part)
     return {"codes": {name: str(usage) for name, usage in usages.items()}} if usages else {}
 
 
-def _accuracy(program: ProgramModule, split: Split) -> dict[str, Any]:
-    if not hasattr(program, "classify") or split.y is None or not (split.y >= 0).any():
+def _accuracy(program: ProgramModule, part: Split | DataSource) -> dict[str, Any]:
+    if not hasattr(program, "classify") or "y" not in part.shapes:
         return {}
+    source = part.source() if isinstance(part, Split) else part
     right = []
     with evaluating(program):
-        for x, y in split.batches(500, labels=True):
+        for batch in source.batches(500):
+            x, y = batch["x"], batch["y"]
             guess = program.classify(x.to(device_of(program))).argmax(-1).to(y.device)
             right.append((guess == y)[y >= 0])
-    return _means({"accuracy": torch.cat(right).double()})
+    known = torch.cat(right)
+    return _means({"accuracy": known.double()}) if len(known) else {}
 
 
 def _means(values: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from safetensors.torch import load_file as load_safetensors
 from safetensors.torch import save as safetensors_of
 from torch import Tensor, nn
 
-from pyro_vae.arguments import arguments, takes_labels
+from pyro_vae.arguments import arguments, names_in_order, takes_labels
 from pyro_vae.datasets import Dataset
 from pyro_vae.frozen import freeze, frozen_tensors
 from pyro_vae.inference.terms import traces
@@ -82,13 +82,13 @@ class Run:
         return (self.folder / CHECKPOINT).is_file()
 
     def sources(self, config: Config) -> list[tuple[Path, Path]]:
-        """The user's files that program and loss are made of, each with its copy in the folder.
+        """The user's files that program, loss and data are made of, each with its copy here.
 
         Raises:
             ValueError: If two of them would have one copy.
         """
         copies: dict[Path, Path] = {}
-        for text in (config.program, config.loss):
+        for text in (config.program, config.loss, config.data):
             file, _ = split_file(text)
             for source in [] if file is None else sources(file):
                 copy = self.folder / source.relative_to(Path(file or "").absolute().parent)
@@ -121,6 +121,8 @@ class Run:
         """What the data know, for the arguments of the program."""
         written = read_config(self.folder)["known"].items()
         known: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in written}
+        if "x_dtype" in known:
+            known["x_dtype"] = getattr(torch, known["x_dtype"])
         if "likelihood" in known:
             text = known["likelihood"]
             known["likelihood"] = (
@@ -263,14 +265,19 @@ class Run:
     def _make_lazy_parts(self, program: ProgramModule) -> None:
         """Runs a program once: autoguides make their parameters at their first call."""
         known = self.known
-        x, y = torch.zeros(2, *known["x_shape"]), None
+        x, y = torch.zeros(2, *known["x_shape"], dtype=known.get("x_dtype")), None
         if takes_labels(program) and "num_classes" in known:
             y = torch.zeros(2, dtype=torch.long)
         elif takes_labels(program) and "y_shape" in known:
             y = torch.zeros(2, *known["y_shape"])
-        args = arguments(program, x, y)
+        others = {
+            name.removesuffix("_shape"): torch.zeros(2, *shape)
+            for name, shape in known.items()
+            if name.endswith("_shape") and name not in ("x_shape", "y_shape")
+        }
         with torch.random.fork_rng(), evaluating(program), pyro.validation_enabled(False):
             try:
+                args = _in_order(program, x, y, others)
                 traces(program.model, program.guide, args, {})
             except Exception:  # the data may be nothing like zeros; loading says what is missing
                 return
@@ -331,10 +338,21 @@ def _put(program: ProgramModule, tensors: Mapping[str, Tensor]) -> None:
     program.load_state_dict({**tensors, **{n: t for n, t in kept.items() if id(t) in frozen}})
 
 
+def _in_order(
+    program: ProgramModule, x: Tensor, y: Tensor | None, others: Mapping[str, Tensor]
+) -> list[Tensor]:
+    """The arguments of a program: x, y and what has other names."""
+    if not others:
+        return list(arguments(program, x, y))
+    named = {"x": x, **({} if y is None else {"y": y}), **others}
+    return [named[name] for name in names_in_order(program, named)]
+
+
 def _as_texts(known: Mapping[str, Any]) -> dict[str, Any]:
-    """What the data know, with a text for their likelihood, None if it has none."""
+    """What the data know, with texts for their type and likelihood, None if it has none."""
     likelihood = {name: text_of(value) for name, value in known.items() if name == "likelihood"}
-    return dict(known) | likelihood
+    dtype = {n: str(v).removeprefix("torch.") for n, v in known.items() if n == "x_dtype"}
+    return dict(known) | likelihood | dtype
 
 
 def _is_of_the_same(path: Path, results: Mapping[str, Any]) -> bool:

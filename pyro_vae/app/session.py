@@ -18,7 +18,7 @@ from .prepare import Prepared, find_device, prepare
 from .results import finish
 from .run import Run
 from .tables import print_results
-from .text import split_file
+from .text import name_of
 from .train import resume, train
 
 __all__ = ["begin", "beside_resume", "free_folder", "go_on", "optimizer"]
@@ -91,8 +91,7 @@ def optimizer(optim: str | None, lr: float | None) -> str:
 
 def free_folder(config: Config) -> Path:
     """A folder in runs/, named after program and data, that does not exist yet."""
-    file, call = split_file(config.program)
-    names = (Path(file).stem if file else call.partition("(")[0], config.data.partition("(")[0])
+    names = name_of(config.program), name_of(config.data)
     folder = Path("runs", "-".join(names).lower())
     number = 2
     while folder.exists():

@@ -28,6 +28,7 @@ from .catalogue import catalogue
 
 __all__ = [
     "build",
+    "name_of",
     "read_data",
     "read_loss",
     "read_optim",
@@ -111,8 +112,36 @@ def read_schedule(text: str) -> Callable[[int], float]:
 
 
 def read_data(text: str, data_dir: str | None = None) -> Dataset:
-    """A data set from its text; `data_dir` is where those look that ask for one."""
-    return build("data", text, {} if data_dir is None else {"data_dir": data_dir})
+    """A data set from its text: `mnist(labels=100)`, `my_data.py` or `my_data.py:faces(size=64)`.
+
+    Args:
+        text: A call of a function of `pyro_vae.datasets`, or of one in a user's file, which returns
+            a `Dataset`; a file alone has a function `data`.
+        data_dir: Where those look that ask for one.
+    """
+    known = {} if data_dir is None else {"data_dir": data_dir}
+    file, call = split_file(text)
+    if file is None:
+        return build("data", text, known)
+    module = load_file(file)
+    if not call and not callable(getattr(module, "data", None)):
+        raise ValueError(
+            f"{file} has no function data(); write one that returns a Dataset, or name another "
+            f'function of the file: "{file}:faces(size=64)"'
+        )
+    found = build("data", call or "data", known, own=vars(module))
+    if not isinstance(found, Dataset):
+        raise ValueError(
+            f"{text!r} gives a {type(found).__name__}, but must give a Dataset(name, train, valid, "
+            "test), each part of which is a Split or a DataSource"
+        )
+    return found
+
+
+def name_of(text: str) -> str:
+    """What a text names, for the name of a folder: the function, class or file."""
+    file, call = split_file(text)
+    return Path(file).stem if file else call.partition("(")[0]
 
 
 def read_optim(text: str) -> PyroOptim:

@@ -10,6 +10,7 @@ from typing import Any
 import pyro
 import torch
 
+from pyro_vae.batches import near
 from pyro_vae.datasets import Dataset
 from pyro_vae.inference import Fit, fit
 from pyro_vae.program import ProgramModule, device_of
@@ -92,13 +93,13 @@ def _fit(
     with writing as events, _telling_what_is_kept(run):
         training = fit(
             program,
-            data.train.to(device),
+            near(data.train, device),
             loss=prepared.loss,
             optim=prepared.optim,
             epochs=config.epochs,
             steps=config.steps,
             batch_size=config.batch_size,
-            valid=data.valid.to(device),
+            valid=near(data.valid, device),
             clip_norm=config.clip_norm,
             lr_schedule=prepared.lr_schedule,
             compile=config.compile,

@@ -22,7 +22,7 @@ from .reading import Array
 from .split import Split
 from .standardization import standardized
 
-__all__ = ["Raw", "Wishes", "assembled"]
+__all__ = ["Builder", "Raw", "Wishes", "assembled", "likelihood_of", "scaled"]
 
 Builder = Callable[[tuple[int, ...]], nn.Module]
 
@@ -101,7 +101,7 @@ def assembled(
     parts, words = {}, [meaning.words]
     for (part, found), y in zip(raw.items(), ys, strict=True):
         dtype = np.float64 if wishes.standardize else np.float32
-        x = _scaled(found.x, meaning.scale, dtype)
+        x = scaled(found.x, meaning.scale, dtype)
         x, about = laid_out(sources[part], x, wishes.x_shape)
         if x.isinf().any():
             raise ValueError(f"{sources[part]} has numbers too large for float32; give a scale")
@@ -125,14 +125,20 @@ def assembled(
             train,
             valid,
             test,
-            _likelihood([train, valid, test], grey, wishes.standardize),
+            likelihood_of([train, valid, test], grey, any_real=wishes.standardize),
             notes="; ".join([*words, about_y, *notes]),
         )
     )
 
 
-def _likelihood(splits: Sequence[Split], grey: Builder, any_real: bool) -> Builder:
-    """That of zeros and ones, of numbers in [0, 1], or of any; of what is there if some lack."""
+def likelihood_of(splits: Sequence[Split], grey: Builder, *, any_real: bool) -> Builder:
+    """That of zeros and ones, of numbers in [0, 1], or of any; of what is there if some lack.
+
+    Args:
+        splits: The data.
+        grey: That of numbers in [0, 1].
+        any_real: Whether they are of any real numbers, whatever the range of these.
+    """
     xs = [split.x for split in splits]
     if any_real:
         return of_what_is_there(Normal, splits)
@@ -142,7 +148,8 @@ def _likelihood(splits: Sequence[Split], grey: Builder, any_real: bool) -> Build
     return of_what_is_there(grey if unit else Normal, splits)
 
 
-def _scaled(x: Array, scale: float, dtype: type) -> Tensor:
+def scaled(x: Array, scale: float, dtype: type) -> Tensor:
+    """The numbers of an array divided by a scale, in a tensor of its own."""
     with np.errstate(over="ignore"):  # what float32 cannot hold is reported as too large
         if scale != 1 and x.dtype.itemsize > 4:
             x = x / scale

@@ -3,20 +3,27 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pyro_vae.likelihoods import Bernoulli
 
+from .data_source import DataSource
 from .split import PARTS, Split
 
 __all__ = ["Dataset"]
+
+Part = Any  # a Split or a DataSource; as a union, nobody could write `mnist().train.x`
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Training, validation and test data of one shape.
+
+    Each part is a `Split` in memory, or a `DataSource` with data x, and perhaps labels y and others
+    that a program takes by their names.
 
     Args:
         name: What to call the data.
@@ -25,54 +32,80 @@ class Dataset:
         test: What to report.
         likelihood: The natural p(x | h) of such data: what builds it from `x_shape`.
         notes: What numbers and labels were taken for, in words; see `description`.
+        classes: The number of classes of a `DataSource` that has such labels.
 
     Raises:
         ValueError: If the parts disagree about the shape of a datum or of a label, or labels lack.
     """
 
     name: str
-    train: Split
-    valid: Split
-    test: Split
+    train: Part
+    valid: Part
+    test: Part
     likelihood: Callable[[tuple[int, ...]], nn.Module] = Bernoulli
     notes: str = ""
+    classes: int | None = None
 
     def __post_init__(self) -> None:
         for part in PARTS:
-            x, y = getattr(self, part).x, getattr(self, part).y
-            found = tuple(x.shape[1:])
-            if found != self.x_shape:
-                raise ValueError(
-                    f"{self.name}: an item of train has shape {self.x_shape}, but of {part} "
-                    f"{found}; bring them to one shape"
-                )
-            if y is not None and len(y) != len(x):
-                raise ValueError(
-                    f"{self.name}: {part} has {len(x)} items, but {len(y)} labels; give each one"
-                )
-        kinds = {(y.is_floating_point(), tuple(y.shape[1:])) for y in self._labels}
-        if len(kinds) > 1:
+            self._check_part(part, getattr(self, part))
+        if len(set(self._kinds_of_labels)) > 1:
             raise ValueError(
                 f"{self.name}: the parts have labels of different kinds or shapes; number the "
                 "classes from 0 on in all of them, or give all conditions of one shape"
             )
 
+    def _check_part(self, part: str, data: Part) -> None:
+        if not isinstance(data, Split | DataSource):
+            raise TypeError(
+                f"{self.name}: {part} is of type {type(data).__name__}, but must be a Split of "
+                "tensors or a DataSource"
+            )
+        found = data.shapes.get("x")
+        if found is None:
+            raise ValueError(
+                f"{self.name}: {part} has tensors {', '.join(data.shapes)}, but none called x; "
+                "call one x, and the others as the program calls its parameters"
+            )
+        if found != self.x_shape:
+            raise ValueError(
+                f"{self.name}: an item of train has shape {self.x_shape}, but of {part} {found}; "
+                "bring them to one shape"
+            )
+        unknown = self.classes is None and isinstance(data, DataSource)
+        if unknown and "y" in data.dtypes and not data.dtypes["y"].is_floating_point:
+            raise ValueError(
+                f"{self.name}: {part} has classes for labels, but as they are not in memory it is "
+                "not known how many; say so, as by Dataset(..., classes=10)"
+            )
+        if isinstance(data, Split) and data.y is not None and len(data.y) != len(data.x):
+            raise ValueError(
+                f"{self.name}: {part} has {len(data.x)} items, but {len(data.y)} labels; give each "
+                "one"
+            )
+
     @property
     def x_shape(self) -> tuple[int, ...]:
         """The shape of one datum."""
-        return tuple(self.train.x.shape[1:])
+        return tuple(self.train.shapes["x"])
+
+    @property
+    def x_dtype(self) -> torch.dtype:
+        """The type of the data."""
+        return self.train.dtypes["x"]
 
     @property
     def y_shape(self) -> tuple[int, ...] | None:
         """The shape of one label: () of a class; None without labels."""
-        return tuple(self._labels[0].shape[1:]) if self._labels else None
+        return self._kinds_of_labels[0][1] if self._kinds_of_labels else None
 
     @property
     def num_classes(self) -> int | None:
         """One more than the largest class; None without labels or if they are conditions."""
-        if not self._labels or self._labels[0].is_floating_point():
-            return None
-        return 1 + max(int(y.max()) for y in self._labels)
+        if self.classes is not None or any(real for real, _ in self._kinds_of_labels):
+            return self.classes
+        labels = [s.y for s in self._parts if isinstance(s, Split) and s.y is not None]
+        return 1 + max(int(y.max()) for y in labels) if labels else None
 
     @property
     def description(self) -> str:
@@ -85,8 +118,10 @@ class Dataset:
         )
 
     def to(self, device: torch.device | str) -> "Dataset":
-        """Returns the same data set on `device`."""
-        moved = {part: getattr(self, part).to(device) for part in PARTS}
+        """Returns the same data set with what is in memory on `device`."""
+        parts = {part: getattr(self, part) for part in PARTS}
+        splits = {part: data for part, data in parts.items() if isinstance(data, Split)}
+        moved: dict[str, Any] = {part: split.to(device) for part, split in splits.items()}
         return replace(self, **moved)
 
     @property
@@ -105,5 +140,11 @@ class Dataset:
         return built.__name__ if isinstance(built, type) else type(built(self.x_shape)).__name__
 
     @property
-    def _labels(self) -> list[Tensor]:
-        return [s.y for s in (self.train, self.valid, self.test) if s.y is not None]
+    def _parts(self) -> tuple[Part, ...]:
+        return self.train, self.valid, self.test
+
+    @property
+    def _kinds_of_labels(self) -> list[tuple[bool, tuple[int, ...]]]:
+        """Whether they are real numbers, and their shape, for each part that has some."""
+        parts = [part for part in self._parts if "y" in part.shapes]
+        return [(p.dtypes["y"].is_floating_point, tuple(p.shapes["y"])) for p in parts]

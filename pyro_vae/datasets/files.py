@@ -3,12 +3,16 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from pyro_vae.likelihoods import ContinuousBernoulli
 
 from .archives import ARCHIVES, named, read_arrays
 from .assembly import Raw, Wishes, assembled
 from .columns import data_and_labels, labels_alone
 from .dataset import Dataset
 from .naming import LABELS, Roles
+from .on_disk import mapped, read_as_one_goes
 from .picture_files import page_names, read_pictures, stacked
 from .reading import Array
 from .signatures import PICTURES
@@ -32,6 +36,7 @@ def arrays(
     binarize: str | None = None,
     labels: int | None = None,
     missing: float = 0.0,
+    in_memory: bool = True,
 ) -> Dataset:
     """Your own data from an .npy, .npz, .pt, .csv, .tsv, .txt or .tif file.
 
@@ -73,6 +78,9 @@ def arrays(
         binarize: See `pyro_vae.datasets.binarization`; the data must then lie in [0, 1].
         labels: How many training items keep their label; see `pyro_vae.datasets.labels`.
         missing: The share of all entries to hide, completely at random, by a fixed draw.
+        in_memory: False leaves the array of an .npy file on disk, and reads its rows a batch at a
+            time; what they are taken for is judged by 500 of them. The parts are then of type
+            `DataSource`, and standardize, binarize, labels and missing cannot be had.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -83,6 +91,8 @@ def arrays(
         raise ValueError(f"path must be the path of a file, in quotes, but is {path!r}")
     path = Path(path).expanduser()
     other = _other_file(y)
+    if not in_memory:
+        return _on_disk(path, x, y, without, wishes)
     raw, columns, notes = _read(path, x, None if other else y, without)
     if other is not None:
         if "" not in raw:
@@ -94,6 +104,21 @@ def arrays(
         notes.append(f"labels from {other}")
     return assembled(
         path.stem.removesuffix(".csv"), str(path), raw, wishes, columns=columns, notes=notes
+    )
+
+
+def _on_disk(path: Path, x: Any, y: str | int | None, without: Any, wishes: Wishes) -> Dataset:
+    other = _other_file(y)
+    if x is not None or without or (y is not None and other is None):
+        raise ValueError(
+            f"x={x!r}, y={y!r} and without={without!r} choose among what a file holds, but "
+            "in_memory=False reads the one array of an .npy file; its labels may stand in another "
+            "file, as y='labels.npy'"
+        )
+    reader = mapped(path, None if other is None else _labels(other))
+    notes = [] if other is None else [f"labels from {other}"]
+    return read_as_one_goes(
+        path.stem, str(path), {"": reader}, wishes, notes=notes, grey=ContinuousBernoulli
     )
 
 

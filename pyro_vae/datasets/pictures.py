@@ -8,8 +8,10 @@ import numpy as np
 
 from .assembly import Raw, Wishes, assembled
 from .dataset import Dataset
+from .on_disk import Reader, read_as_one_goes
 from .photographs import FINE_NORMAL
 from .picture_files import page_names, read_pictures, stacked
+from .reading import Array
 from .signatures import PICTURES
 from .split import PARTS
 
@@ -36,6 +38,7 @@ def folder(
     binarize: str | None = None,
     labels: int | None = None,
     missing: float = 0.0,
+    in_memory: bool = True,
 ) -> Dataset:
     """A folder of pictures: x is (3, H, W), or (1, H, W) if all are grey, from 0 to 1.
 
@@ -60,6 +63,9 @@ def folder(
         binarize: See `pyro_vae.datasets.binarization`.
         labels: How many training pictures keep their label; see `pyro_vae.datasets.labels`.
         missing: The share of all pixels to hide, completely at random, by a fixed draw.
+        in_memory: False reads the files a batch at a time, as they are needed; what they are taken
+            for is judged by 500 of them. The parts are then of type `DataSource`, each file is one
+            picture, and standardize, binarize, labels and missing cannot be had.
 
     Raises:
         FileNotFoundError: If there is no such folder or no picture in it.
@@ -72,16 +78,17 @@ def folder(
     path = Path(path).expanduser()
     found, others = _find(path)
     parts = _parts(path, found)
+    more = f" and {len(others) - 3:,} more" if len(others) > 3 else ""
+    passed = f"no pictures, and passed over: {', '.join(map(str, others[:3]))}{more}"
+    name, source, last = path.resolve().name, str(path), [passed] if others else []
+    if not in_memory:
+        readers = {p: _reader(path, files, int(p != ""), size, grey) for p, files in parts.items()}
+        return read_as_one_goes(name, source, readers, wishes, notes=last, grey=FINE_NORMAL)
     raw, notes = {}, dict[str, None]()
     for part, files in parts.items():
         raw[part], about = _raw(path, files, int(part != ""), size, grey)
         notes |= dict.fromkeys(about)
-    if others:
-        more = f" and {len(others) - 3:,} more" if len(others) > 3 else ""
-        notes[f"no pictures, and passed over: {', '.join(map(str, others[:3]))}{more}"] = None
-    return assembled(
-        path.resolve().name, str(path), raw, wishes, notes=list(notes), grey=FINE_NORMAL
-    )
+    return assembled(name, source, raw, wishes, notes=[*notes, *last], grey=FINE_NORMAL)
 
 
 def _find(path: Path) -> tuple[list[Path], list[Path]]:
@@ -142,15 +149,57 @@ def _raw(
     more = f", and {len(several) - 1:,} more files have several" if len(several) > 1 else ""
     notes |= {several[0] + more: None} if several else {}
     x = stacked(names, pages, grey=grey)
-    nested = {len(file.parts) > depth + 1 for file in files}
+    classes = _classes(path, homes, depth)
+    if classes is not None and len(set(classes)) == 1 and not depth:
+        return Raw(x), [*notes, f"the one subfolder {classes[0]!r} is no class"]
+    return Raw(x, None if classes is None else np.array(classes)), list(notes)
+
+
+def _classes(path: Path, homes: Sequence[Path], depth: int) -> list[str] | None:
+    """The subfolder of each picture; None if there are no subfolders."""
+    nested = {len(home.parts) > depth + 1 for home in homes}
     if len(nested) > 1:
         raise ValueError(
-            f"{path.joinpath(*files[0].parts[:depth])} has pictures beside its subfolders of "
+            f"{path.joinpath(*homes[0].parts[:depth])} has pictures beside its subfolders of "
             "pictures; put all into subfolders, one a class, or none"
         )
-    if nested == {False}:
-        return Raw(x), list(notes)
-    classes = [home.parts[depth] for home in homes]
-    if len(set(classes)) == 1 and not depth:
-        return Raw(x), [*notes, f"the one subfolder {classes[0]!r} is no class"]
-    return Raw(x, np.array(classes)), list(notes)
+    return [home.parts[depth] for home in homes] if nested == {True} else None
+
+
+def _reader(
+    path: Path, files: Sequence[Path], depth: int, size: int | None, grey: bool | None
+) -> Reader:
+    """What reads the pictures of a part one by one, all as the first one is; see `_raw`."""
+    classes = _classes(path, files, depth)
+    one_class = classes is not None and len(set(classes)) == 1 and not depth
+    y = None if classes is None or one_class else np.array(classes)
+    first = _picture(path / files[0], size, bool(grey))
+    coloured = grey is False or first.ndim == 3
+
+    def read(rows: Array) -> Array:
+        names = [path / files[row] for row in rows.tolist()]
+        pictures = [_picture(name, size, bool(grey)) for name in names]
+        for name, picture in zip(names, pictures, strict=True):
+            if picture.dtype != first.dtype or (picture.ndim == 3 and not coloured):
+                raise ValueError(
+                    f"{name} is {_kind(picture)}, but {path / files[0]} is {_kind(first)}; give "
+                    "grey=True or grey=False, or convert the pictures to one kind"
+                )
+        shown = [str(path / files[0]), *map(str, names)]  # the first sets the size of all
+        return stacked(shown, [first, *pictures], grey=False if coloured else None)[1:]
+
+    return Reader(len(files), read, y)
+
+
+def _picture(path: Path, size: int | None, grey: bool) -> Array:
+    pictures, _ = read_pictures(path, size, grey)
+    if len(pictures) > 1:
+        raise ValueError(
+            f"{path} has {len(pictures)} pages, but in_memory=False takes each file for one "
+            "picture; save each page as a file"
+        )
+    return pictures[0]
+
+
+def _kind(picture: Array) -> str:
+    return f"{'coloured' if picture.ndim == 3 else 'grey'} ({picture.dtype})"

@@ -6,7 +6,7 @@ import typer
 
 from pyro_vae.app.options import DataDir, Device, Folder, OtherData, Out, Seed
 
-from .trained import first, trained_and_data
+from .trained import first, in_memory, trained_and_data
 
 __all__ = ["arithmetic"]
 
@@ -29,7 +29,7 @@ def arithmetic(
     from pyro_vae.app.prepare import labelled
 
     program, dataset = trained_and_data(run, data, data_dir, seed, device)
-    part, train = dataset.test, dataset.train
+    part, train = in_memory(dataset.test), in_memory(dataset.train)
     if part.y is None or train.y is None or train.y.is_floating_point():
         raise ValueError("the data have no classes, so there is no attribute to add")
     x, y = labelled(program, part)

@@ -6,7 +6,7 @@ import typer
 
 from pyro_vae.app.options import DataDir, Device, Folder, OtherData, Out, Part, Seed, Split
 
-from .trained import trained
+from .trained import in_memory, trained
 
 __all__ = ["interpolate"]
 
@@ -33,6 +33,7 @@ def interpolate(
     from pyro_vae.app.prepare import labelled
 
     program, part = trained(run, data, data_dir, split, seed, device)
+    part = in_memory(part)
     if len(part) < 2:
         raise ValueError(f"the {split} data are {len(part)} item, but a line needs two")
     some = [f"{i},{i + 1}" for i in range(0, min(len(part) - 1, 10), 2)]

@@ -6,7 +6,7 @@ import typer
 
 from pyro_vae.app.options import DataDir, Device, Folder, OtherData, Out, Part, Seed, Split
 
-from .trained import trained
+from .trained import in_memory, trained
 
 __all__ = ["manifold"]
 
@@ -28,6 +28,7 @@ def manifold(
     from pyro_vae.app.prepare import labelled
 
     program, part = trained(run, data, data_dir, split, seed, device)
+    part = in_memory(part)
     x, y = labelled(program, part)
     figure = figures.latent_space(program, x, y, part.y, columns=columns)
     print(figures.save(figure, out or run / "manifold.png"))

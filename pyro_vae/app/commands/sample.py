@@ -48,5 +48,6 @@ def sample(
         mean=not draw,
         temperature=temperature,
         top_k=top_k,
+        dtype=known.get("x_dtype"),
     )
     print(figures.save(figure, out or run / "samples.png"))

@@ -1,16 +1,16 @@
 """What the commands that look at a run share: its trained program, and data for it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyro_vae.app.options import Part
 
 if TYPE_CHECKING:
     from pyro_vae.app.run import Run
-    from pyro_vae.datasets import Dataset, Split
+    from pyro_vae.datasets import Dataset, DataSource, Split
     from pyro_vae.program import ProgramModule
 
-__all__ = ["first", "trained", "trained_and_data", "trained_program"]
+__all__ = ["first", "in_memory", "trained", "trained_and_data", "trained_program"]
 
 
 def trained_program(run: Path, seed: int, device: str) -> "tuple[ProgramModule, Run]":
@@ -28,7 +28,7 @@ def trained_program(run: Path, seed: int, device: str) -> "tuple[ProgramModule, 
 
 def trained(
     run: Path, data: str | None, data_dir: str | None, split: Part, seed: int, device: str
-) -> "tuple[ProgramModule, Split]":
+) -> "tuple[ProgramModule, Split | DataSource]":
     """The trained program, and a part of its data or of others."""
     program, dataset = trained_and_data(run, data, data_dir, seed, device)
     return program, getattr(dataset, split)
@@ -52,10 +52,18 @@ def trained_and_data(
     return program, dataset
 
 
-def first(part: "Split", num: int | None) -> "Split":
+def first(part: "Split | DataSource", num: int | None) -> "Split | DataSource":
     """The first so many data, or all."""
-    from dataclasses import replace
+    from pyro_vae.batches import first
 
-    if num is None:
+    return part if num is None else first(part, num)
+
+
+def in_memory(part: "Split | DataSource") -> Any:
+    """A part as a `Split`, for a picture: of what is not in memory the first 5,000 data."""
+    from pyro_vae.datasets import Split
+
+    if isinstance(part, Split):
         return part
-    return replace(part, x=part.x[:num], y=None if part.y is None else part.y[:num])
+    batch = next(part.batches(5000))
+    return Split(batch["x"], batch.get("y"))
