@@ -1,4 +1,4 @@
-"""Several stochastic layers, one above the other (Burda et al., 2016, section 5)."""
+"""Any number of stochastic layers, inferred from the data up (Burda et al., 2016, section 5)."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

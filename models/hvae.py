@@ -1,4 +1,4 @@
-"""Two stochastic layers, inferred from the top (Tomczak and Welling, 2018, section 3)."""
+"""HVAE: two stochastic layers, inferred from the top (Tomczak and Welling, 2018, section 3)."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Which of several plates of one size numbers the rows of the data: a changed row shows it."""
+"""Finds the data plate among plates of equal size: one row changes, and one plate reacts."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -18,7 +18,7 @@ from .optimizer import (
     set_learning_rates,
     set_state,
 )
-from .trained import Trained
+from .trained_parameters import Trained
 
 __all__ = ["Descent"]
 

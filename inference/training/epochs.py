@@ -12,13 +12,13 @@ from torch import Tensor
 from pyro_vae.batches import Batches, num_data
 from pyro_vae.inference.estimators import total_of
 
-from .checks import Checks
 from .explained import explained
 from .finite import check_finite_epoch
 from .generators import generators_state, set_generators_state
 from .payback import Payback
 from .plate_scale import Counts
 from .progress import Fit
+from .pyro_checks import Checks
 from .training_data import kind_of_batch
 from .validation import Validation
 

@@ -16,6 +16,7 @@ from pyro_vae.inference.estimators import Estimator, Trace_ELBO, check_has_value
 from pyro_vae.inference.graphs import Compile
 from pyro_vae.program import Program
 
+from .best_parameters import put_back, snapshot
 from .epochs import Epochs
 from .interrupts import interrupts
 from .objective import Objective
@@ -23,7 +24,6 @@ from .payback import Payback
 from .plate_scale import Counts
 from .progress import Fit, Progress
 from .second_stage import on_latents
-from .snapshot import put_back, snapshot
 from .svi import SVI
 from .training_data import (
     check_counts,

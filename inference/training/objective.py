@@ -19,7 +19,7 @@ from pyro_vae.inference.terms import Function, Latent, Terms, log_density_of_poi
 from pyro_vae.parameters import leaving_frozen
 from pyro_vae.precision import layers_in_bfloat16
 
-from .trained import Trained
+from .trained_parameters import Trained
 
 __all__ = ["Objective"]
 

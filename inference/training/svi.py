@@ -34,7 +34,7 @@ from .finite import check_finite
 from .loss import Loss
 from .objective import Objective
 from .optimizer import check_closure
-from .trained import Trained
+from .trained_parameters import Trained
 
 __all__ = ["SVI"]
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from .epoch_order import epoch_order
+
 __all__ = ["DataSource", "Shard", "Tensors", "check_pass", "shard_of"]
 
 Shard = tuple[int, int]  # index and count
@@ -88,9 +90,8 @@ class DataSource(ABC):
             ValueError: If `size` or `shard` are no such numbers.
         """
         check_pass(size, shard)
-        order = torch.arange(len(self))
-        if seed is not None:
-            order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        order = epoch_order(len(self), shuffle=seed is not None, generator=generator)
         return (self._share(rows[shard_of(shard)]) for rows in order.split(size))
 
     def _share(self, rows: Tensor) -> Mapping[str, Tensor]:

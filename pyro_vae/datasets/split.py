@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .data_source import DataSource, Shard, check_pass, shard_of
+from .epoch_order import epoch_order
 
 __all__ = ["PARTS", "Split"]
 
@@ -133,10 +134,7 @@ class Split:
         return (each[shard_of(shard)] for each in rows)
 
     def _order(self, shuffle: bool, generator: torch.Generator | None) -> Tensor:
-        if not shuffle:
-            return torch.arange(len(self), device=self.x.device)
-        device = "cpu" if generator is None else generator.device
-        return torch.randperm(len(self), generator=generator, device=device).to(self.x.device)
+        return epoch_order(len(self), shuffle=shuffle, generator=generator).to(self.x.device)
 
     def _labelled_in(self, batch_size: int) -> int:
         return min(max(1, round(self.labelled * batch_size)), batch_size - 1)

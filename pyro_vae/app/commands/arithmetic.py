@@ -4,9 +4,8 @@ from typing import Annotated
 
 import typer
 
+from pyro_vae.app.opened import first, in_memory, trained_and_data
 from pyro_vae.app.options import DataDir, Device, Folder, OtherData, Out, Seed
-
-from .trained import first, in_memory, trained_and_data
 
 __all__ = ["arithmetic"]
 

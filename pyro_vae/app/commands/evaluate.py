@@ -4,10 +4,9 @@ from typing import Annotated
 
 import typer
 
+from pyro_vae.app.opened import first, trained
 from pyro_vae.app.options import DataDir, Device, Folder, OtherData, Part, Seed, Split
 from pyro_vae.app.tables import print_table
-
-from .trained import first, trained
 
 __all__ = ["evaluate"]
 

@@ -4,9 +4,8 @@ from typing import Annotated
 
 import typer
 
+from pyro_vae.app.opened import in_memory, trained
 from pyro_vae.app.options import DataDir, Device, Folder, OtherData, Out, Part, Seed, Split
-
-from .trained import in_memory, trained
 
 __all__ = ["interpolate"]
 

@@ -4,9 +4,8 @@ from typing import Annotated
 
 import typer
 
+from pyro_vae.app.opened import trained_program
 from pyro_vae.app.options import Device, Folder, Out, Seed
-
-from .trained import trained_program
 
 __all__ = ["sample"]
 

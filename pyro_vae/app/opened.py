@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyro_vae.app.options import Part
+from .options import Part
 
 if TYPE_CHECKING:
-    from pyro_vae.app.run import Run
     from pyro_vae.datasets import Dataset, DataSource, Split
     from pyro_vae.program import ProgramModule
+
+    from .run import Run
 
 __all__ = ["first", "in_memory", "trained", "trained_and_data", "trained_program"]
 
@@ -17,8 +18,8 @@ def trained_program(run: Path, seed: int, device: str) -> "tuple[ProgramModule, 
     """The trained program of a run folder, on a device, with a seed set."""
     import pyro
 
-    from pyro_vae.app.prepare import find_device
-    from pyro_vae.app.run import Run
+    from .prepare import find_device
+    from .run import Run
 
     loaded = Run(run)
     program = loaded.load().to(find_device(device))
@@ -38,7 +39,7 @@ def trained_and_data(
     run: Path, data: str | None, data_dir: str | None, seed: int, device: str
 ) -> "tuple[ProgramModule, Dataset]":
     """The trained program, and its data or others, which are checked to fit it."""
-    from pyro_vae.app.prepare import known_from, preflight
+    from .prepare import known_from, preflight
 
     program, loaded = trained_program(run, seed, device)
     dataset: Dataset = loaded.data(data, data_dir)
