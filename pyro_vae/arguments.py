@@ -148,7 +148,7 @@ def signature_of(function: Function) -> inspect.Signature:
         if args and isinstance(args[0], Messenger):  # the call of one: (handler, function, *args)
             inner, args = args[1], args[2:]
         return inspect.signature(functools.partial(_like(inner), *args, **function.keywords))
-    owner = getattr(function, "__self__", None)
+    owner: Any = getattr(function, "__self__", None)
     if hasattr(owner, "functions"):  # a program that passes on its arguments to those of others
         return signature_of(owner.functions[function.__name__])
     if isinstance(function, nn.Module):

@@ -28,6 +28,8 @@ from pyro_vae.inference import (
     sample,
 )
 
+from .code_parts import names_without_codes
+
 SHAPE = (2, 3, 3)
 SIZE = math.prod(SHAPE)
 X_SHAPE = (1, 4, 4)
@@ -37,8 +39,8 @@ EPS = {"rtol": 0, "atol": 1e-6}
 
 OF_VECTORS = ["UniformOneHot", "UniformRelaxedOneHot", "UniformSphere"]
 OF_VECTORS += ["OneHot", "PowerSpherical", "RelaxedOneHot"]
-PRIORS = [name for name in priors.__all__ if name not in OF_VECTORS]
-POSTERIORS = [name for name in posteriors.__all__ if name not in OF_VECTORS]
+PRIORS = [name for name in names_without_codes(priors) if name not in OF_VECTORS]
+POSTERIORS = [name for name in names_without_codes(posteriors) if name not in OF_VECTORS]
 ESTIMATORS = [
     name
     for name in inference.__all__

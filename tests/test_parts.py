@@ -26,13 +26,14 @@ from pyro_vae.inference import (
 from pyro_vae.inference.checking import check
 from pyro_vae.inference.terms import collect
 
+from .code_parts import CODE_POSTERIORS, CODE_PRIORS, names_without_codes, of_codes
 from .twins import captured_like_eager
 
 X_SHAPE = (1, 4, 4)
 LATENT_DIM = 3
 
-PRIORS = [getattr(priors, name) for name in priors.__all__]
-POSTERIORS = [getattr(posteriors, name) for name in posteriors.__all__]
+PRIORS = [getattr(priors, name) for name in names_without_codes(priors)]
+POSTERIORS = [getattr(posteriors, name) for name in names_without_codes(posteriors)]
 LIKELIHOODS = [getattr(likelihoods, name) for name in likelihoods.__all__]
 MODELS = [getattr(models, name) for name in models.__all__]
 
@@ -103,7 +104,10 @@ def program_of(model):
     known = {"num_data": 6, "num_classes": 3}
     asked = {name: value for name, value in known.items() if name in parameters}
     x_shape = (4, 3) if model is models.DeepMarkovModel else X_SHAPE
-    program = model(x_shape, **asked)
+    if model is models.Refit:
+        program = model(models.VAE(x_shape, 3, hidden=(8,)), prior=priors.GaussianMixture(3))
+    else:
+        program = model(x_shape, **asked)
     y = (torch.arange(6) % 3,) if takes_labels(program) else ()
     if model is models.LinearGaussian:
         return program, (torch.randn(6, *x_shape), *y)
@@ -207,9 +211,14 @@ def test_a_vae_takes_any_posterior_and_likelihood(posterior, likelihood):
     check(*vae(prior, posterior, likelihood))
 
 
-@pytest.mark.parametrize("part", [*PRIORS, *POSTERIORS, *LIKELIHOODS], ids=name_of)
+@pytest.mark.parametrize(
+    "part", [*PRIORS, *POSTERIORS, *LIKELIHOODS, *CODE_PRIORS, *CODE_POSTERIORS], ids=name_of
+)
 class TestParts:
     def build(self, part):
+        program = of_codes(part, X_SHAPE)
+        if program is not None:
+            return program, data_of(program.likelihood)
         if part in PRIORS:
             return vae(part)
         if part in POSTERIORS:
