@@ -1,4 +1,4 @@
-"""Copies of what a training changes: the parameters, and buffers such as BatchNorm's."""
+"""Copies of what a training changes: parameters, and buffers such as those of BatchNorm."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,7 +18,10 @@ __all__ = ["put_back", "snapshot"]
 
 
 def snapshot(program: Program, svi: SVI) -> dict[str, Tensor]:
-    """The values of what was trained so far, by name; the estimator's modules among them."""
+    """Copies of the parameters that are trained and of all buffers, by name.
+
+    Those of the estimator's modules are among them.
+    """
     trained = {id(parameter) for parameter in svi.parameters.values()}
     return {
         name: tensor.detach().clone()
@@ -29,16 +32,16 @@ def snapshot(program: Program, svi: SVI) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def put_back(program: Program, loss: Any, values: Mapping[str, Tensor]) -> None:
-    """Gives the program, and the modules of its estimator, the values of a snapshot."""
+    """Copies the values of a `snapshot` into the program and the modules of its estimator."""
     for name, tensor in _tensors(program, loss):
         if name in values:
             tensor.copy_(values[name])
 
 
 def _tensors(program: Program, loss: Any) -> Iterator[tuple[str, Tensor]]:
-    """The parameters and buffers of all modules, and of Pyro's store what is trained.
+    """The parameters and buffers of all modules, and the parameters in Pyro's store, by name.
 
-    What is frozen is left out: it stays as it is, and may be large.
+    Those of frozen modules are left out: they do not change, and may be large.
     """
     for module_name, module in modules_of(program.model, program.guide).items():
         frozen = frozen_tensors(module)

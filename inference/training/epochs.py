@@ -26,22 +26,22 @@ __all__ = ["Epochs"]
 
 
 class Epochs:
-    """The epochs of a training: their steps and their records.
+    """Takes the steps of a training, an epoch at a time, and writes the record of each epoch.
 
     Args:
-        run: The training, which keeps where it stands.
-        train: Its data.
-        validation: How it is validated, if it is.
-        counts: How many data a loss stands for.
-        total: The steps of the training.
-        payback: What decides whether compiling the step pays; None leaves the step as it is.
-        stop: Set where it is to end after the step under way.
-        bar: What is told of each step.
+        training: The training, which holds its progress.
+        train: The data to train on.
+        validation: Judges the validation data after an epoch; None if there are none.
+        counts: Tells how many data the loss of a batch stands for.
+        total: The number of steps at which the training ends.
+        payback: Decides whether to compile the step; None leaves the step as it is.
+        stop: When it is set, the training ends after the step under way.
+        bar: The progress bar.
     """
 
     def __init__(
         self,
-        run: Fit,
+        training: Fit,
         train: Batches,
         validation: Validation | None,
         counts: Counts,
@@ -50,13 +50,21 @@ class Epochs:
         stop: threading.Event,
         bar: Any,
     ) -> None:
-        self.run, self.train, self.validation, self.counts = run, train, validation, counts
+        self.training, self.train = training, train
+        self.validation, self.counts = validation, counts
         self.total, self.payback, self.stop, self.bar = total, payback, stop, bar
         self.checks = Checks()
 
     def steps(self, resumed: Mapping[str, Any] | None) -> bool:
-        """Steps through an epoch, or what is left of it; says whether it came to its end."""
-        run, at = self.run, self.run.progress
+        """Takes the steps of an epoch, or those that are left of it.
+
+        Args:
+            resumed: The state of the training that goes on here; None in all later epochs.
+
+        Returns:
+            Whether the epoch came to its end, or the training to its last step.
+        """
+        training, at = self.training, self.training.progress
         batches = self._batches(resumed)
         losses: list[Tensor] = []
         for batch in batches:
@@ -64,46 +72,54 @@ class Epochs:
             at.data_in_epoch += num_data(batch)
             at.steps_in_epoch += 1
             self.bar.update()
-            if run.svi.steps >= self.total or self.stop.is_set():
+            if training.svi.steps >= self.total or self.stop.is_set():
                 break
         if not at.steps_in_epoch:
             raise ValueError(
                 "the data are empty"
-                if not run.svi.steps
-                else f"the data ended after {run.svi.steps} steps; give data that can be gone "
+                if not training.svi.steps
+                else f"the data ended after {training.svi.steps} steps; give data that can be gone "
                 "through again, such as a list of batches or a DataLoader, or take fewer steps"
             )
-        if run.svi.objective.has_value:
-            check_finite_epoch(losses, run.svi.steps)
+        if training.svi.objective.has_value:
+            check_finite_epoch(losses, training.svi.steps)
         at.loss_in_epoch += float(sum(losses))
-        return not self.stop.is_set() or run.svi.steps >= self.total
+        return not self.stop.is_set() or training.svi.steps >= self.total
 
     def record(self) -> bool:
-        """Closes an epoch with its record; says whether it is the best so far."""
-        run, at = self.run, self.run.progress
-        record: dict[str, float] = {"epoch": at.epoch + 1, "step": run.svi.steps}
-        if run.svi.objective.has_value:
+        """Writes the record of the epoch that has ended, and begins the next.
+
+        Returns:
+            Whether its loss is the lowest so far: that of the validation data, if there are any.
+        """
+        training, at = self.training, self.training.progress
+        record: dict[str, float] = {"epoch": at.epoch + 1, "step": training.svi.steps}
+        if training.svi.objective.has_value:
             record["train_loss"] = at.loss_in_epoch / at.data_in_epoch
         if self.validation is not None:
             first = at.epoch == 0
             with self.checks.on() if first else nullcontext():
-                record |= self.validation.record(run.svi.steps)
-        record |= run.svi.objective.weights(run.svi.steps)
+                record |= self.validation.record(training.svi.steps)
+        record |= training.svi.objective.weights(training.svi.steps)
         at.records.append({**record, "seconds": at.seconds})
         loss = record.get("valid_loss", record.get("train_loss", at.best))
-        is_best = loss < at.best or not run.svi.objective.has_value
+        is_best = loss < at.best or not training.svi.objective.has_value
         at.best = min(loss, at.best)
         at.epoch, at.steps_in_epoch, at.loss_in_epoch, at.data_in_epoch = at.epoch + 1, 0, 0.0, 0
         return is_best
 
     def _batches(self, resumed: Mapping[str, Any] | None) -> Iterator[Sequence[Any]]:
-        """The batches of this epoch that are left."""
-        at = self.run.progress
+        """The batches of this epoch that are left.
+
+        To resume within an epoch, the batches that were taken are drawn again and left, from the
+        generators as they were when it began; then these are put where the training stopped.
+        """
+        at = self.training.progress
         if resumed is not None and at.steps_in_epoch:
             set_generators_state(resumed.get("rng_of_epoch", resumed["rng"]))
         elif resumed is not None:
             set_generators_state(resumed["rng"])
-        self.run.rng_of_epoch = generators_state()
+        self.training.rng_of_epoch = generators_state()
         batches = self.train.once(at.seed + at.epoch)
         next(islice(batches, at.steps_in_epoch, at.steps_in_epoch), None)
         if resumed is not None and at.steps_in_epoch:
@@ -111,20 +127,20 @@ class Epochs:
         return batches
 
     def _step(self, batch: Sequence[Any]) -> Tensor:
-        """Takes a step; returns the loss of as many data as the batch holds."""
+        """Takes a step; returns its loss, scaled to the number of data in the batch."""
         first = self.checks.is_new(batch)
         with (
             self.checks.on() if first else nullcontext(),
             explained(batch) if first else nullcontext(),
         ):
             weight = self.counts.weight(batch)
-            if self.validation is not None and not self.run.svi.steps:
+            if self.validation is not None and not self.training.svi.steps:
                 self.validation.look()
-            if not first and not self.run.progress.epoch:
+            if not first and not self.training.progress.epoch:
                 for observed in self.counts.observed:
                     observed.check(batch)
             loss = self._timed_step(batch)
-            if first and not self.run.svi.parameters:
+            if first and not self.training.svi.parameters:
                 raise ValueError(
                     "the loss depends on no parameter, so there is nothing to train; give model or "
                     "guide an nn.Module, a PyroParam or a pyro.param that is not frozen"
@@ -132,7 +148,7 @@ class Epochs:
         return weight * total_of(loss).detach()
 
     def _timed_step(self, batch: Sequence[Any]) -> Any:
-        svi, payback = self.run.svi, self.payback
+        svi, payback = self.training.svi, self.payback
         if payback is None:
             return svi.step(*batch)
         kind = kind_of_batch(batch)

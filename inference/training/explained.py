@@ -1,4 +1,4 @@
-"""What to do about data that a program cannot take, where its own error does not say so."""
+"""Errors that data cause deep inside a program, as sentences that say what to do."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,11 +11,14 @@ __all__ = ["explained"]
 
 @contextmanager
 def explained(batch: Sequence[Any]) -> Iterator[None]:
-    """Runs a program on a batch; errors that its data are the reason of become sentences.
+    """Turns errors of what runs inside, if the batch is their cause, into sentences about it.
+
+    Args:
+        batch: The arguments of model and guide.
 
     Raises:
-        ValueError: If batch normalization gets one datum, a layer gets integers, or a distribution
-            gets parameters from data that are not finite.
+        ValueError: If batch normalization gets one datum, if a layer gets integers, or if data that
+            are not finite reach the parameters of a distribution.
     """
     try:
         yield

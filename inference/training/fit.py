@@ -1,4 +1,4 @@
-"""The loop over data: epochs or steps, validation, the best parameters, progress, interruption."""
+"""`fit`: trains a program for epochs or steps, validates it, and keeps its best parameters."""
 
 import time
 import warnings
@@ -58,45 +58,47 @@ def fit(
 
     Args:
         program: What to train.
-        data: A tensor (N, *x_shape), a `Split`, a `DataSource` of data that need not lie in memory,
-            or batches to go through again and again, such as a torch `DataLoader`: tensors, or
-            tuples of arguments for model and guide. A program `model(x, y)` gets the labels of a
-            `Split`, and one `model(image, text)` the data of these names. Floating data become of
-            the type of the program's parameters, and go to their device a batch at a time.
+        data: A tensor (N, *x_shape); a `Split` of data and labels; a `DataSource`, whose data need
+            not lie in memory; or batches that can be gone through again and again, such as those of
+            a torch `DataLoader`: tensors, or tuples of arguments for model and guide. A program
+            `model(x, y)` gets the labels of a `Split`, and a program `model(image, text)` the data
+            of these names. Each batch goes to the device of the program's parameters, and its
+            floating data take their type.
         loss: The estimator, by default `Trace_ELBO()`.
         optim: A Pyro or torch optimizer, by default Adam with learning rate 1e-3.
         epochs: Passes over the data; 20 if neither these nor steps are given.
         steps: Gradient steps, instead of epochs.
         batch_size: Data in a step, where `data` is not in batches already. The last batch of an
-            epoch may be smaller; but a single datum that is left over joins the batch before it if
-            the program holds a batch normalization or the loss is `MMD`, which need two data.
-        valid: Data to validate on after each epoch; the parameters of the best epoch are then put
-            into the program at the end.
-        clip_norm: The largest norm of the gradient of all parameters together.
-        lr_schedule: A factor of the learning rate, from the step.
-        compile: As in `SVI`; None captures the step, and compiles it where that is expected to
-            earn the compiler's time back, from the time of 100 steps. Draws stay the same, so that
-            results change by rounding alone; `Compile(mode="captured")` and False keep all bits.
+            epoch may be smaller. If a single datum is left over and the program has batch
+            normalization or the loss is `MMD`, which need two data, it joins the batch before it.
+        valid: Data on which the loss is computed after each epoch. At the end the program gets the
+            parameters of the epoch where it was lowest.
+        clip_norm: Scales the gradient down where the norm over all parameters exceeds this.
+        lr_schedule: A function of the step, whose value multiplies the learning rate.
+        compile: As in `SVI`. None captures the step, and compiles it if that is expected to save
+            more time than it takes, judged by 100 steps. Draws stay the same, so that results
+            change by rounding alone; `Compile(mode="captured")` and False keep all bits.
         bfloat16: Whether layers multiply in bfloat16, as in `SVI`.
         progress: Shows a bar with the time left, on a terminal or in a notebook.
-        on_epoch: Called after each epoch with the training and whether it is the best so far.
-        resume: The `state_dict` of a training to go on with, whose parameters the program has (or
-            gets: those before the best were put back).
-            `epochs` and `steps` count from its beginning. With the same data, batches and loss it
-            goes on bit for bit as if it had not been interrupted, unless the step was compiled,
-            when it does so up to rounding.
+        on_epoch: Called after each epoch with the training, and with whether the loss was the
+            lowest so far.
+        resume: The `state_dict` of an earlier training of this program, which goes on. The program
+            must have the parameters that it had at the end of that one. `epochs` and `steps` count
+            from its beginning. With the same data, batches and loss the result is bit for bit that
+            of a training without interruption; of a compiled step, up to rounding.
 
-    Pyro's checks run, as they are set, at the first step of each kind of batch and at the first
-    validation; further batches of the first epoch are checked to lie in their likelihood's support.
+    Pyro's validation, as the user has set it, is on for the first step with batches of each shape
+    and for the first validation. The other batches of the first epoch are checked to lie in the
+    support of their likelihood.
 
     Returns:
         The training. Ctrl-C ends it after the step under way; a second Ctrl-C at once.
 
     Raises:
-        FloatingPointError: If the loss is not finite; says at which step, and which site.
-        TypeError: If data, their batches or valid are of another kind than these.
-        ValueError: If there are no data, they end and cannot be gone through again, the program
-            cannot take them, or `resume` is of a training on other data or batches.
+        FloatingPointError: If the loss is not finite. It names the step and the site.
+        TypeError: If the data, their batches or `valid` are of another type than these.
+        ValueError: If there are no data, if they cannot be gone through again, if the program
+            cannot take them, or if `resume` is of a training on other data or batches.
 
     Example:
         >>> vae = VAE((1, 8, 8), latent_dim=2)
@@ -120,11 +122,11 @@ def fit(
     options: dict[str, Any] = {"clip_norm": clip_norm, "lr_schedule": lr_schedule}
     options |= {"compile": _graphs(loss) if compile is None else compile, "bfloat16": bfloat16}
     svi = SVI(stepped.model, stepped.guide, optim, loss, **options)
-    run = Fit(svi, Progress.at_first(train), loss)
+    training = Fit(svi, Progress.at_first(train), loss)
     if resume is not None:
-        run.load_state_dict(resume)
-        put_back(program, loss, run.last)
-        run.last = {}
+        training.load_state_dict(resume)
+        put_back(program, loss, training.last)
+        training.last = {}
     if svi.steps > total:
         raise ValueError(
             f"the training to go on with has taken {svi.steps} steps, more than the {total} in all "
@@ -136,35 +138,35 @@ def fit(
     if judged is not None:
         check_has_value(loss)
         validation = Validation(program, loss, judged, Counts(program, loss), total)
-    began = time.perf_counter() - run.progress.seconds
+    began = time.perf_counter() - training.progress.seconds
     bar = tqdm(total=total, initial=svi.steps, unit="step", disable=None if progress else True)
     with bar, interrupts() as stop:
         payback = Payback() if compile is None else None
-        training = Epochs(run, train, validation, counts, total, payback, stop, bar)
-        with training.checks.off():
+        loop = Epochs(training, train, validation, counts, total, payback, stop, bar)
+        with loop.checks.off():
             while svi.steps < total and not stop.is_set():
-                ended = training.steps(resume)
+                ended = loop.steps(resume)
                 resume = None
-                run.progress.seconds = time.perf_counter() - began
+                training.progress.seconds = time.perf_counter() - began
                 if not ended:
                     break
-                is_best = training.record()
+                is_best = loop.record()
                 if is_best and validation is not None:
-                    run.best = snapshot(program, svi)
+                    training.best = snapshot(program, svi)
                 bar.set_description(svi.mode)
-                bar.set_postfix(_shown(run.records[-1]))
+                bar.set_postfix(_shown(training.records[-1]))
                 if on_epoch is not None:
-                    with training.checks.on():
-                        on_epoch(run, is_best)
-    run.interrupted = svi.steps < total
-    if run.best and not run.interrupted:
-        run.last = snapshot(program, svi)
-        put_back(program, loss, run.best)
-    return run
+                    with loop.checks.on():
+                        on_epoch(training, is_best)
+    training.interrupted = svi.steps < total
+    if training.best and not training.interrupted:
+        training.last = snapshot(program, svi)
+        put_back(program, loss, training.best)
+    return training
 
 
 def _graphs(loss: Any) -> bool | Compile:
-    """As graphs, where the loss may be one, which draw the same numbers when they are compiled."""
+    """Captured steps, which draw the same numbers once compiled, where the loss can be captured."""
     capturable = isinstance(loss, Estimator) and not loss.in_chunks
     return Compile(mode="captured", eager_random=True) if capturable else False
 

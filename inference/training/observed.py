@@ -1,4 +1,4 @@
-"""What a program observes of a batch as it is, and whether later batches lie where that may."""
+"""Whether data lie in the support of the distribution of the site that observes them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ __all__ = ["Observed", "observed_parts"]
 
 @dataclass(frozen=True)
 class Observed:
-    """A part of the batches that a site observes unchanged.
+    """An argument of model and guide that a site observes unchanged.
 
     Args:
-        part: Which of the parts.
+        part: The number of the argument.
         site: The name of the site.
-        distribution: That of its distribution.
-        support: The set that each number, or vector, must lie in, whatever the parameters.
+        distribution: The name of its distribution.
+        support: Where each number, or vector, has a density, whatever the parameters.
     """
 
     part: int
@@ -29,7 +29,10 @@ class Observed:
     support: constraints.Constraint
 
     def check(self, batch: Sequence[Any]) -> None:
-        """Refuses numbers without a density: unchecked, Bernoulli takes 0.3 for what it is not."""
+        """Refuses a batch with numbers outside the support.
+
+        Without Pyro's validation, a Bernoulli would silently give 0.3 a density.
+        """
         value = batch[self.part]
         inside = self.support.check(value)
         if not inside.all():
@@ -42,8 +45,13 @@ class Observed:
 
 
 def observed_parts(batch: Sequence[Any], sites: Iterable[Site]) -> list[Observed]:
-    """The parts of a batch that sites observe and check, with a support that stays as it is."""
-    found = []
+    """The arguments that sites observe unchanged, where validation is on and the support is fixed.
+
+    Args:
+        batch: The arguments of model and guide.
+        sites: The sites of the model's trace.
+    """
+    observed = []
     for site in sites:
         fn, support = site["fn"], support_of(site["fn"])
         while hasattr(fn, "base_dist"):
@@ -53,12 +61,12 @@ def observed_parts(batch: Sequence[Any], sites: Iterable[Site]) -> list[Observed
         if site["is_observed"] and fixed and checked:
             same = [_is_same(part, site["value"], support.event_dim) for part in batch]
             parts = [i for i, is_same in enumerate(same) if is_same]
-            found += [Observed(i, site["name"], type(fn).__name__, support) for i in parts[:1]]
-    return found
+            observed += [Observed(i, site["name"], type(fn).__name__, support) for i in parts[:1]]
+    return observed
 
 
 def _is_same(part: Any, value: Any, event_dim: int) -> bool:
-    """Whether a value is the part itself, or the part in another shape that keeps its vectors."""
+    """Whether a value is the argument itself, in its shape or in one that keeps its vectors."""
     if not isinstance(part, Tensor) or not isinstance(value, Tensor):
         return False
     if event_dim and part.shape[-event_dim:] != value.shape[-event_dim:]:

@@ -1,4 +1,4 @@
-"""How many data a loss stands for: programs with a data plate larger than the batch scale it up."""
+"""How many data a loss stands for: a data plate that is larger than the batch scales it up."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,9 +20,10 @@ __all__ = ["Counts"]
 
 
 class Counts:
-    """How many data the loss of a batch stands for: a data plate larger than it scales it up.
+    """Tells how many data the loss of a batch stands for.
 
-    It runs the program once for each length of a batch, and leaves it as it was.
+    In `pyro.plate("data", 60_000, subsample=x)` it stands for 60,000, whatever the batch. To find
+    the plate, the program runs once for each number of data in a batch; that changes nothing.
     """
 
     def __init__(self, program: Program, loss: Any) -> None:
@@ -31,7 +32,7 @@ class Counts:
         self.observed: list[Observed] = []
 
     def weight(self, batch: Sequence[Any]) -> float:
-        """What makes a loss the sum over as many data as the batch holds."""
+        """The factor that makes the loss of a batch the sum over the data in it."""
         size, plate = num_data(batch), self._plate(batch)
         full_size = (plate and plate.full_size) or size
         return size / max(size, full_size)
@@ -47,14 +48,14 @@ class Counts:
         return self._plates[num_data(batch)]
 
     def look(self, batch: Sequence[Any]) -> None:
-        """Runs the program on a batch, and notes its data plate and what it observes.
+        """Runs the program on a batch, and keeps its data plate and what it observes.
 
-        In the mode of the step: in evaluation mode a batch normalization that has seen no data yet
-        may make nonsense of them.
+        The modules stay in training or evaluation mode, as they are: in evaluation mode a batch
+        normalization that has seen no data yet may return nonsense.
 
         Raises:
-            TypeError: If the batch has other parts than the arguments of model and guide.
-            ValueError: If the program cannot take it, or takes one datum for many.
+            TypeError: If model or guide do not take as many arguments as the batch has.
+            ValueError: If the program cannot take the batch, or takes one datum for many.
         """
         _check_arguments(self.program, batch)
         model, guide = self.program.model, self.program.guide
@@ -77,7 +78,10 @@ class Counts:
 
 
 def _check_not_repeated(site: Any, plate: Any) -> None:
-    """Refuses one datum in the place of many: its numbers would be taken for the data."""
+    """Refuses a value of one datum in a plate whose size is that of the datum.
+
+    Each number of the datum would count as a datum.
+    """
     if not site["is_observed"] or plate is None or plate.size < 2:
         return
     value, events = site["value"], site["fn"].event_shape

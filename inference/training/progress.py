@@ -1,4 +1,4 @@
-"""Where a training stands, and what it takes to go on from there."""
+"""A training as `fit` returns it, with its records, and how far it has come."""
 
 import math
 from collections.abc import Mapping, Sized
@@ -20,11 +20,11 @@ __all__ = ["Fit", "Progress"]
 
 @dataclass
 class Progress:
-    """Where a training stands: what it takes, with the parameters, to go on from there."""
+    """How far a training has come: with the parameters, what is needed to go on with it."""
 
-    seed: int
-    batch_size: int | None = None  # of data that are not in batches already
-    num_data: int | None = None  # or of batches; None of those that do not know
+    seed: int  # the order of the data in epoch i, from 0 on, is that of seed + i
+    batch_size: int | None = None  # None where the user gives batches
+    num_data: int | None = None  # or the number of these batches; None if they do not know it
     epoch: int = 0
     steps_in_epoch: int = 0
     loss_in_epoch: float = 0.0
@@ -35,7 +35,7 @@ class Progress:
 
     @classmethod
     def at_first(cls, data: Batches) -> "Progress":
-        """The beginning of a training on such data."""
+        """The progress of a training on such data that has not begun yet."""
         return cls(
             seed=int(torch.randint(2**31, ())),
             batch_size=data.batch_size if isinstance(data.data, DataSource) else None,
@@ -43,7 +43,7 @@ class Progress:
         )
 
     def check_goes_on(self, saved: "Progress") -> None:
-        """Refuses to go on from a state on data or batches of other sizes."""
+        """Refuses to go on from the progress of a training on data or batches of other sizes."""
         for name in ("num_data", "batch_size"):
             here, there = getattr(self, name), getattr(saved, name)
             if None not in (here, there) and here != there:
@@ -54,25 +54,27 @@ class Progress:
 
 
 class Fit:
-    """A training, under way or done.
+    """A training, under way or at its end.
 
     Attributes:
-        svi: What takes the steps.
-        loss: The estimator or function that is descended.
-        progress: Where it stands. Its `records`, one for each epoch, hold in nats per datum the
-            train_loss, and of the validation data the valid_loss, with each schedule at its end,
-            the rate and the distortion.
+        svi: The `SVI` that takes the steps.
+        loss: The estimator or function that is minimized.
+        progress: How far it has come.
+        records: A dictionary for each epoch: its number ("epoch"), the steps so far ("step"), the
+            mean loss of its steps ("train_loss"), the value of each schedule, the seconds so far
+            ("seconds"); and, of the validation data, their loss with all schedules at their end
+            ("valid_loss"), "rate" and "distortion". Losses are in nats per datum.
         interrupted: Whether Ctrl-C ended it.
     """
 
     def __init__(self, svi: SVI, progress: Progress, loss: Any) -> None:
         self.svi, self.progress, self.loss, self.interrupted = svi, progress, loss, False
-        self.best: dict[str, Tensor] = {}  # the tensors of the best epoch
-        self.last: dict[str, Tensor] = {}  # those that were left when these were put back
-        self.rng_of_epoch = generators_state()  # where it began, from which its data are drawn
+        self.best: dict[str, Tensor] = {}  # parameters and buffers of the best epoch
+        self.last: dict[str, Tensor] = {}  # those of the last step, once the best were put back
+        self.rng_of_epoch = generators_state()  # of the generators when the epoch began
 
     def __repr__(self) -> str:
-        """Its length and time; the bound, or else the loss, of the last and of the best epoch."""
+        """Its epochs, steps and seconds, and the bound, or else the loss, that it has reached."""
         at, steps = self.progress, self.svi.steps
         said = [_counted(at.epoch, "epoch"), f"{_counted(steps, 'step')} in {at.seconds:.3g} s"]
         last = self.records[-1] if self.records else {}
@@ -93,11 +95,11 @@ class Fit:
 
     @property
     def records(self) -> list[dict[str, float]]:
-        """One record for each epoch."""
+        """The record of each epoch; see the class."""
         return self.progress.records
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values from which `fit(..., resume=...)` goes on, given the same parameters."""
+        """All that `fit(..., resume=...)` needs to go on, but for the program's parameters."""
         estimator = self.loss.state_dict() if isinstance(self.loss, Estimator) else {}
         return {
             "progress": asdict(self.progress),
@@ -110,10 +112,10 @@ class Fit:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a `state_dict`, but for the random generators.
+        """Takes over the `state_dict` of another training, but for the random generators.
 
         Raises:
-            ValueError: If it is of a training on other data or with another loss.
+            ValueError: If that one was on other data or with another loss.
         """
         if "progress" not in state:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Pyro's checks in a training: on for the first step of each kind of batch, off for the others."""
+"""When Pyro's validation is on in a training: for the first batch of each shape."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -19,10 +19,10 @@ _SETTINGS = (
 
 
 class Checks:
-    """Pyro's checks, as they are set where this is made.
+    """Switches Pyro's validation on, as the user has set it when this is built, and off.
 
-    They take a good part of a step, and what they find lies in the program, not in its numbers,
-    so that one look at each kind of batch finds it.
+    Validation takes a good part of a step. What it finds depends on the program and on the shapes
+    of a batch, hardly on its numbers, so that the first batch of each shape shows it.
     """
 
     def __init__(self) -> None:
@@ -30,11 +30,11 @@ class Checks:
         self._seen: set[Any] = set()
 
     def on(self) -> AbstractContextManager[None]:
-        """Checks as the user has set it."""
+        """Validates as the user has set it."""
         return pyro.settings.context(**self._settings)
 
     def is_new(self, batch: Sequence[Any]) -> bool:
-        """Whether no batch of this kind has come yet."""
+        """Whether this is the first batch of its shapes and types."""
         kind = kind_of_batch(batch)
         is_new = kind not in self._seen
         self._seen.add(kind)
@@ -42,6 +42,6 @@ class Checks:
 
     @contextmanager
     def off(self) -> Iterator[None]:
-        """Checks nothing."""
+        """Validates nothing."""
         with pyro.validation_enabled(False):
             yield

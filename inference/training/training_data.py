@@ -1,4 +1,4 @@
-"""The data of a training: what a user may give, checked before the first step."""
+"""The arguments of `fit` that are data or counts: refused in a sentence if they are wrong."""
 
 from collections.abc import Iterable, Sequence
 from numbers import Integral
@@ -27,7 +27,11 @@ __all__ = [
 
 
 def check_counts(*, epochs: int | None, steps: int | None, batch_size: int) -> None:
-    """Refuses counts that are no integers from 1 on, and epochs beside steps."""
+    """Refuses numbers of epochs, steps or data that are no integers from 1 on.
+
+    Raises:
+        ValueError: If one is not, or if both epochs and steps are given.
+    """
     for name, value in (("epochs", epochs), ("steps", steps), ("batch_size", batch_size)):
         if value is not None and (not isinstance(value, Integral) or isinstance(value, bool)):
             raise ValueError(f"{name} must be an integer, but is {value!r}")
@@ -38,7 +42,11 @@ def check_counts(*, epochs: int | None, steps: int | None, batch_size: int) -> N
 
 
 def check_program(program: Any) -> None:
-    """Refuses what has no model or no guide."""
+    """Refuses what is no program.
+
+    Raises:
+        TypeError: If it has no model or no guide, or is a class.
+    """
     for role in ("model", "guide"):
         if isinstance(program, type) or not callable(getattr(program, role, None)):
             raise TypeError(
@@ -49,21 +57,25 @@ def check_program(program: Any) -> None:
 
 
 def has_labels(program: Program, data: Any) -> bool:
-    """Whether a program is trained with the labels of its data."""
+    """Whether data have labels that the program takes."""
     return isinstance(data, Split | DataSource) and "y" in names_in_order(program, data.shapes)
 
 
 def training_batches(program: Program, data: Any, loss: Any, batch_size: int) -> Batches:
-    """What a training passes over.
+    """The batches of a training.
 
-    A single datum that is left over joins the batch before it where the program holds a batch
-    normalization or the loss compares the data of a batch, since these need two.
+    If the program has batch normalization, or the loss compares the data of a batch, a single datum
+    that is left over joins the batch before it, since these need two.
 
     Args:
-        program: What is trained.
+        program: The program that is trained.
         data: A tensor, a `Split`, a `DataSource`, or batches.
-        loss: The loss.
+        loss: The estimator, or another loss.
         batch_size: Data in a batch, where they are not in batches already.
+
+    Raises:
+        TypeError: If the data are of another type.
+        ValueError: If they are no data, or the program does not take them.
     """
     tops = modules_of(program.model, program.guide).values()
     normalizes = any(_normalizes(module) for top in tops for module in top.modules())
@@ -73,7 +85,12 @@ def training_batches(program: Program, data: Any, loss: Any, batch_size: int) ->
 
 
 def validation_batches(program: Program, valid: Any, loss: Any) -> Batches | None:
-    """What a training is validated on, if on anything."""
+    """The batches of the validation data, of 500 each; None if there are no such data.
+
+    Raises:
+        TypeError: If they are no tensor, `Split` or `DataSource`.
+        ValueError: If they are empty, or the program does not take them.
+    """
     data = _validation_data(valid)
     if data is None:
         return None
@@ -81,7 +98,7 @@ def validation_batches(program: Program, valid: Any, loss: Any) -> Batches | Non
 
 
 def kind_of_batch(batch: Sequence[Any]) -> Any:
-    """What a batch is like: the shapes and types of its parts."""
+    """The shapes and types of a batch, which decide by which graph it is computed."""
     return tuple((p.shape, p.dtype) if isinstance(p, Tensor) else type(p) for p in batch)
 
 
@@ -91,7 +108,7 @@ def _normalizes(module: nn.Module) -> bool:
 
 
 def _training_data(data: Any) -> Any:
-    """Data that are no `DataSource` as a `Split` or batches; refuses what looks so and is not."""
+    """The data as a `DataSource`, a `Split` or batches; refuses what looks like it and is not."""
     if isinstance(data, DataSource):
         return data
     if isinstance(data, Tensor):
@@ -127,7 +144,7 @@ def _split(x: Tensor) -> Split:
 
 
 def _is_a_pair(data: Any) -> bool:
-    """Whether what should be batches of data are the data and what belongs to each of them."""
+    """Whether the items are data and labels, and not batches: these have one number of dims."""
     if not isinstance(data, tuple | list) or not all(isinstance(part, Tensor) for part in data):
         return False
     return len({part.dim() for part in data}) > 1

@@ -1,4 +1,4 @@
-"""The loss of the validation data, with its rate and distortion."""
+"""The validation data after an epoch: their loss, their rate and their distortion."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -20,13 +20,14 @@ __all__ = ["Validation"]
 
 
 class Validation:
-    """What a record says of the validation data, one batch at a time.
+    """Judges the validation data, a batch at a time, for the record of an epoch.
 
     Args:
         program: The program that is trained.
-        loss: Its loss; schedules are put at their end.
+        loss: Its loss. Schedules have their values at the last step, so that all epochs are judged
+            by one loss.
         data: The validation data.
-        counts: How many data a loss stands for.
+        counts: Tells how many data the loss of a batch stands for.
         last_step: The step at which the training ends.
     """
 
@@ -35,12 +36,15 @@ class Validation:
     ) -> None:
         self.program, self.data, self.counts = program, data, counts
         self.loss = loss.at(last_step) if isinstance(loss, Estimator) else loss
-        self.parts = isinstance(loss, Estimator)  # whether rate and distortion can be told
+        self.parts = isinstance(loss, Estimator)  # whether there are rate and distortion
 
     def look(self) -> None:
-        """Runs the program on the first batch, so that data that do not fit it are found early.
+        """Runs the program on the first batch, to find data that do not fit it before a step.
 
-        Unchecked, as a batch normalization may have seen no data yet.
+        Pyro's validation is off, since a batch normalization may have seen no data yet.
+
+        Raises:
+            ValueError: If the program fails on it.
         """
         batch = self.data.first()
         shapes = [tuple(part.shape) for part in batch]
@@ -54,7 +58,14 @@ class Validation:
             ) from error
 
     def record(self, step: int) -> dict[str, float]:
-        """The loss in nats per datum, and rate and distortion where each datum has its own."""
+        """The loss, and rate and distortion if each datum has its own, in nats per datum.
+
+        Args:
+            step: The steps so far, for the sentence of an error.
+
+        Raises:
+            FloatingPointError: If the loss is not finite.
+        """
         sums = {"valid_loss": 0.0}
         number = 0
         with evaluating(self.program), _named(step):
