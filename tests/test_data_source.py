@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from pyro_vae.batches import near
 from pyro_vae.datasets import DataSource, Split, Tensors
 from pyro_vae.inference import (
     IWAE,
@@ -295,6 +296,17 @@ def test_a_source_becomes_of_the_type_of_the_program(mapped):
     program = VAE((1, 4, 4), 2, hidden=(8,)).double()
     fit(program, mapped, epochs=1, progress=False)
     assert evaluate(program, mapped).bound.dtype == torch.float64
+
+
+@pytest.mark.parametrize("free, moved", [(4 * X.nbytes, True), (4 * X.nbytes - 1, False)])
+def test_a_split_goes_to_a_gpu_whole_if_it_takes_a_quarter_of_its_free_memory(
+    free, moved, monkeypatch, mapped
+):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10**12))
+    monkeypatch.setattr(Split, "to", lambda self, device: device)
+    split, gpu = Split(X), torch.device("cuda")
+    assert near(split, gpu) is (gpu if moved else split)
+    assert near(mapped, gpu) is mapped and near(split, torch.device("cpu")) is split
 
 
 # Names.

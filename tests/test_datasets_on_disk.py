@@ -353,7 +353,9 @@ def data():
     assert (code, err) == (0, ""), err
     assert "no samples.png" not in out
     assert json.loads((tmp_path / "a" / "config.json").read_text())["known"]["x_dtype"] == "int64"
-    assert run("sample", "a")[0] == 0 and run("evaluate", "a", "--num-particles", 2)[0] == 0
+    for words in (("sample",), ("evaluate", "--num-particles", 2), ("interpolate",), ("manifold",)):
+        code, _, err = run(words[0], "a", *words[1:])
+        assert (code, err) == (0, ""), (words, err)
 
 
 def test_the_source_of_the_page_trains_from_the_command_line(run, tmp_path):

@@ -1,4 +1,4 @@
-"""A look at a program before it is trained: its sites, its latents, what would go wrong."""
+"""The pre-flight `check`: the sites of a program, and what would go wrong in its training."""
 
 from .preflight import check
 from .report import Report

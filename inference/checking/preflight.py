@@ -1,4 +1,4 @@
-"""The pre-flight of a program: one run on one batch that finds what would go wrong in training."""
+"""The pre-flight of a program: one run on one batch, to find what would go wrong in training."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -50,26 +50,29 @@ __all__ = ["Report", "Site", "check"]
 def check(
     program: Program, x: Data, loss: ELBO | Tensor | None = None, y: Tensor | ELBO | None = None
 ) -> Report:
-    """Runs model and guide on one batch, and the loss with its gradient.
+    """Runs guide and model on one batch, and computes the loss with its gradient.
 
-    They run in the mode in which their modules are: a new program in that of training. Nothing is
-    changed: neither parameters and buffers nor the state of the random generators.
+    Modules run in training or evaluation mode, as they are; new ones are in training mode. Nothing
+    is changed: no parameter, no buffer, no state of a random generator.
 
     Args:
-        program: The program to look at.
-        x: A batch of data, (N, *x_shape), or a `Split`; or a `DataSource`, of which the first 128
-            are the batch. What is missing may be NaN if the program takes it.
-        loss: The estimator to train with, by default Pyro's Trace_ELBO, or TraceEnum_ELBO where
+        program: The program to check.
+        x: A batch of data: a tensor (N, *x_shape), a `Split`, or a `DataSource`, of which the first
+            128 data are the batch. Missing data are NaN, if the program takes such.
+        loss: The estimator to train with. By default it is Pyro's Trace_ELBO, or TraceEnum_ELBO if
             the guide enumerates a latent.
-        y: Labels of a tensor x, for a program `model(x, y)`. By position loss and labels come in
-            either order: `check(program, x, y)` and `check(program, x, y, loss)` are right, too.
+        y: The labels, if x is a tensor and the program is a `model(x, y)`. By position, loss and
+            labels may change places: `check(program, x, y)` and `check(program, x, y, loss)`.
+
+    Returns:
+        The sites, the loss in nats per datum, and the parameters that would be trained.
 
     Raises:
-        TypeError: If the program lacks a model or a guide, or the loss is a class.
-        ValueError: In one sentence that says what to do, and where an error comes from a line of
-            the user's own code, which: if it cannot run, if the guide misses or adds a latent, if
-            shapes disagree, if data lie outside their likelihood's support, if a parameter gets no
-            gradient or one that is not finite, or if the estimator does not fit.
+        TypeError: If the program has no model or no guide, or if the loss is a class.
+        ValueError: If the program fails, if the guide misses or adds a latent, if shapes disagree,
+            if data lie outside the support of their likelihood, if a parameter gets no gradient or
+            one that is not finite, or if the estimator does not fit. The sentence says what to do,
+            and names the line if the error comes from the user's own code.
     """
     for role in ("model", "guide"):
         if not callable(getattr(program, role, None)):
@@ -147,9 +150,9 @@ def _report(program: Program, batch: Mapping[str, Tensor], loss: ELBO | None) ->
     names |= {id(parameter): name for name, parameter in parameters.items()}
     trained = {names.get(id(leaf), f"parameter_{i}"): leaf for i, leaf in enumerate(reached)}
     _check_gradients(value, trained)
-    found = [s for s in sample_sites(model_trace) if not is_deterministic(s)]
-    sites = [_site(s, guide_trace.nodes.get(s["name"])) for s in found if not is_factor(s)]
-    factors = tuple(s["name"] for s in found if is_factor(s) and not is_training_factor(s))
+    stochastic = [s for s in sample_sites(model_trace) if not is_deterministic(s)]
+    sites = [_site(s, guide_trace.nodes.get(s["name"])) for s in stochastic if not is_factor(s)]
+    factors = tuple(s["name"] for s in stochastic if is_factor(s) and not is_training_factor(s))
     stated = (*sample_sites(model_trace), *sample_sites(guide_trace))
     of_training = tuple(site["name"] for site in stated if is_training_factor(site))
     in_all = max(size, (plate and plate.full_size) or 0)
@@ -188,10 +191,10 @@ def _run(role: str, trace: Callable[[], Any], batch: Mapping[str, Tensor]) -> An
 
 def _parameters(program: Program) -> dict[str, Tensor]:
     """The parameters of the program's modules, by the names that the user gave them."""
-    found = named_parameters(program.model, program.guide)
+    parameters = named_parameters(program.model, program.guide)
     if isinstance(program, FunctionProgram):
-        return {program.name_in_file(name): parameter for name, parameter in found.items()}
-    return found
+        return {program.name_in_file(name): p for name, p in parameters.items()}
+    return parameters
 
 
 def _declared(trace: Any) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""What a pre-flight found: the sites of a program, its loss, and what it trains."""
+"""The report of a pre-flight: the sites of a program, its loss, and its parameters."""
 
 from dataclasses import dataclass
 
@@ -9,17 +9,17 @@ __all__ = ["Report", "Site"]
 
 @dataclass(frozen=True)
 class Site:
-    """A sample site as model and guide have it.
+    """A sample site of a model, with its site of the same name in the guide.
 
     Args:
-        name: Its name.
-        observed: Whether it is data.
-        model: Its distribution in the model.
-        guide: Its distribution in the guide, "" where it is data.
-        batch_shape: Of its distribution in the model.
-        event_shape: Likewise.
-        plates: The plates that it stands in, innermost last.
-        reparameterized: Whether the guide's draws carry gradients; None for data.
+        name: The name of both.
+        observed: Whether the model observes it.
+        model: The class of its distribution in the model.
+        guide: The class of its distribution in the guide, "" if there is none.
+        batch_shape: The batch shape of its distribution in the model.
+        event_shape: The event shape of that.
+        plates: The plates that it stands in, the innermost last.
+        reparameterized: Whether the guide's draws carry a gradient; None if there are none.
     """
 
     name: str
@@ -34,14 +34,14 @@ class Site:
 
 @dataclass(frozen=True)
 class Report:
-    """What a pre-flight found.
+    """The report of a pre-flight.
 
     Args:
-        sites: The sites that model and guide sample or observe, in the model's order.
-        loss: Per datum.
-        parameters: What it trains, by name.
+        sites: The sample sites of the model, in its order.
+        loss: The loss in nats per datum.
+        parameters: The parameters that would be trained, by name.
         factors: The names of the factors that the model adds to its density.
-        training_factors: The names of those that are no part of a density; see
+        training_factors: The names of the training factors, which are no part of a density; see
             `pyro_vae.training_factor`.
     """
 

@@ -1,4 +1,4 @@
-"""What is wrong with a site of a model or its guide, in one sentence."""
+"""Refusals of sites that cannot be right, in a sentence that names the site."""
 
 import math
 import warnings
@@ -29,7 +29,12 @@ __all__ = [
 
 
 def check_plate(plate: Any, num_data: int) -> None:
-    """Refuses a batch whose data are one to an estimator that has a bound for each datum."""
+    """Refuses data outside a plate, for an estimator that has a bound for each datum.
+
+    Args:
+        plate: The plate of the data, if there is one.
+        num_data: The number of data in the batch.
+    """
     subsampled = plate is not None and plate.full_size and plate.full_size != plate.size
     if num_data == 1 or subsampled or (plate is not None and plate.size == num_data):
         return
@@ -89,7 +94,7 @@ def _check_same_shape(p: Any, q: Any) -> None:
 
 
 def _check_same_values(p: Any, q: Any) -> None:
-    """Refuses densities of two kinds, such as of R^n and of the simplex in it."""
+    """Refuses densities with respect to two measures, such as on R^n and on a simplex in it."""
     kinds = [_kind_of_values(site["fn"]) for site in (p, q)]
     if kinds[0] != kinds[1]:
         raise ValueError(
@@ -138,7 +143,7 @@ def check_site(role: str, site: Any) -> None:
 
 
 def _check_repeated(site: Any) -> None:
-    """Refuses data that .to_event(n) has taken out of their plate, which then repeats them all."""
+    """Refuses data that .to_event(n) takes out of their plate, which would count them N times."""
     event_shape = tuple(site["fn"].event_shape)
     batch_shape = site["value"].shape[: site["value"].dim() - len(event_shape)]
     for frame in site["cond_indep_stack"]:

@@ -1,4 +1,4 @@
-"""Training steps that change nothing: draws of bounds and gradients, in turns and timed."""
+"""Draws of bounds and gradients by training steps at learning rate 0, in turns and timed."""
 
 import copy
 import math
@@ -44,7 +44,7 @@ LATE = 10**9  # a step at which schedules are at their end
 
 @dataclass
 class Cell:
-    """One estimator with one K, and what has been measured of it."""
+    """One estimator with one number of particles, and what has been measured of it."""
 
     name: str
     given: ELBO
@@ -61,7 +61,7 @@ class Cell:
     is_bound: bool = True
 
     def estimator(self) -> ELBO:
-        """The estimator with this K, and with a state of its own if its baseline has one."""
+        """A copy of the estimator with this number of particles, its modules copied too."""
         estimator = copy.deepcopy(self.given)
         if isinstance(estimator, Estimator):
             return replace(estimator, num_particles=self.num_particles)
@@ -69,12 +69,12 @@ class Cell:
         return estimator
 
     def late(self) -> ELBO:
-        """The estimator with its schedules at their end."""
+        """The same with its schedules at their last values."""
         estimator = self.estimator()
         return estimator.at(LATE) if isinstance(estimator, Estimator) else estimator
 
     def refuse(self, error: Exception) -> None:
-        """Keeps the sentence of an error."""
+        """Keeps the first line of an error as the reason why there is no measurement."""
         self.refusal = str(error).split("\n")[0] or type(error).__name__
 
     def row(self) -> Row:
@@ -97,7 +97,7 @@ class Cell:
         )
 
     def finish(self) -> None:
-        """Sums the gradients up, and lets go of their moments, which are large."""
+        """Computes what is reported of the gradients, and frees their moments, which are large."""
         if self.is_reference or self.refusal is not None:
             return
         others: Mapping[str, Moments] = {}
@@ -146,8 +146,8 @@ class Bench:
                 stacklevel=3,
             )
         self.reparameterized = all(latent.reparameterized for latent in latents)
-        self.parts = {part: found for part, found in parts_of(t).items() if found}
-        self._save(p for found in self.parts.values() for p in found)
+        self.parts = {part: tensors for part, tensors in parts_of(t).items() if tensors}
+        self._save(p for tensors in self.parts.values() for p in tensors)
         trained = [tensor for tensor, *_ in self._saved.values() if tensor.requires_grad]
         self.optimizer = torch.optim.Adam(trained, lr=0.0, fused=True)  # one state for all
         with evaluating(self.program):
@@ -166,7 +166,7 @@ class Bench:
                 tensor.copy_(value)
 
     def prepare(self, cells: Sequence[Cell]) -> None:
-        """Takes the first steps of estimators, which show what they refuse, and their memory."""
+        """Takes first steps, which show which estimators refuse the program, and their memory."""
         for cell in cells:
             try:
                 self._start(cell)
@@ -175,24 +175,24 @@ class Bench:
                 self.restore()
 
     def references(self, cells: Sequence[Cell]) -> list[Cell]:
-        """What the gradients of estimators are held against; those with one bound share it."""
+        """The references of the estimators' gradients; those with one bound share a reference."""
         # Any number of draws at once serves the ELBO; so many still fit into the memory.
         most = min(max(cell.num_particles for cell in cells), 64) if self.in_one_plate else 1
-        found: dict[ELBO, Cell] = {}
+        references: dict[ELBO, Cell] = {}
         for cell in cells:
             wanted = reference(cell.late(), reparameterized=self.reparameterized)
             if wanted is None:
                 continue
             if type(wanted) is Trace_ELBO and wanted.has_plain_kl:
                 wanted = replace(wanted, num_particles=most, vectorize_particles=True)
-            if wanted not in found:
+            if wanted not in references:
                 size = getattr(wanted, "num_particles", 1)
-                found[wanted] = Cell("reference", wanted, size, is_reference=True)
-            cell.reference = found[wanted]
-        return list(found.values())
+                references[wanted] = Cell("reference", wanted, size, is_reference=True)
+            cell.reference = references[wanted]
+        return list(references.values())
 
     def measure(self, cells: Sequence[Cell], seeds: Iterable[int], bar: Any) -> None:
-        """Draws from each estimator in turn, once for each seed."""
+        """Takes a step with each estimator in turn, once for each seed."""
         for seed in seeds:
             for cell in cells:
                 bar.update(cell.num_particles)
@@ -207,7 +207,7 @@ class Bench:
             cell.finish()
 
     def settle(self, cell: Cell) -> bool:
-        """Puts the exact gradient in the place of draws, where there is one."""
+        """Gives a reference the exact gradient, if it is known, and says whether it is."""
         bound = exact_elbo(self.program, self.batch, cell.given)
         if bound is None:
             return False

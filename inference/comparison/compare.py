@@ -1,4 +1,4 @@
-"""One program under several estimators: how right each is, how noisy, and what it costs."""
+"""`compare`: the bounds of several estimators on one program, their gradients and their cost."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -38,46 +38,49 @@ def compare(
     optim: PyroOptim | None = None,
     progress: bool = True,
 ) -> Comparison:
-    """Compares estimators on one program, as it is: its parameters stay what they are.
+    """Compares estimators on one program. Its parameters stay as they are.
 
-    Each draw is a training step on the same batch at learning rate 0. Steps of different
-    estimators take turns, so that what else the machine does slows all of them. The bias of a
-    gradient is that to the gradient of the value that the estimator reports, so it shows the one
-    that is there by design, too, as in the guide of `PIWAE`. That gradient is exact for the ELBO of
-    a program with methods `log_evidence(x)`, the log p(x) of each datum, and `posterior(x)`, the
-    exact p(z | x), such as `LinearGaussian`. Elsewhere it is the mean of twice as many other draws
-    of the estimator's `reference`: `Trace_ELBO` or `IWAE` where it has their bound, itself where
-    its gradient is plain. An estimator that names none, as yours may not, has no bias in the table.
+    Each draw of a bound and its gradient is a training step on the batch at learning rate 0. The
+    steps of the estimators take turns, so that other work on the machine slows all of them alike.
+
+    The bias of a gradient is its distance from the gradient of the bound that the estimator
+    reports. So it includes a bias by design, as of the guide's gradient in `PIWAE`. The gradient of
+    the bound is exact for the ELBO of a program with methods `log_evidence(x)`, the log p(x) of
+    each datum, and `posterior(x)`, the exact p(z | x), such as `LinearGaussian`. Otherwise it is
+    the mean over twice as many draws of another estimator, which the method `reference` of the
+    estimator names. The table shows no bias of an estimator without that method.
 
     Args:
         program: The program.
-        x: The batch, (N, *x_shape), or a `Split`; or a `DataSource`, of which the first 128 are the
-            batch. A program `model(x, y)` gets the labels of a `Split`.
-        estimators: In a mapping by name, else named after their class and fields. Their schedules
-            stand at their end, except in training.
-        y: Labels of a tensor x.
-        num_particles: The K of each estimator in turn, for `MIWAE` and `PIWAE` all M K of them.
-        seeds: Each gives draws, and a training, of its own.
-        repeats: Draws of the bound and its gradient for each seed.
-        data: What to train on, in batches of N, with labels if x has some; None for no training.
-        held_out: Likewise for the log-likelihood after training (from 1000 draws for each).
-        train_steps: How long to train, for the log-likelihood after equal steps.
-        train_seconds: How long to train, for that after equal time: the number of steps follows
-            from their median time, so that it does not depend on what the machine did meanwhile.
+        x: The batch: a tensor (N, *x_shape), a `Split`, or a `DataSource`, of which the first 128
+            data are the batch.
+        estimators: Those to compare. In a mapping they are called by its keys, otherwise by their
+            class and fields. Schedules have their last values, except in training.
+        y: The labels, if x is a tensor and the program is a `model(x, y)`.
+        num_particles: The numbers of particles K at which the estimators are compared; of `MIWAE`
+            and `PIWAE` it is the product M K.
+        seeds: Each seed gives its own draws, and its own training.
+        repeats: The number of draws for each seed.
+        data: Data to train on, in batches of N, with labels if the program takes some; None trains
+            nothing.
+        held_out: Data for the log-likelihood after training, by 1000 particles for each datum.
+        train_steps: The number of steps of each training, for a comparison after equal steps.
+        train_seconds: The length of each training, for a comparison after equal time. The number of
+            steps follows from the median time of a step.
         optim: A Pyro optimizer for the training, by default Adam with learning rate 1e-3.
         progress: Shows a bar with the time left, on a terminal or in a notebook.
 
     Returns:
-        A row for each K and estimator. An estimator that refuses has its sentence there.
+        A row for each K and estimator. If an estimator refuses the program, its row has the reason.
 
     Raises:
-        ValueError: If there is nothing to compare, or every estimator refuses.
+        ValueError: If there is nothing to compare, or if every estimator refuses the program.
 
     Example:
         >>> program = LinearGaussian((5,), latent_dim=2)
         >>> x = torch.randn(8, 5)
-        >>> found = compare(program, x, [IWAE(), DReG()], num_particles=(1, 4), repeats=5)
-        >>> [(row.estimator, row.num_particles) for row in found.rows]
+        >>> result = compare(program, x, [IWAE(), DReG()], num_particles=(1, 4), repeats=5)
+        >>> [(row.estimator, row.num_particles) for row in result.rows]
         [('IWAE', 1), ('DReG', 1), ('IWAE', 4), ('DReG', 4)]
 
     Reference:

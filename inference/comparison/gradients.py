@@ -1,6 +1,6 @@
-"""What there is to know of a stochastic gradient: its bias, variance and signal to noise.
+"""Bias, variance and signal-to-noise ratio of stochastic gradients, for model and guide apart.
 
-Model and guide each have their parameters; what both use counts as the model's.
+Parameters that both use count as those of the model.
 """
 
 import math
@@ -72,11 +72,11 @@ class Gradient:
     have no part in the snr; None if there are no others.
 
     Args:
-        num_parameters: How many numbers the parameters hold.
+        num_parameters: The number of all entries of the parameters.
         length: ||g||, or ||mean|| without a reference.
-        bias: How far the mean is from the reference; None without one.
-        bias_error: How far the noise of both alone would put it, in root mean square.
-        variance: Of one draw.
+        bias: The distance of the mean from the reference; None without one.
+        bias_error: The root mean square of that distance if there were no bias, but noise alone.
+        variance: The variance of one draw, summed over the parameters.
         snr: The signal-to-noise ratio of one draw.
 
     Reference:
@@ -92,7 +92,7 @@ class Gradient:
 
     @classmethod
     def of(cls, draws: "Moments", reference: "Moments | None") -> "Gradient":
-        """Sums up draws, with the mean of others, or an exact value, as the reference."""
+        """The same numbers from the moments of draws, and of a reference if there is one."""
         variance, mean = draws.variance, draws.mean
         bias = bias_error = None
         if reference is not None:
@@ -138,45 +138,55 @@ class Moments:
 
 
 def parts_of(t: Terms) -> dict[str, list[Tensor]]:
-    """The parameters that log p reaches at detached draws, and those that log q alone reaches."""
+    """The parameters of the model, which log p depends on, and the others, of the guide.
+
+    The dependence of log p on the guide by way of the draws is left out.
+    """
     latents = [*t.latents.values(), *t.global_latents.values()]
-    found = {
+    reached = {
         "model": leaves(t.log_p_at_detached_draws()),
         "guide": [leaf for latent in latents for leaf in leaves(latent.log_q)],
     }
     parts: dict[str, list[Tensor]] = {}
     seen: set[int] = set()
-    for part, tensors in found.items():
+    for part, tensors in reached.items():
         parts[part] = list({id(p): p for p in tensors if id(p) not in seen}.values())
         seen |= {id(p) for p in tensors}
     return parts
 
 
 def reference(estimator: ELBO, *, reparameterized: bool) -> ELBO | None:
-    """The estimator whose averaged gradient tells the bias of another's; None if none is known.
+    """The estimator whose averaged gradient is that of the bound that another one reports.
 
     Args:
-        estimator: The other one. One of ours says it by its method `reference`, which a subclass
-            that changes the formula does not inherit.
-        reparameterized: Whether the program's latents are.
+        estimator: The other one. One of ours names it by its method `reference`. A subclass that
+            changes the formula does not inherit that method.
+        reparameterized: Whether the latents of the program are reparameterized.
+
+    Returns:
+        None if no such estimator is known.
     """
     if not isinstance(estimator, Estimator):
         return Trace_ELBO() if type(estimator) in _PYROS_ELBOS else None
     if not describes_formula(estimator, "reference"):
         return None
-    found = estimator.reference(reparameterized=reparameterized)
-    return replace(found, factors=estimator.factors) if isinstance(found, Estimator) else found
+    other = estimator.reference(reparameterized=reparameterized)
+    return replace(other, factors=estimator.factors) if isinstance(other, Estimator) else other
 
 
 def is_bound(estimator: ELBO) -> bool:
-    """Whether an estimator's value is known to be the ELBO or a tighter bound on log p(x)."""
+    """Whether the value of an estimator is known to be the ELBO or a tighter bound on log p(x)."""
     if isinstance(estimator, Estimator):
         return estimator.is_bound
     return type(estimator) in _PYROS_ELBOS | _PYROS_TIGHTER_BOUNDS
 
 
 def exact_elbo(program: Program, batch: Sequence[Tensor], estimator: ELBO) -> Tensor | None:
-    """The ELBO per datum, exact and with its gradient, if that is what is estimated; else None."""
+    """The exact mean ELBO of a batch, with its gradient; None if it is not known.
+
+    It is known if the program has one latent with an exact posterior, and the estimator is a plain
+    `Trace_ELBO`.
+    """
     plain = type(estimator) is Trace_ELBO and estimator.beta == 1 and estimator.has_plain_kl
     if not (plain and isinstance(program, Solved) and len(batch) == 1):
         return None
@@ -192,8 +202,8 @@ def exact_elbo(program: Program, batch: Sequence[Tensor], estimator: ELBO) -> Te
 def flat(gradients: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> Tensor:
     """Gradients as one vector, with zeros for parameters that have none."""
     pairs = zip(gradients, parameters, strict=True)
-    found = [torch.zeros_like(p) if g is None else g.detach() for g, p in pairs]
-    return torch.cat([g.flatten() for g in found]) if found else torch.zeros(0)
+    each = [torch.zeros_like(p) if g is None else g.detach() for g, p in pairs]
+    return torch.cat([g.flatten() for g in each]) if each else torch.zeros(0)
 
 
 def check_finite(gradients: Mapping[str, Tensor]) -> None:

@@ -23,14 +23,14 @@ PARTICLES = 1000  # of the log-likelihood
 
 @dataclass(frozen=True)
 class Training:
-    """Trainings that all begin with the same parameters.
+    """One training with each estimator, all from the same parameters.
 
     Args:
-        data: What to train on.
-        held_out: What to judge by.
-        steps: The length of each, for equal steps.
-        seconds: The length of each, for equal time.
-        optim: The optimizer; None for that of `fit`.
+        data: The data to train on.
+        held_out: The data on which the trained programs are judged.
+        steps: The number of steps of each, for equal steps; None for no such training.
+        seconds: The length of each, for equal time; None for no such training.
+        optim: The optimizer; None for the default of `fit`.
     """
 
     data: Data
@@ -48,7 +48,11 @@ class Training:
         seconds: float | None,
         optim: PyroOptim | None,
     ) -> "Training | None":
-        """The trainings that arguments of `compare` ask for; None if they ask for none."""
+        """The trainings that the arguments of `compare` ask for; None if they ask for none.
+
+        Raises:
+            ValueError: If a length is not positive, or if there are no data.
+        """
         for name, length in (("train_steps", steps), ("train_seconds", seconds)):
             if length is not None and not length > 0:
                 raise ValueError(f"{name} must be positive, but is {length}")
@@ -59,11 +63,11 @@ class Training:
         return cls(data, held_out, steps, seconds, optim)
 
     def check(self, bench: Bench) -> None:
-        """Refuses a program whose data have no likelihood each."""
+        """Refuses a program that `log_likelihood` cannot judge, before any training."""
         log_likelihood(bench.program, first(self.held_out, 2), 1)
 
     def run(self, cells: Sequence[Cell], bench: Bench, seeds: Sequence[int], bar: Any) -> None:
-        """Trains each estimator from where the program stands, and judges it."""
+        """Trains with each estimator and each seed, and judges the program after it."""
         plan = [(cell, name, n) for cell in cells for name, n in self._lengths(cell).items()]
         bar.set_description("training")
         bar.total += len(seeds) * sum(cell.num_particles * n for cell, _, n in plan)
@@ -75,9 +79,9 @@ class Training:
                 continue
             finally:
                 bar.update(len(seeds) * cell.num_particles * steps)
-            found = torch.stack(values)  # (seeds, N)
-            mean, error_of_data = mean_and_error(found.mean(0))
-            error_of_seeds = mean_and_error(found.mean(1))[1] if len(seeds) > 1 else None
+            log_px = torch.stack(values)  # (seeds, N)
+            mean, error_of_data = mean_and_error(log_px.mean(0))
+            error_of_seeds = mean_and_error(log_px.mean(1))[1] if len(seeds) > 1 else None
             cell.held_out[name] = HeldOut(steps, mean, error_of_data, error_of_seeds)
 
     def _lengths(self, cell: Cell) -> dict[str, int]:

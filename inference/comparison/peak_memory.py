@@ -1,4 +1,4 @@
-"""How much memory a computation takes at its peak."""
+"""The memory that a computation takes at its peak."""
 
 import weakref
 from collections.abc import Callable, Iterable
@@ -13,11 +13,11 @@ __all__ = ["peak_memory"]
 
 
 def peak_memory(compute: Callable[[], Any], device: torch.device) -> int:
-    """The most bytes that a computation holds at once, beyond what is held when it begins.
+    """The largest number of bytes that a computation takes at once, beyond those taken before.
 
-    On CUDA what torch's allocator hands out (`torch.cuda.max_memory_allocated`). Elsewhere the
-    tensors that are alive at once, the ones kept for the way back included; the scratch space
-    inside a kernel is not seen, nor what is not a tensor.
+    On CUDA it is what torch's allocator reports (`torch.cuda.max_memory_allocated`). Elsewhere it
+    counts the tensors that exist at once, those kept for the backward pass included, but neither
+    the scratch space inside a kernel nor what is no tensor.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -32,7 +32,7 @@ def peak_memory(compute: Callable[[], Any], device: torch.device) -> int:
 
 
 class _LiveTensors(TorchDispatchMode):
-    """Counts the bytes of the tensors that come into being and die while it is on."""
+    """Counts the bytes of the tensors that are made and freed while it is active."""
 
     def __init__(self) -> None:
         super().__init__()

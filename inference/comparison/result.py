@@ -1,4 +1,4 @@
-"""What a comparison of estimators found, as numbers and as tables."""
+"""The result of a comparison of estimators, as numbers and as tables."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -36,17 +36,17 @@ class Row:
     Args:
         estimator: Its name.
         num_particles: K.
-        refusal: Why it cannot be had; all that follows is then None.
-        bound: Its value in nats per datum, for the batch that was given.
-        bound_error: The standard error of that over draws.
-        is_bound: Whether that is the ELBO or a tighter bound on log p(x), and not an objective that
-            weighs the terms otherwise, as with beta = 4, or one of which nothing is known.
+        refusal: Why the estimator refused the program; all that follows is then None.
+        bound: The mean of its value on the batch, in nats per datum.
+        bound_error: The standard error of that mean over draws.
+        is_bound: Whether the value is known to be the ELBO or a tighter bound on log p(x). An
+            objective with beta = 4, for one, is not.
         model: The gradient of the model's parameters; None if there are none.
         guide: The gradient of the guide's own parameters; None if there are none.
         milliseconds: The median time of a training step.
         memory: The most bytes that a step holds at once, beyond the parameters.
-        equal_steps: After a training of the number of steps that all have.
-        equal_time: After a training of as many steps as fit the time that all have.
+        equal_steps: The result of a training of as many steps as all estimators take.
+        equal_time: The result of a training of as long a time as all estimators take.
     """
 
     estimator: str
@@ -65,12 +65,12 @@ class Row:
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """What `compare` found.
+    """The result of `compare`.
 
     Args:
         rows: One for each number of particles and estimator, in this order.
-        num_data: The data of the batch.
-        num_draws: Independent draws of each bound and gradient.
+        num_data: The number of data in the batch.
+        num_draws: The number of independent draws of each bound and gradient.
     """
 
     rows: tuple[Row, ...]
@@ -78,12 +78,12 @@ class Comparison:
     num_draws: int
 
     def as_dict(self) -> dict[str, Any]:
-        """Numbers, texts and None alone, as JSON has them."""
+        """All of it as numbers, texts, lists, dictionaries and None, as JSON has them."""
         return {**asdict(self), "rows": [asdict(row) for row in self.rows]}
 
     @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> "Comparison":
-        """What `as_dict` was made of."""
+    def from_dict(cls, content: Mapping[str, Any]) -> "Comparison":
+        """The comparison of which `as_dict` returned the content."""
         kinds = {
             "model": Gradient,
             "guide": Gradient,
@@ -95,21 +95,21 @@ class Comparison:
             parts = {name: kind(**values[name]) for name, kind in kinds.items() if values[name]}
             return Row(**{**values, **parts})
 
-        return cls(**{**found, "rows": tuple(map(row, found["rows"]))})
+        return cls(**{**content, "rows": tuple(map(row, content["rows"]))})
 
     def tables(self) -> list[Table]:
         """The tables of the values and of the gradients of model and guide, as text.
 
-        Behind each ± stands the standard error over what the column's head says. In the tables of
-        gradients the variance ratio is that to the first estimator with the same K, and a bias "-"
-        that of an estimator of which no unbiased one with the same value is known.
+        The number behind each ± is a standard error, over what the head of the column says. In the
+        tables of gradients, "ratio" is the variance divided by that of the first estimator with the
+        same K, and "-" stands for a bias if no unbiased estimator of that bound is known.
         """
         rows = [row for row in self.rows if row.refusal is None]
         parts = [p for p in ("model", "guide") if any(getattr(row, p) for row in rows)]
         return [_values(rows), *(_gradients(rows, part) for part in parts)]
 
     def refusals(self) -> list[str]:
-        """One sentence for each row that is none."""
+        """For each estimator that refused the program, its name and the reason."""
         return [
             f"{row.estimator}, K = {row.num_particles}: {row.refusal}"
             for row in self.rows
@@ -150,21 +150,22 @@ def _value(row: Row) -> str:
     return f"{row.bound:.2f} ± {row.bound_error or 0:.2f}"
 
 
-def _errors(title: str, found: Sequence[HeldOut]) -> str:
-    """The title with what its errors are over."""
-    seeds = any(held_out.error_of_seeds is not None for held_out in found)
+def _errors(title: str, trained: Sequence[HeldOut]) -> str:
+    """The title of a column, with what its standard errors are over."""
+    seeds = any(held_out.error_of_seeds is not None for held_out in trained)
     return f"{title} ± data" + (" ± seeds" if seeds else "")
 
 
-def _held_out(found: HeldOut | None) -> str:
-    if found is None:
+def _held_out(trained: HeldOut | None) -> str:
+    if trained is None:
         return "-"
-    errors = [found.error] if found.error_of_seeds is None else [found.error, found.error_of_seeds]
-    return " ± ".join(f"{number:.2f}" for number in (found.log_likelihood, *errors))
+    errors = (trained.error, trained.error_of_seeds)
+    numbers = [trained.log_likelihood, *(error for error in errors if error is not None)]
+    return " ± ".join(f"{number:.2f}" for number in numbers)
 
 
-def _steps(found: HeldOut | None) -> str:
-    return "" if found is None else f", {found.steps} steps"
+def _steps(trained: HeldOut | None) -> str:
+    return "" if trained is None else f", {trained.steps} steps"
 
 
 def _gradients(rows: Sequence[Row], part: str) -> Table:

@@ -1,8 +1,7 @@
-"""Ancestral draws of data that depend on each other through x, as in an autoregressive decoder.
+"""Ancestral sampling of models that compute the parameters of x from x, as PixelCNN does.
 
-Such a model observes x and computes the parameters of that site from x itself. What may be drawn
-next is found by running it: a number or latent whose parameters stay as they are, whatever stands
-for those that are not drawn yet.
+In which order the numbers of x can be drawn is found by running the model: a number, or a latent,
+can be drawn next if its parameters do not change with the placeholders of those not drawn yet.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ Observe = Callable[[Tensor, Mapping[str, Tensor]], Any]
 
 
 def another(x: Tensor) -> Tensor:
-    """Data that differ from x in each number, but for those that are missing."""
+    """Data that differ from x in each number that is not missing."""
     if not x.is_floating_point():
         return (1 - x.long().clamp(0, 1)).to(x.dtype)
     half = torch.rand_like(x) / 2
@@ -30,19 +29,19 @@ def another(x: Tensor) -> Tensor:
 def draw(
     observe: Observe, x: Tensor, parts: Sequence[Part], given: Collection[str]
 ) -> tuple[Tensor, Any]:
-    """Draws latents and data one after the other.
+    """Draws latents and data in the order in which they depend on each other.
 
     Args:
-        observe: The model's trace where it observes x and has the latents of a mapping.
-        x: What tells the shape of the data, and which of them are missing.
+        observe: Returns the model's trace for data x and the latents drawn so far, by name.
+        x: Tells the shape of the data, and which of them are missing (NaN).
         parts: The sites that observe x.
-        given: The latents that are known.
+        given: The names of the latents that are given.
 
     Returns:
-        The data, and the model's trace where it observes them.
+        The data, and the model's trace if it observes them.
 
     Raises:
-        ValueError: If there is no order in which they could be drawn.
+        ValueError: If they depend on each other in a circle.
     """
     x = x.clone()
     drawn: dict[str, Tensor] = {}
@@ -74,7 +73,7 @@ def draw(
 
 
 def refuse_copies(parts: Sequence[Part]) -> None:
-    """Refuses sites that observe another thing than x: their draws are no numbers of x."""
+    """Refuses sites that observe a function of x, whose draws are not numbers of x."""
     names = [part.name for part in parts if not part.exact]
     if names:
         raise ValueError(
@@ -84,7 +83,7 @@ def refuse_copies(parts: Sequence[Part]) -> None:
 
 
 def _fillings(x: Tensor, settled: Tensor) -> Iterator[Tensor]:
-    """The data with other values for those that are not settled."""
+    """The data with placeholders of several values for the numbers that are not settled."""
     zeros = torch.where(settled, x, torch.zeros_like(x))
     yield zeros
     yield torch.where(settled, x, another(torch.zeros_like(x)))
@@ -95,7 +94,7 @@ def _fillings(x: Tensor, settled: Tensor) -> Iterator[Tensor]:
 def _draw_part(
     part: Part, first: Any, others: Sequence[Any], x: Tensor, settled: Tensor, densities: Tensor
 ) -> None:
-    """Draws those numbers of a site whose parameters are the same in all traces."""
+    """Draws the numbers of a site whose parameters are the same in all traces."""
     fn = first.nodes[part.name]["fn"]
     value = part.fit(fn.sample())
     waits = torch.zeros(x.numel(), dtype=torch.bool, device=x.device)

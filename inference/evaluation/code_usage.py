@@ -20,19 +20,19 @@ class CodeUsage:
     """How often each code of a latent is chosen.
 
     Args:
-        counts: Of the choices of each code, (K,).
+        counts: How often each code was chosen, (K,).
     """
 
     counts: Tensor
 
     @property
     def used(self) -> int:
-        """The codes that are chosen at all."""
+        """The number of codes that are chosen at least once."""
         return int((self.counts > 0).sum())
 
     @property
     def perplexity(self) -> float:
-        """exp(entropy) of the codes' shares: the equally frequent codes that are worth as much."""
+        """exp(H) of the entropy H of the codes' shares: K if all K codes are equally frequent."""
         share = self.counts / self.counts.sum()
         return float(torch.special.entr(share).sum().exp())
 

@@ -49,8 +49,8 @@ class Evaluation:
     Args:
         rate: E_q[log q(z | x) - log p(z)], the KL term, (N,).
         distortion: -E_q[log p(x | z)], (N,).
-        is_bound: Whether `bound` is one on log p(x). It is none where the guide puts a continuous
-            latent on a point, as that of an autoencoder does: a point has no density.
+        is_bound: Whether `bound` is a bound on log p(x). It is not if the guide puts a continuous
+            latent on a point, which has no density, as the guide of an autoencoder does.
 
     Reference:
         Alemi et al., 2018, https://arxiv.org/abs/1711.00464
@@ -66,7 +66,7 @@ class Evaluation:
         return -(self.rate + self.distortion)
 
     def __repr__(self) -> str:
-        """The means over the data, with the standard error of that of the bound."""
+        """The number of data, and the means of bound, rate and distortion."""
         mean, error = mean_and_error(self.bound)
         return (
             f"Evaluation({len(self.rate):,} data, {'bound' if self.is_bound else 'no bound:'} "
@@ -85,27 +85,28 @@ def evaluate(
 ) -> Evaluation:
     """The ELBO of each datum, at beta = 1, split into rate and distortion.
 
-    What is judged is the density of each datum. So training factors are left out, wherever they
-    stand, and what the model observes outside the plate of the data, such as a penalty of its
-    parameters that it writes as a factor; a factor within that plate is a part of the density if it
-    is all of it, and is refused beside another. Data that are masked count for nothing. If the
-    guide is a point, such as that of an autoencoder or of MAP estimation, the value is no bound on
-    log p(x), and `Evaluation.is_bound` is False.
+    Only the density of each datum counts. Left out are training factors, sites outside the data
+    plate, such as a penalty on parameters that the model writes as a factor, and data that are
+    masked. A factor in the data plate counts if it is the only density of the data there, and is
+    refused beside another one.
+
+    If the guide is a point, as that of an autoencoder or of MAP estimation, the value is no bound
+    on log p(x), and `Evaluation.is_bound` is False.
 
     Args:
-        program: What to evaluate.
-        x: Data, (N, *x_shape), or what else `fit` takes that is not in batches: a `Split` or a
-            `DataSource`. They go to the program's device a batch at a time.
-        y: The labels of a tensor x, for a program `model(x, y)`.
-        num_particles: Draws of the latents for each datum, averaged over.
-        batch_size: Data in one run.
+        program: The program to evaluate.
+        x: Data, (N, *x_shape), a `Split`, or a `DataSource`. Each batch goes to the device of the
+            program's parameters.
+        y: The labels, if x is a tensor and the program is a `model(x, y)`.
+        num_particles: Draws of the latents of each datum, over which the bound is averaged.
+        batch_size: Data in one run of the program.
 
     Raises:
-        ValueError: If the data stand in no plate, so that no datum has a bound of its own, if a
-            latent is enumerated in the model, or if the value would be no bound on log p(x): where
-            sites are scaled, factors are added to the density of the data, a site outside their
-            plate depends on their latents, latents are masked on which the data depend, or the
-            guide observes data.
+        ValueError: If the data stand in no plate, so that no datum has a bound of its own; if a
+            latent is enumerated in the model; or if the value would be no bound on log p(x): sites
+            are scaled, factors are added to the density of the data, a site outside the data plate
+            depends on the latents in it, latents are masked on which data depend, or the guide
+            observes data.
     """
     _check(x, y, num_particles=num_particles, batch_size=batch_size)
     batches = _each_once(program, x, y, batch_size)
@@ -113,13 +114,13 @@ def evaluate(
 
 
 def evaluate_batches(program: Program, batches: Batches, num_particles: int = 1) -> Evaluation:
-    """The same of data in batches of arguments, as a validation has them."""
+    """As `evaluate`, for data that are in batches of arguments already."""
 
     def rate_and_distortion(args: Any, kwargs: Any) -> Tensor:
         t = _terms(program, args, **kwargs)
         return torch.stack([_rate(t), -t.log_px[0]])
 
-    found = []
+    parts = []  # of each batch, (2, N)
     with evaluating(program):
         t = _first_terms(program, batches)
         check_true_bounds(t, "evaluate")
@@ -127,10 +128,10 @@ def evaluate_batches(program: Program, batches: Batches, num_particles: int = 1)
         run = _captured(program, rate_and_distortion, "evaluate", runs_in_all)
         for batch in batches.once():
             runs = [run(batch, {}) for _ in range(num_particles)]
-            found.append(torch.stack(runs).mean(0))
-    rate, distortion = torch.cat(found, -1)
+            parts.append(torch.stack(runs).mean(0))
+    rate, distortion = torch.cat(parts, -1)
     result = Evaluation(rate, distortion, is_bound=not points_of_guide(t))
-    warn_if_impossible(result.bound, t, "evaluate")
+    warn_if_impossible(result.bound, t, "evaluate", stacklevel=4)
     return result
 
 
@@ -144,26 +145,26 @@ def log_likelihood(
     max_rows: int = 5_000,
     progress: bool = False,
 ) -> Tensor:
-    """The importance-weighted estimate of each datum's log p(x), a lower bound in expectation.
+    """The importance-weighted estimate of log p(x) of each datum, a lower bound in expectation.
 
         log (1 / K) sum_k p(x, z_k) / q(z_k | x),  z_k ~ q(z | x)
 
     Args:
-        program: What to evaluate.
-        x: Data, (N, *x_shape), or a `Split` or `DataSource`, as `evaluate` takes them.
+        program: The program to evaluate.
+        x: Data, (N, *x_shape), a `Split`, or a `DataSource`, as in `evaluate`.
         num_particles: K.
-        y: The labels of a tensor x, for a program `model(x, y)`. With labels the estimate is of
-            log p(x | y) if the model is given them, and of log p(x, y) if it observes them.
-        batch_size: Data in one run.
-        max_rows: Data times particles in one run, which bounds the memory.
+        y: The labels, if x is a tensor and the program is a `model(x, y)`. With labels the estimate
+            is of log p(x | y), or of log p(x, y) if the model observes them.
+        batch_size: Data in one run of the program.
+        max_rows: The largest number of data times particles in one run, which bounds the memory.
         progress: Shows a bar with the time left, on a terminal or in a notebook.
 
     Returns:
-        log p(x) of each datum in nats, (N,).
+        The estimates in nats, (N,).
 
     Raises:
-        ValueError: As `evaluate`, and if a latent stands outside the plate of the data, so that no
-            datum has a likelihood of its own, or the guide is a point.
+        ValueError: As `evaluate`; and if a latent stands outside the data plate, so that no datum
+            has a likelihood of its own, or if the guide is a point.
 
     Reference:
         Burda et al., 2016, https://arxiv.org/abs/1509.00519, eq. 8
@@ -192,14 +193,14 @@ def log_likelihood(
         run = _captured(
             program, log_sum_w, "log_likelihood", total, worth_compiling=_WORTH_COMPILING
         )
-        found = []
+        estimates = []
         for batch in batches.once():
             log_sums = []
             for size in chunks:
                 log_sums.append(run(batch, {"num_particles": size}))
                 bar.update(size * num_data(batch))
-            found.append(torch.stack(log_sums).logsumexp(0) - math.log(num_particles))
-    result = torch.cat(found)
+            estimates.append(torch.stack(log_sums).logsumexp(0) - math.log(num_particles))
+    result = torch.cat(estimates)
     warn_if_impossible(result, t, "log_likelihood")
     return result
 
@@ -218,13 +219,16 @@ def _check(x: Data, y: Tensor | None, **numbers: int) -> None:
 
 
 def _each_once(program: Program, x: Data, y: Tensor | None, batch_size: int) -> Batches:
-    """The data in their order, without the labelled ones coming again in each batch."""
+    """Batches in which each datum comes once, in order, whatever `Split.labelled` says."""
     data = replace(x, labelled=0.0) if isinstance(x, Split) else x
     return Batches.of(program, data, y, batch_size=batch_size)
 
 
 def _first_terms(program: Program, batches: Batches) -> Terms:
-    """The terms of a batch to look at, of a run that takes no random numbers from those to come."""
+    """The terms of the first batch, to see whether the program can be judged at all.
+
+    The random generators stay as they are.
+    """
     batch = batches.first()
     try:
         with torch.random.fork_rng():

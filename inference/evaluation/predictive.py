@@ -1,6 +1,6 @@
-"""What a program says of data: samples, reconstructions, latents, and what latents decode to.
+"""Samples, reconstructions, the latents of data, and the data that latents decode to.
 
-Each works on any program by running its model and guide under Pyro's effect handlers.
+Each runs the model and the guide of any program under Pyro's effect handlers.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -45,19 +45,19 @@ def sample(
     temperature: float = 1.0,
     top_k: int | None = None,
 ) -> Tensor:
-    """Draws z ~ p(z) and returns E[x | z], the usual picture of a sample.
+    """Draws z ~ p(z) and returns E[x | z], which is usually shown as a sample.
 
-    Where the model computes the parameters of x from x itself, as an autoregressive decoder does,
-    x is drawn number by number, and the mean of each is that given those before it.
+    If the model computes the parameters of x from x itself, as an autoregressive decoder does, x is
+    drawn number by number, and the mean of each number is conditional on those before it.
 
     Args:
-        program: What to sample from.
+        program: The program to sample from.
         num_samples: N.
         x_shape: The shape of one datum.
         y: Labels or conditions of the samples, (N,) or (N, *y_shape), for a program `model(x, y)`.
-        mean: False draws x ~ p(x | z) instead.
-        dtype: Of the data that the model is run on; by default that of the program's parameters,
-            or int64 where it runs on whole numbers only.
+        mean: False returns a draw x ~ p(x | z) instead.
+        dtype: The type of the data that the program was made for. By default it is that of the
+            program's parameters, and int64 if the model fails on these.
         temperature: Of priors that draw codes one after the other, such as `PixelCNNPrior`: below
             1, probable codes become more so.
         top_k: How many of the most probable codes such a prior chooses from; None for all.
@@ -82,15 +82,24 @@ def decode(
     mean: bool = True,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """E[x | z] at given latents, by the names of their sites; those not given are drawn.
+    """E[x | z] at given latents; latents that are not given are drawn from the prior.
+
+    Args:
+        program: The program.
+        latents: Values (N, ...) by the names of their sites.
+        num_samples: N.
+        x_shape: The shape of one datum.
+        y: As in `sample`.
+        mean: As in `sample`.
+        dtype: As in `sample`.
 
     Returns:
-        (N, *x_shape), for latents of N rows.
+        (N, *x_shape).
 
     Raises:
-        ValueError: If the model does not run, has no latent of a given name, or a prior that cannot
-            be drawn from, if it is not known which of its sites are the data or they do not fit
-            x_shape, or if x depends on itself in no order in which it could be drawn.
+        ValueError: If the model fails, if it has no latent of a given name, if its prior cannot be
+            drawn from, if it is not clear which of its sites are the data, if these do not fit
+            x_shape, or if x depends on itself in a circle, so that it cannot be drawn.
     """
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, but is {num_samples}")
@@ -105,10 +114,17 @@ def decode(
 def encode(
     program: Program, x: Tensor, y: Tensor | None = None, *, mean: bool = True
 ) -> dict[str, Tensor]:
-    """The latents of data: the means of their posteriors, or a draw where none is a value of them.
+    """The latents of data: the mean of the guide's distribution of each.
+
+    Args:
+        program: The program.
+        x: Data, (N, *x_shape).
+        y: Their labels, for a program `model(x, y)`.
+        mean: False returns a draw instead. A latent whose mean is none of its values, such as a
+            class, is drawn in any case.
 
     Returns:
-        One tensor (N, ...) for each latent site, by name.
+        A tensor (N, ...) for each latent site, by name.
     """
     return {
         site["name"]: site["value"] if _is_of_levels(site["fn"]) else _value(site, mean)
@@ -117,19 +133,24 @@ def encode(
 
 
 def discrete_latents(program: Program, x: Tensor, y: Tensor | None = None) -> list[str]:
-    """The names of the latents that take separate values, so that nothing lies between two."""
+    """The names of the latents with a discrete distribution, between whose values nothing lies."""
     some = _latents(program, x[:2], None if y is None else y[:2])
     return [site["name"] for site in some if support_of(site["fn"]).is_discrete]
 
 
 def reconstruct(program: Program, x: Tensor, y: Tensor | None = None) -> Tensor:
-    """E[x | z] at latents z ~ q(z | x) drawn once: (N, *x_shape).
+    """E[x | z] for one draw z ~ q(z | x) of the latents of each datum, (N, *x_shape).
 
-    An autoregressive decoder draws x anew, as in `sample`, and does not see the data.
+    If the decoder is autoregressive, x is drawn anew from z, as in `sample`.
+
+    Args:
+        program: The program.
+        x: Data, (N, *x_shape).
+        y: Their labels, for a program `model(x, y)`.
 
     Raises:
-        ValueError: If it is not known which of the model's sites are the data, or if x depends on
-            itself in no order in which it could be drawn.
+        ValueError: If it is not clear which of the model's sites are the data, or if x depends on
+            itself in a circle, so that it cannot be drawn.
     """
     check_tensors(x, y)
     with evaluating(program):
@@ -141,7 +162,7 @@ def reconstruct(program: Program, x: Tensor, y: Tensor | None = None) -> Tensor:
 
 
 class _Run:
-    """Traces a program's model on data, with some of its latents given.
+    """Runs a program's model and traces it, with some of its latents given.
 
     Args:
         program: The program.
@@ -155,7 +176,7 @@ class _Run:
         self.program, self.y, self.given = program, y, given
 
     def drawing(self, x: Tensor) -> tuple[Any, Observations]:
-        """The trace where the model draws its data, and what it would have observed of x."""
+        """The model's trace if it draws its data, and what it would have observed of x."""
         handler = Unobserving()
         model = self.given(handler(self.program.model))
         return self._trace(model, x), handler.observations
@@ -163,7 +184,7 @@ class _Run:
     def on_placeholders(
         self, num_data: int, x_shape: Sequence[int], dtype: torch.dtype | None
     ) -> tuple[Tensor, Any, Observations]:
-        """Zeros in the place of data, and the model's trace where it draws its data."""
+        """Zeros as placeholders for data, and on these what `drawing` returns."""
         device = device_of(self.program)
         dtypes = (_dtype_of(self.program), torch.int64) if dtype is None else (dtype,)
         errors: list[Exception] = []
@@ -182,7 +203,7 @@ class _Run:
         ) from errors[0]
 
     def replaying(self, trace: Any, x: Tensor) -> tuple[Any, Observations]:
-        """The same for other data, with all draws of a trace, if the model runs on them."""
+        """What `drawing` returns for other data and the draws of a trace; None if it fails."""
         handler = Unobserving()
         model = poutine.replay(self.given(handler(self.program.model)), trace=trace)
         with torch.random.fork_rng(), pyro.validation_enabled(False):
@@ -192,7 +213,7 @@ class _Run:
                 return None, {}
 
     def observing(self, x: Tensor, drawn: Mapping[str, Tensor]) -> Any:
-        """The trace where the model observes x and has the latents that are drawn."""
+        """The model's trace if it observes x and has the latents that are drawn already."""
         model = poutine.condition(self.given(self.program.model), data=dict(drawn))
         with pyro.validation_enabled(False):  # placeholders need not be in any support
             return prune_subsample_sites(self._trace(model, x))
@@ -210,7 +231,7 @@ def _data(
     *,
     mean: bool,
 ) -> Tensor:
-    """What the data sites say, as (N, *x_shape), however the program lays them out."""
+    """The means or draws of the data sites, put together to (N, *x_shape)."""
     with torch.random.fork_rng():
         other = another(x)
     twin, others = run.replaying(trace, other)
@@ -271,7 +292,7 @@ def _latents(program: Program, x: Tensor, y: Tensor | None) -> list[dict[str, An
 
 
 def _dtype_of(program: Program) -> torch.dtype:
-    """That of a program's first parameter or buffer of real numbers."""
+    """The type of the first floating parameter or buffer of a program."""
     modules = modules_of(program.model, program.guide).values()
     tensors = (t for module in modules for t in (*module.parameters(), *module.buffers()))
     kinds = (tensor.dtype for tensor in tensors if tensor.is_floating_point())
@@ -279,16 +300,16 @@ def _dtype_of(program: Program) -> torch.dtype:
 
 
 def _value(site: Mapping[str, Any], mean: bool) -> Tensor:
-    """The mean of a site, or its draw where it has none: NaN says so for Categorical."""
+    """The mean of a site; its draw if there is no mean, which is NaN for Categorical."""
     try:
-        found = site["fn"].mean if mean else None
+        value = site["fn"].mean if mean else None
     except NotImplementedError:
-        found = None
-    return found if found is not None and found.isfinite().all() else site["value"]
+        value = None
+    return value if value is not None and value.isfinite().all() else site["value"]
 
 
 def _is_of_levels(fn: Any) -> bool:
-    """Whether values are counts, indices or one-hot: a decoder cannot take the mean of such."""
+    """Whether values are counts, indices or one-hot, of which a decoder cannot take the mean."""
     return (
         support_of(fn).is_discrete and support_of(fn) is not torch.distributions.constraints.boolean
     )

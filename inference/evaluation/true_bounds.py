@@ -1,6 +1,6 @@
-"""What would make the value of a program anything else than a bound on its log p(x).
+"""Refusals of programs whose value would be no bound on log p(x).
 
-An estimator may well train with it, as with a KL of another weight, but nothing is judged by it.
+Such a program may be trained, as with a weight on its KL, but its value says nothing of log p(x).
 """
 
 import math
@@ -32,11 +32,11 @@ __all__ = ["check_true_bounds", "check_true_weights", "points_of_guide", "warn_i
 
 
 def check_true_bounds(t: Terms, user: str) -> None:
-    """Refuses terms whose mean is no bound on the log p(x) of each datum.
+    """Refuses terms whose mean is no bound on log p(x) for each datum.
 
     Args:
         t: The terms of a run without gradients.
-        user: Who judges by them, for the sentence.
+        user: The function that returns the value, for the sentence.
 
     Raises:
         ValueError: If the guide observes data or has an `EstimatedDensity`, if a site is scaled
@@ -57,7 +57,7 @@ def check_true_bounds(t: Terms, user: str) -> None:
 
 
 def check_true_weights(t: Terms, user: str) -> None:
-    """Refuses terms whose weights are no estimate of the p(x) of each datum.
+    """Refuses terms whose mean weight is no estimate of p(x) for each datum.
 
     Raises:
         ValueError: As `check_true_bounds`, and if the model has an `EstimatedDensity`, if latents
@@ -96,8 +96,15 @@ def _is_on_a_point(latent: Latent) -> bool:
     return q == "Delta" and p != "Delta" and not support_of(latent.p).is_discrete
 
 
-def warn_if_impossible(values: Tensor, t: Terms, user: str) -> None:
-    """Warns of discrete data whose log p(x) comes out positive, beyond the noise of the values."""
+def warn_if_impossible(values: Tensor, t: Terms, user: str, *, stacklevel: int = 3) -> None:
+    """Warns if the mean log p(x) of discrete data is positive by more than three standard errors.
+
+    Args:
+        values: The values, (N,).
+        t: The terms of a run, which tell which sites are data.
+        user: The function that returns the values, for the sentence.
+        stacklevel: As of `warnings.warn`.
+    """
     data = [site for site in sample_sites(t.traces[0]) if _is_data(site)]
     if len(values) < 2 or not data or not all(support_of(s["fn"]).is_discrete for s in data):
         return
@@ -108,7 +115,7 @@ def warn_if_impossible(values: Tensor, t: Terms, user: str) -> None:
             f"{user} finds {mean:.4g} nats per datum, but the data {names} are discrete, and no "
             "probability exceeds 1; a density of model or guide is not normalized, or the guide "
             "counts one that it does not draw from",
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
 

@@ -117,7 +117,9 @@ def interpolation(
     rows = []
     for weight in torch.linspace(0, 1, steps).tolist():
         between = {name: torch.lerp(ends[0][name], ends[1][name], weight) for name in ends[0]}
-        rows.append(decode(program, between, len(start), start.shape[1:], y=y[0]).cpu())
+        rows.append(
+            decode(program, between, len(start), start.shape[1:], y=y[0], dtype=start.dtype).cpu()
+        )
     path = torch.stack([start.cpu(), *rows, stop.cpu()], dim=1)
     return plots.interpolation(path, levels=_levels(torch.stack([start, stop])))
 
@@ -159,7 +161,7 @@ def arithmetic(
     columns = [x]
     for weight in weights:
         moved = {name: z[name] + weight * (means[name][0] - means[name][1]) for name in z}
-        columns.append(decode(program, moved, len(x), x.shape[1:]))
+        columns.append(decode(program, moved, len(x), x.shape[1:], dtype=x.dtype))
     return plots.grid(
         torch.stack(columns, 1).flatten(0, 1).cpu(),
         columns=len(columns),
@@ -204,7 +206,7 @@ def _manifold(program: Program, name: str, z: Tensor, x: Tensor, columns: int) -
     reach = min(float(z.abs().quantile(0.99)), 3.0)  # where nearly all of the prior lies
     steps = torch.linspace(-reach, reach, columns)
     points = torch.cartesian_prod(steps, steps).flip(1).to(z)  # z_2 row by row
-    images = decode(program, {name: points}, len(points), x.shape[1:])
+    images = decode(program, {name: points}, len(points), x.shape[1:], dtype=x.dtype)
     return plots.manifold(
         images.cpu(),
         extent=(-reach, reach),
