@@ -108,7 +108,7 @@ ERROR = 5 * 2.5 / math.sqrt(N)  # a draw of the bound, or of its gradient, devia
         ScoreFunction(),
         pyro.infer.Trace_ELBO(),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_the_mean_of_the_bound_and_its_gradient_are_the_analytic_ones(estimator):
     pyro.set_rng_seed(0)
@@ -154,7 +154,7 @@ def test_an_estimator_takes_it_if_it_is_linear_in_log_p(estimator):
         TraceMeanField_ELBO(capacity=1.0),
         TraceEnum_ELBO(max_plate_nesting=1, strict_enumeration_warning=False),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_bends_the_kl_or_the_weights_refuses_it(estimator):
     each = program()

@@ -240,7 +240,7 @@ def test_the_gradient_through_discrete_draws_is_that_of_the_expectation(estimato
         (Trace_ELBO(), pyro.infer.Trace_ELBO()),
         (TraceMeanField_ELBO(), pyro.infer.TraceMeanField_ELBO()),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_to_pyros_own_elbo_it_is_a_plain_factor_of_weight_one(ours, pyros, where):
     x = X[:100]
