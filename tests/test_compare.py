@@ -424,4 +424,4 @@ def test_an_autoguide_need_not_have_run_before():
 
     program = SimpleNamespace(model=model, guide=AutoDelta(model))
     (row,) = quick(program, torch.ones(4), [Trace_ELBO()], num_particles=(1,), repeats=2).rows
-    assert row.refusal is None
+    assert row.refusal is None and not row.is_bound  # the guide is a point

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from pyro_vae.datasets import Split, digits
 from pyro_vae.inference import Trace_ELBO, TraceMeanField_ELBO, cosine, evaluate, fit, linear
-from pyro_vae.models import VAE
+from pyro_vae.models import VAE, Autoencoder
 
 X = (torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
 GREY = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(1))
@@ -64,6 +64,12 @@ def test_a_training_prints_its_epochs_time_and_last_bound(program):
     assert f"at best bound {-best:.2f} on the validation data" in repr(run)
     warm = fit(program, X, loss=Trace_ELBO(beta=linear(0, 1, steps=3)), epochs=1, batch_size=16)
     assert f"loss {warm.records[-1]['train_loss']:.2f} in the last epoch" in repr(warm)
+
+
+def test_a_training_with_a_guide_that_is_a_point_prints_no_bound():
+    run = fit(Autoencoder((1, 4, 4), latent_dim=2, hidden=(8,)), X, epochs=1, batch_size=16)
+    assert f"loss {run.records[-1]['train_loss']:.2f} in the last epoch" in repr(run)
+    assert "bound" not in repr(run)
 
 
 def test_a_plate_larger_than_the_batch_is_taken_out_of_the_record(program):

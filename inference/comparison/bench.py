@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pyro_vae.batches import Data, batch_of, num_data
 from pyro_vae.inference.estimators import Estimator, Trace_ELBO, check_particles
-from pyro_vae.inference.evaluation import mean_and_error
+from pyro_vae.inference.evaluation import mean_and_error, points_of_guide
 from pyro_vae.inference.terms import collect, otherwise_masked, particle_nesting
 from pyro_vae.inference.training import SVI
 from pyro_vae.program import Program, device_of, evaluating, modules_of
@@ -136,6 +136,7 @@ class Bench:
             self._save(module.parameters())  # those too that an autoguide makes when it first runs
         # the data that the loss stands for, of which a plate may take a part by itself
         self.size = t.scale * (self.num_data if t.layout.data is None else t.log_px.shape[1])
+        self.has_points = bool(points_of_guide(t))  # without a density, so that nothing is a bound
         latents = (*t.latents.values(), *t.global_latents.values())
         self.factors = (*t.factors, *t.global_factors)
         self.otherwise_masked = otherwise_masked(*t.traces)
@@ -226,7 +227,7 @@ class Bench:
         svi = self._steps[id(cell)] = SVI(model, guide, self.optimizer, estimator)
         svi.keeps_gradients = True
         cell.moments = {part: Moments() for part in self.parts}
-        no_bound = self.otherwise_masked or self._counts_factors(cell.late())
+        no_bound = self.has_points or self.otherwise_masked or self._counts_factors(cell.late())
         cell.is_bound = is_bound(cell.late()) and not no_bound
         torch.manual_seed(0)
         svi.step(*self.batch)

@@ -10,6 +10,7 @@ from .evaluation import (
     mean_and_error,
 )
 from .predictive import decode, discrete_latents, encode, reconstruct, sample
+from .true_bounds import points_of_guide
 
 __all__ = [
     "CodeUsage",
@@ -23,6 +24,7 @@ __all__ = [
     "evaluate_batches",
     "log_likelihood",
     "mean_and_error",
+    "points_of_guide",
     "reconstruct",
     "sample",
     "usage_in",

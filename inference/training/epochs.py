@@ -140,6 +140,7 @@ class Epochs:
                 for observed in self.counts.observed:
                     observed.check(batch)
             loss = self._timed_step(batch)
+            self.training.has_bounds = self.counts.has_bounds
             if first and not self.training.svi.parameters:
                 raise ValueError(
                     "the loss depends on no parameter, so there is nothing to train; give model or "

@@ -10,7 +10,15 @@ from torch import Tensor
 from pyro_vae.arguments import signature_of
 from pyro_vae.batches import num_data
 from pyro_vae.inference.estimators import Estimator
-from pyro_vae.inference.terms import collect, data_plate, leaving_no_trace, sample_sites, traces
+from pyro_vae.inference.evaluation import points_of_guide
+from pyro_vae.inference.terms import (
+    collect,
+    data_plate,
+    leaving_no_trace,
+    otherwise_masked,
+    sample_sites,
+    traces,
+)
 from pyro_vae.parameters import own_parameters
 from pyro_vae.program import Program
 
@@ -30,6 +38,7 @@ class Counts:
         self.program, self.loss = program, loss
         self._plates: dict[int, Any] = {}
         self.observed: list[Observed] = []
+        self.has_bounds = True  # whether the value of a bound is one on log p(x)
 
     def weight(self, batch: Sequence[Any]) -> float:
         """The factor that makes the loss of a batch the sum over the data in it."""
@@ -71,6 +80,9 @@ class Counts:
         # Other losses may sum latents out, which `collect` refuses.
         if isinstance(self.loss, Estimator):
             terms = collect(model, guide, batch, {})
+            factors = (*terms.factors, *terms.global_factors)
+            no_bound = points_of_guide(terms) or factors or otherwise_masked(*terms.traces)
+            self.has_bounds = not no_bound
             return sample_sites(terms.traces[0]), terms.layout.data
         trace, _ = traces(model, guide, batch, {})
         sites = sample_sites(prune_subsample_sites(trace))

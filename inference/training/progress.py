@@ -71,6 +71,7 @@ class Fit:
         self.svi, self.progress, self.loss, self.interrupted = svi, progress, loss, False
         self.best: dict[str, Tensor] = {}  # parameters and buffers of the best epoch
         self.last: dict[str, Tensor] = {}  # those of the last step, once the best were put back
+        self.has_bounds = True  # not where the guide is a point, or training factors count
         self.rng_of_epoch = generators_state()  # of the generators when the epoch began
 
     def __repr__(self) -> str:
@@ -87,7 +88,8 @@ class Fit:
     def _value(self, loss: float) -> str:
         """A loss in nats per datum, as a bound if the loss was one throughout the last epoch."""
         began = self.records[-2]["step"] if len(self.records) > 1 else 0
-        if isinstance(self.loss, Estimator) and all(
+        known = self.has_bounds and isinstance(self.loss, Estimator)
+        if known and all(
             self.loss.at(int(step)).is_bound for step in (began, self.records[-1]["step"])
         ):
             return f"bound {-loss:.2f}"
