@@ -1,10 +1,12 @@
 """What an error says in one line, and which line of a user's own code it comes from."""
 
 import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-__all__ = ["sentence_of", "user_line", "user_place"]
+__all__ = ["on_data", "sentence_of", "user_line", "user_place"]
 
 _LIBRARIES = {"pyro", "pyro_vae", "torch"}  # also where they run from a checkout
 _STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"]
@@ -19,6 +21,23 @@ def sentence_of(error: BaseException) -> str:
     told = isinstance(error, ValueError | RuntimeError) and said
     line = user_line(error)
     return (said if told else repr(error)) + (f" ({line})" if line else "")
+
+
+@contextmanager
+def on_data(shape: tuple[int, ...]) -> Iterator[None]:
+    """Turns what a program raises on data of a shape into a sentence that names the shape.
+
+    Raises:
+        ValueError: In place of an error to which Pyro has added the shapes of all sites.
+    """
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        if "Trace Shapes" not in str(error):  # which Pyro adds to what comes from a user's code
+            raise
+        raise ValueError(
+            f"the program fails on data of shape {tuple(shape)}: {sentence_of(error)}"
+        ) from error
 
 
 def user_line(error: BaseException) -> str | None:

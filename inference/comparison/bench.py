@@ -15,6 +15,7 @@ from pyro.infer import ELBO
 from torch import Tensor
 
 from pyro_vae.batches import Data, batch_of, num_data
+from pyro_vae.blame import on_data
 from pyro_vae.inference.estimators import Estimator, Trace_ELBO, check_particles
 from pyro_vae.inference.evaluation import mean_and_error, points_of_guide
 from pyro_vae.inference.terms import collect, otherwise_masked, particle_nesting
@@ -131,7 +132,8 @@ class Bench:
     def __enter__(self) -> "Bench":
         for module in modules_of(self.program.model, self.program.guide).values():
             self._save((*module.parameters(), *module.buffers()))
-        t = collect(self.program.model, self.program.guide, self.batch, {})
+        with on_data(self.batch[0].shape):
+            t = collect(self.program.model, self.program.guide, self.batch, {})
         for module in modules_of(self.program.model, self.program.guide).values():
             self._save(module.parameters())  # those too that an autoguide makes when it first runs
         # the data that the loss stands for, of which a plate may take a part by itself

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from pyro_vae.batches import Batches, Data, check_data, num_data
-from pyro_vae.blame import sentence_of
+from pyro_vae.blame import on_data
 from pyro_vae.datasets import Split
 from pyro_vae.inference.graphs import Compile, Graphs
 from pyro_vae.inference.terms import (
@@ -230,15 +230,8 @@ def _first_terms(program: Program, batches: Batches) -> Terms:
     The random generators stay as they are.
     """
     batch = batches.first()
-    try:
-        with torch.random.fork_rng():
-            return _terms(program, batch)
-    except (ValueError, RuntimeError) as error:
-        if "Trace Shapes" not in str(error):  # which Pyro adds to what comes from a user's code
-            raise
-        raise ValueError(
-            f"the program fails on data of shape {tuple(batch[0].shape)}: {sentence_of(error)}"
-        ) from error
+    with on_data(batch[0].shape), torch.random.fork_rng():
+        return _terms(program, batch)
 
 
 @dataclass(frozen=True)
