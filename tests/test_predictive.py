@@ -6,6 +6,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.autoguide import AutoNormalMessenger
 from torch import nn
 
 from pyro_vae.app import figures
@@ -155,3 +156,15 @@ def test_nothing_lies_between_discrete_latents():
 
 def test_ways_lead_through_a_scalar_latent():
     assert figures.interpolation(program(scalar), X[:2], X[2:4], steps=3).axes
+
+
+def test_the_latents_of_an_automatic_guide_that_runs_the_model_are_its_own():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    program = SimpleNamespace(model=model, guide=AutoNormalMessenger(model))
+    x = torch.arange(3.0)
+    program.guide(x)  # which makes its parameters
+    assert {name: z.shape for name, z in encode(program, x).items()} == {"z": (3,)}

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from pyro_vae.batches import Batches, Data
-from pyro_vae.inference.terms import sample_sites
+from pyro_vae.inference.terms import sample_sites, trace_guide
 from pyro_vae.program import Program, evaluating
 
 __all__ = ["CodeUsage", "code_usage", "usage_in"]
@@ -63,7 +62,7 @@ def usage_in(program: Program, batches: Iterable[Sequence[Any]]) -> dict[str, Co
     """The usage of codes over batches of the program's arguments, as the program is."""
     counts: dict[str, Tensor] = {}
     for batch in batches:
-        trace = poutine.trace(program.guide).get_trace(*batch)
+        trace = trace_guide(program.guide, batch, {})
         books = {site["name"]: getattr(site["fn"], "book", None) for site in sample_sites(trace)}
         if not any(books.values()):
             break  # nor will it have codes for other data

@@ -23,6 +23,7 @@ from pyro_vae.inference.terms import (
     differing,
     sample_sites,
     support_of,
+    trace_guide,
 )
 from pyro_vae.program import Program, device_of, evaluating, modules_of
 from pyro_vae.sampling import sampling
@@ -154,7 +155,7 @@ def reconstruct(program: Program, x: Tensor, y: Tensor | None = None) -> Tensor:
     """
     check_tensors(x, y)
     with evaluating(program):
-        guide_trace = poutine.trace(program.guide).get_trace(*arguments(program, x, y))
+        guide_trace = trace_guide(program.guide, arguments(program, x, y), {})
         run = _Run(program, y, lambda model: poutine.replay(model, trace=guide_trace))
         # In a storage of its own, so that what shares it is a view of x and not of a larger table.
         x = x.clone(memory_format=torch.contiguous_format)
@@ -286,7 +287,7 @@ def _latents(program: Program, x: Tensor, y: Tensor | None) -> list[dict[str, An
     """The guide's sites that are latents of the model: neither observed nor auxiliary."""
     check_tensors(x, y)
     with evaluating(program):
-        trace = poutine.trace(program.guide).get_trace(*arguments(program, x, y))
+        trace = trace_guide(program.guide, arguments(program, x, y), {})
         sites = sample_sites(prune_subsample_sites(trace))
         return [s for s in sites if not s["is_observed"] and not s["infer"].get("is_auxiliary")]
 

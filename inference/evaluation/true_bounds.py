@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from pyro_vae.distributions import is_estimated
@@ -25,6 +24,8 @@ from pyro_vae.inference.terms import (
     is_factor,
     sample_sites,
     support_of,
+    trace_guide,
+    trace_model,
     which_count,
 )
 
@@ -181,7 +182,7 @@ def _following(t: Terms, latents: Mapping[str, Tensor]) -> list[str]:
     """
     with torch.random.fork_rng():
         torch.rand(1)  # or the draws would be the same, where those of `t` have left the generator
-        again = poutine.trace(t.functions[1]).get_trace(*t.args, **t.kwargs)
+        again = trace_guide(t.functions[1], t.args, t.kwargs)
     changed = t.detached.copy()
     for name, anew in latents.items():
         site = t.detached.nodes[name]
@@ -190,9 +191,7 @@ def _following(t: Terms, latents: Mapping[str, Tensor]) -> list[str]:
         )
         changed.nodes[name] = {**site, "value": value}
     with torch.random.fork_rng():
-        trace = poutine.trace(poutine.replay(t.functions[0], trace=changed)).get_trace(
-            *t.args, **t.kwargs
-        )
+        trace = trace_model(t.functions[0], changed, t.args, t.kwargs)
     trace.compute_log_prob()
     return [
         site["name"]
