@@ -81,8 +81,12 @@ class Validation:
 
     def _usage(self) -> dict[str, float]:
         """How many codes are used, and their perplexity, where the program has codes."""
-        with evaluating(self.program):
+        if not self._may_have_codes:
+            return {}
+        # the random numbers of a training do not depend on what is reported of it
+        with evaluating(self.program), torch.random.fork_rng():
             usages = usage_in(self.program, self.data.once())
+        self._may_have_codes = bool(usages)
         record: dict[str, float] = {}
         for name, usage in usages.items():
             of = f" of {name}" if len(usages) > 1 else ""
