@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pyro
+import torch
 
 from pyro_vae.batches import Batches, num_data
 from pyro_vae.inference.estimators import Estimator, judged_by
@@ -37,6 +38,7 @@ class Validation:
         self.program, self.data, self.counts = program, data, counts
         self.loss = loss.at(last_step) if isinstance(loss, Estimator) else loss
         self.parts = isinstance(loss, Estimator)  # whether there are rate and distortion
+        self._may_have_codes = True  # until a pass has met none
 
     def look(self) -> None:
         """Runs the program on the first batch, to find data that do not fit it before a step.
