@@ -12,12 +12,13 @@ from .random_programs import RandomProgram, loss_and_gradients
 
 ALL, FEW = 500, 100
 BLOCK = 10
+CAPTURED = 5  # as tracing takes a second each
 slow = pytest.mark.slow
 
 
-def blocks(quick):
+def blocks(quick, size=BLOCK):
     """Where ranges of seeds start, of which those after `quick` run with the slow tests."""
-    starts = range(0, ALL, BLOCK)
+    starts = range(0, ALL, size)
     return [pytest.param(s, marks=() if s < quick else slow, id=f"{s} on") for s in starts]
 
 
@@ -78,9 +79,9 @@ def test_trace_mean_field_elbo_is_pyros(start):
 
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")
-@pytest.mark.parametrize("start", blocks(BLOCK))
+@pytest.mark.parametrize("start", blocks(CAPTURED, CAPTURED))
 def test_captured_steps_are_pyros_too(start):
-    for seed in range(start, start + BLOCK):
+    for seed in range(start, start + CAPTURED):
         program = made(seed)
         theirs = loss_and_gradients(pyro.infer.Trace_ELBO(**options(program)), program)
         elbo = pyro_vae.inference.Trace_ELBO(**options(program))
