@@ -87,25 +87,24 @@ class IWAE(Estimator):
             )
         ready = self.prepared(model, guide, *args, **kwargs)
 
-        def run(size: int, subsample: Any = None) -> Terms:
+        def collected(size: int, subsample: Any = None) -> Terms:
             return ready.collected(size, model, guide, args, kwargs, subsample)
 
+        def run(*size_and_subsample: Any) -> Terms:
+            return checkpoint(
+                collected,
+                *size_and_subsample,
+                use_reentrant=False,
+                context_fn=lambda: (nullcontext(), repetition()),  # the gradient runs it again
+            )
+
         size = self.chunk_size or self.num_particles
-        first = checkpoint(
-            run, size, use_reentrant=False, context_fn=lambda: (nullcontext(), repetition())
-        )
+        first = run(size)
         ready.accept(first)
         parts = [without_runs(first)]
         subsample = subsamples(first.parts[0].detached)
         del first  # its draws take the memory that chunks are to save
         for chunk in torch.arange(size, self.num_particles).split(size):
             with repetition():
-                part = checkpoint(
-                    run,
-                    len(chunk),
-                    subsample,
-                    use_reentrant=False,
-                    context_fn=lambda: (nullcontext(), repetition()),
-                )
-            parts.append(without_runs(part))
+                parts.append(without_runs(run(len(chunk), subsample)))
         return joined(parts)

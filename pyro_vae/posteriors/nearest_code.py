@@ -1,7 +1,5 @@
 """The posterior of the VQ-VAE: each position takes the code nearest to the encoder's output."""
 
-from abc import abstractmethod
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,9 +30,9 @@ class Nearest(Quantizer):
         self.rotation = rotation
 
     @property
-    @abstractmethod
     def codes(self) -> Tensor:
         """The codes, (K, D)."""
+        raise NotImplementedError
 
     def forward(self, h: Tensor) -> CodePoint:
         """Maps h (..., D, H, W) to the point at the nearest codes."""
