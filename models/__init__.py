@@ -10,6 +10,7 @@ from .deep_markov_model import DeepMarkovModel
 from .gaussian_mixture_vae import GaussianMixtureVAE
 from .hierarchical_vae import HierarchicalVAE
 from .hvae import HVAE
+from .kl_autoencoder import KLAutoencoder
 from .linear_gaussian import LinearGaussian
 from .refit import Refit
 from .semi_supervised_vae import SemiSupervisedVAE
@@ -24,6 +25,7 @@ __all__ = [
     "GaussianMixtureVAE",
     "HVAE",
     "HierarchicalVAE",
+    "KLAutoencoder",
     "LinearGaussian",
     "Refit",
     "SemiSupervisedVAE",

@@ -29,8 +29,13 @@ CASES = {
     "GatedTransition": lambda: networks.GatedTransition((2, 3), (2, 2, 3)),
     "Joined": lambda: networks.Joined(((2, 4, 3), (4,)), (2, 5)),
     "JoinedGatedMLP": lambda: networks.JoinedGatedMLP(((2, 3), (4,)), (2, 5), hidden=(5, 6)),
+    "KLDecoder": lambda: networks.KLDecoder((3, 4, 2), (2, 1, 8, 4), channels=(4, 8)),
+    "KLEncoder": lambda: networks.KLEncoder((1, 8, 4), (2, 3, 4, 2), channels=(4, 8)),
     "MLP": lambda: networks.MLP((2, 3), (4,), hidden=(5, 6)),
     "MaskedMLP": lambda: networks.MaskedMLP((6,), (2, 6), hidden=(12, 12)),
+    "PerceptualDistance": lambda: networks.PerceptualDistance(
+        networks.ResidualEncoder((1, 9, 6), (5,), channels=(4, 8)), layers=("layers",)
+    ),
     "PixelCNN": lambda: networks.PixelCNN(
         (2, 5, 4), (3, 2, 5, 4), channels=4, layers=4, kernel_size=3
     ),

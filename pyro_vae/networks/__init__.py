@@ -7,9 +7,11 @@ for its in_shape, such as `((1, 28, 28), (10,))`, and is called with as many ten
 from .added import Added
 from .convolutional import ConvDecoder, ConvEncoder
 from .joined import Joined, JoinedGatedMLP
+from .kl import KLDecoder, KLEncoder
 from .made import MaskedMLP
 from .missing import ZeroImputed
 from .mlp import MLP, GatedMLP
+from .perceptual import PerceptualDistance
 from .pixelcnn import PixelCNN
 from .recurrent import BackwardGRU, Combiner, GatedTransition
 from .residual import ResidualDecoder, ResidualEncoder
@@ -24,8 +26,11 @@ __all__ = [
     "GatedTransition",
     "Joined",
     "JoinedGatedMLP",
+    "KLDecoder",
+    "KLEncoder",
     "MLP",
     "MaskedMLP",
+    "PerceptualDistance",
     "PixelCNN",
     "ResidualDecoder",
     "ResidualEncoder",
