@@ -1,18 +1,19 @@
 """The files of a run folder.
 
 config.json          the texts of program, data and loss, what the data know, the settings, the
-                     versions; under "first_stages" the paths of the runs that program or loss
-                     loads, and the hashes of their weights; under "resumed" each change since, as
-                     [before, after]
+                     versions; under "first_stages" the runs that program or loss loads, where
+                     their copies are, and the hashes of their weights; under "resumed" each change
+                     since, as [before, after]
 metrics.jsonl        one record for each epoch
 weights.safetensors  the parameters of the best epoch, without those of first stages
+first_stages/        what opening the program takes of each run that it loads
 checkpoint.pt        the last parameters, the optimizer's and the generators' state
 results.json         the evaluation on the test data, at the end
 evaluation-*.json    results of the command evaluate; of other data or settings, another file
 *.png                figures; and a copy of the user's file, if the program is one
 """
 
-__all__ = ["CHECKPOINT", "CONFIG", "METRICS", "RESULTS", "WEIGHTS"]
+__all__ = ["CHECKPOINT", "CONFIG", "FIRST_STAGES", "METRICS", "RESULTS", "WEIGHTS"]
 
 CONFIG, METRICS, WEIGHTS = "config.json", "metrics.jsonl", "weights.safetensors"
-CHECKPOINT, RESULTS = "checkpoint.pt", "results.json"
+CHECKPOINT, RESULTS, FIRST_STAGES = "checkpoint.pt", "results.json", "first_stages"

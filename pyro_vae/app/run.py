@@ -70,8 +70,8 @@ class Run:
         content = asdict(config) | {"known": _as_texts(known), **_circumstances(device)}
         if first_stages:
             content["first_stages"] = {
-                path: asdict(FirstStage.at(path, sha256, folder))
-                for path, sha256 in first_stages.items()
+                path: asdict(FirstStage.copied(path, sha256, folder, number))
+                for number, (path, sha256) in enumerate(first_stages.items(), 1)
             }
         write_json(folder / CONFIG, content)
         (folder / METRICS).touch()
@@ -291,8 +291,7 @@ def load(path: str | os.PathLike[str], *, frozen: bool = True) -> Program:
 
         pyro-vae train "VAE(encoder=load('runs/first').encoder)"
 
-    The folder of such a run keeps the path and the hash of the first stage's weights, and not the
-    weights themselves, so leave the first stage where it is.
+    The folder of such a run keeps a copy of what it needs of the first stage.
 
     Args:
         path: A run folder; or what one writes on the command line, with all its arguments, such
