@@ -2,15 +2,19 @@
 
 import copy
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pyro
+import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.nn import PyroModule, pyro_method
 from torch import Tensor, nn
 
-from pyro_vae.datasets import Split
+from pyro_vae.arguments import order_of_arguments, takes_labels
+from pyro_vae.datasets import DataSource, Split, Tensors
 from pyro_vae.distributions import CodePoint
 from pyro_vae.factors import is_training_factor
 from pyro_vae.frozen import freeze
@@ -34,6 +38,9 @@ class Refit(PyroModule):
 
     The first stage stays in evaluation mode. Where the data are the same in each epoch, `fit` runs
     it once; then neither encoder nor decoder runs while the prior trains.
+
+    A prior of classes, such as `TransformerPrior(num_classes=10)`, makes it a conditional program,
+    whose model and guide take labels, too: z ~ p(z | y). Its bound is one on log p(x | y).
 
     Args:
         program: The trained program, which has a part `prior`, such as `VAE` or `VQVAE`. All of it
@@ -62,25 +69,32 @@ class Refit(PyroModule):
         if hasattr(old, "latent_dim"):
             prior = Parts(program).prior(prior, type(old), old.latent_dim)
         freeze(program)
-        # The first stage keeps its prior: a shallow copy shares all its other parts.
-        self.program = copy.copy(program)
-        self.program._modules = {**program._modules, "prior": prior}
         if hasattr(program, "encoder") and hasattr(program, "posterior"):
             attach(prior, program.encoder, program.posterior)
+        self.sees_y = getattr(prior, "num_classes", 0) > 0
+        # The first stage keeps its prior: a shallow copy shares all its other parts.
+        self.program = copy.copy(program)
+        given = _GivenClass(prior) if self.sees_y else prior
+        self.program._modules = {**program._modules, "prior": given}
 
     @property
     def functions(self) -> dict[str, Any]:
         """The functions that take the arguments: the program's model and guide, by their names."""
+        if self.sees_y and not takes_labels(self.program):
+            return {"model": _of_labelled_data, "guide": _of_labelled_data}
         return {"model": self.program.model, "guide": self.program.guide}
 
     @pyro_method
     def model(self, *args: Any, **kwargs: Any) -> Any:
-        """Samples p(x, z), with the arguments of the program's model."""
-        return self.program.model(*args, **kwargs)
+        """Samples p(x, z), with the arguments of the program's model, and y for a prior of it."""
+        args, y = self._split(args)
+        with self.program.prior.at(y) if self.sees_y else nullcontext():
+            return self.program.model(*args, **kwargs)
 
     @pyro_method
     def guide(self, *args: Any, **kwargs: Any) -> Any:
-        """Samples q(z | x), with the arguments of the program's guide, and trains nothing of it."""
+        """Samples q(z | x), with the arguments of `model`, and trains nothing of it."""
+        args, _ = self._split(args)
         with poutine.block(hide_fn=is_training_factor):
             return self.program.guide(*args, **kwargs)
 
@@ -90,7 +104,7 @@ class Refit(PyroModule):
         self.program.prior.train(mode)  # which the frozen program does not pass on
         return self
 
-    def on_latents(self, data: Split) -> "tuple[PriorOnLatents, Split] | None":
+    def on_latents(self, data: Split) -> "tuple[PriorOnLatents, DataSource] | None":
         """What `fit` trains in place of the program: the prior, on what the first stage says once.
 
         Args:
@@ -99,9 +113,14 @@ class Refit(PyroModule):
         Returns:
             A program with the same prior and the same ELBO, and its data. None where the data
             differ from epoch to epoch, where the program is more than z ~ p(z), x ~ p(x | z) with a
-            guide z ~ q(z | encoder(x)), or where more than 1 GB would be kept.
+            guide z ~ q(z | encoder(x)), where the prior sees classes that the data lack, or where
+            more than 1 GB would be kept.
         """
-        if data.draw is not None or len(data) == 0 or not self._is_plain(data.x[:2]):
+        y = data.y if self.sees_y else None
+        lacks = self.sees_y and y is None
+        if data.draw is not None or data.labelled or lacks or len(data) == 0:
+            return None
+        if not self._is_plain(data.x[:2], None if y is None else y[:2]):
             return None
         program, like = self.program, next(self.parameters())
         kept, log_px = [], []
@@ -115,10 +134,11 @@ class Refit(PyroModule):
                 log_px.append(program.likelihood(program.decoder(z)).log_prob(x))
                 if kept[0].nbytes // len(kept[0]) * len(data) > _MOST_BYTES:
                     return None
-        alone = PriorOnLatents(program.prior, program.posterior, isinstance(q, CodePoint))
-        return alone, Split(torch.cat(kept), torch.cat(log_px))
+        labels = {} if y is None else {"y": y}
+        alone = PriorOnLatents(self._prior, program.posterior, isinstance(q, CodePoint))
+        return alone, Tensors(x=torch.cat(kept), log_px=torch.cat(log_px), **labels)
 
-    def _is_plain(self, x: Tensor) -> bool:
+    def _is_plain(self, x: Tensor, y: Tensor | None) -> bool:
         """Whether the program's parts say of some data what its model and guide say."""
         program, like = self.program, next(self.parameters())
         names = ("encoder", "posterior", "decoder", "likelihood")
@@ -127,9 +147,10 @@ class Refit(PyroModule):
         if len(inspect.signature(program.model).parameters) != 1:
             return False
         x = x.to(like)
+        args = (x,) if y is None else (x, y.to(like.device))
         with torch.no_grad(), torch.random.fork_rng():
-            guide = poutine.trace(program.guide).get_trace(x)
-            model = poutine.trace(poutine.replay(program.model, guide)).get_trace(x)
+            guide = poutine.trace(self.guide).get_trace(*args)
+            model = poutine.trace(poutine.replay(self.model, guide)).get_trace(*args)
             if [s for s in model.stochastic_nodes if s not in ("data", "z")]:
                 return False
             z = guide.nodes["z"]["value"]
@@ -142,9 +163,47 @@ class Refit(PyroModule):
                 for name, (trace, d, v) in sites.items()
             )
 
+    @property
+    def _prior(self) -> Any:
+        return self.program.prior.prior if self.sees_y else self.program.prior
+
+    def _split(self, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
+        """The arguments of the program, and the classes for the prior if it sees some."""
+        if not self.sees_y:
+            return args, None
+        if takes_labels(self.program):
+            return args, args[order_of_arguments(self.program, labels=True).index(1)]
+        return args[:-1], args[-1]
+
+
+class _GivenClass(nn.Module):
+    """A prior p(z | y), at the classes of the present data, where a program asks for p(z)."""
+
+    def __init__(self, prior: nn.Module) -> None:
+        super().__init__()
+        self.prior = prior
+        self._y: Tensor | None = None
+
+    @contextmanager
+    def at(self, y: Tensor) -> Iterator[None]:
+        """Lets a model that runs inside see these classes."""
+        self._y = y
+        try:
+            yield
+        finally:
+            self._y = None
+
+    def forward(self) -> dist.TorchDistribution:
+        """Returns p(z | y)."""
+        return self.prior(self._y)
+
+
+def _of_labelled_data(x: Tensor, y: Tensor) -> None:
+    """The signature of model and guide, where y is the prior's alone."""
+
 
 class PriorOnLatents(PyroModule):
-    """A prior on what a first stage says of the data: z ~ p(z), with log p(x | z) as a number.
+    """A prior on what a first stage says of the data: z ~ p(z | y), with log p(x | z) as a number.
 
     Args:
         prior: The prior.
@@ -160,14 +219,14 @@ class PriorOnLatents(PyroModule):
         self._posterior = (posterior,)  # a tuple, which a module does not look into
 
     @pyro_method
-    def model(self, x: Tensor, y: Tensor) -> None:
-        """Samples z, for codes or outputs x of the encoder, and log p(x | z) as y (N,)."""
+    def model(self, x: Tensor, log_px: Tensor, y: Tensor | None = None) -> None:
+        """Samples z, for codes or outputs x of the encoder, and log p(x | z) (N,)."""
         with pyro.plate("data", len(x)):
-            pyro.sample("z", self.prior())
-            pyro.factor("x", y)
+            pyro.sample("z", self.prior() if y is None else self.prior(y))
+            pyro.factor("x", log_px)
 
     @pyro_method
-    def guide(self, x: Tensor, y: Tensor) -> None:
+    def guide(self, x: Tensor, log_px: Tensor, y: Tensor | None = None) -> None:
         """Samples q(z | x)."""
         (posterior,) = self._posterior
         with pyro.plate("data", len(x)):

@@ -272,7 +272,8 @@ class TestRefit:
         alone, latents = program.on_latents(Split(x))
         loss = Trace_ELBO()
         on_data = loss.loss(program.model, program.guide, x)
-        assert loss.loss(alone.model, alone.guide, latents.x, latents.y) == pytest.approx(on_data)
+        on_latents = loss.loss(alone.model, alone.guide, *latents.tensors.values())
+        assert on_latents == pytest.approx(on_data)
 
     def test_neither_encoder_nor_decoder_runs_while_the_prior_of_codes_trains(self):
         first, calls = vqvae("FSQ"), []
@@ -312,7 +313,7 @@ class TestRefit:
             [
                 (
                     Trace_ELBO().loss(program.model, program.guide, x),
-                    (lambda a, d: Trace_ELBO().loss(a.model, a.guide, d.x, d.y))(
+                    (lambda a, d: Trace_ELBO().loss(a.model, a.guide, *d.tensors.values()))(
                         *program.on_latents(Split(x))
                     ),
                 )
@@ -369,3 +370,126 @@ def test_mixtures_of_codes_are_no_draws_to_be_weighed():
     program = vqvae("StochasticCode")
     with pytest.raises(ValueError, match="RelaxedCodes.*is an estimate"):
         IWAE(2).loss(program.model, program.guide, images())
+
+
+CONDITIONAL = {
+    "PixelCNNPrior": lambda: PixelCNNPrior(channels=4, layers=2, num_classes=3),
+    "TransformerPrior": lambda: TransformerPrior(width=8, heads=2, layers=1, num_classes=3),
+}
+
+
+def without_classes(prior):
+    """A prior of the same network that sees no class."""
+    if isinstance(prior, PixelCNNPrior):
+        return PixelCNNPrior(channels=prior.channels, layers=prior.num_layers)
+    return TransformerPrior(width=prior.width, layers=prior.num_layers, heads=prior.heads)
+
+
+@pytest.mark.parametrize("name", CONDITIONAL)
+class TestRefitWithClasses:
+    """A prior p(z | y) of a program that was trained without labels."""
+
+    def program(self, name):
+        torch.manual_seed(0)
+        program = Refit(vqvae("FSQ"), prior=CONDITIONAL[name]())
+        for parameter in program.program.prior.parameters():
+            torch.nn.init.normal_(parameter, std=0.5)
+        return program.eval()
+
+    def test_the_probabilities_of_all_codes_sum_to_one_for_each_class(self, name):
+        prior = self.program(name).program.prior.prior
+        codes = torch.cartesian_prod(*[torch.arange(4)] * 2).view(-1, 1, 2)
+        totals = [
+            prior.log_prob_of(codes, torch.full((len(codes),), y)).logsumexp(0) for y in range(3)
+        ]
+        torch.testing.assert_close(torch.stack(totals), torch.zeros(3), atol=1e-5, rtol=0)
+
+    def test_its_bound_is_that_of_the_prior_of_each_datums_class(self, name):
+        program, x, y = self.program(name), images(), torch.tensor([0, 1, 2, 2, 1, 0])
+        found = evaluate(program, x, y)
+        z = encode(program, x, y)["z"]
+        prior = program.program.prior.prior
+        indices = program.program.posterior.indices(z)
+        each = [prior.log_prob_of(indices[i : i + 1], y[i : i + 1]) for i in range(6)]
+        torch.testing.assert_close(-found.rate, torch.cat(each).detach())
+
+    def test_several_particles_see_the_class_of_their_datum(self, name):
+        program, x, y = self.program(name), images(), torch.tensor([0, 1, 2, 2, 1, 0])
+        one, several = (
+            Trace_ELBO(num_particles=k).loss(program.model, program.guide, x, y) for k in (1, 3)
+        )
+        assert several == pytest.approx(one, rel=1e-5)
+
+    def test_draws_have_the_frequencies_of_their_class(self, name):
+        prior = self.program(name).program.prior.prior
+        y = torch.arange(3).repeat(4000)
+        with torch.no_grad():
+            drawn = prior.draw(y.shape, y).flatten(1)
+        joint = drawn[:, 0] * 4 + drawn[:, 1]
+        codes = torch.cartesian_prod(*[torch.arange(4)] * 2).view(-1, 1, 2)
+        for label in range(3):
+            p = prior.log_prob_of(codes, torch.full((16,), label)).exp().detach()
+            share = torch.bincount(joint[y == label], minlength=16) / 4000
+            assert ((share - p).abs() < 5 * (p * (1 - p) / 4000).sqrt() + 1e-4).all()
+
+    def test_a_class_that_says_all_takes_off_its_entropy(self, name):
+        program, x = self.program(name), images(300)
+        z = encode(program.program, x)["z"]
+        first, second = program.program.posterior.indices(z).flatten(1).unbind(1)
+        y = (first * 4 + second).unique(return_inverse=True)[1].clamp(max=2)
+        alone = Refit(vqvae("FSQ"), prior=without_classes(program.program.prior.prior))
+        settings = {"batch_size": 300, "steps": 300, "progress": False}
+        for each, data in ((program, Split(x, y)), (alone, x)):
+            fit(each, data, optim=pyro.optim.Adam({"lr": 0.03}), **settings)
+        share = torch.bincount(y).float() / len(y)
+        entropy = torch.special.entr(share).sum()
+        gain = evaluate(alone, x).rate.mean() - evaluate(program, x, y).rate.mean()
+        torch.testing.assert_close(gain, entropy, atol=0.1, rtol=0)
+
+    def test_on_latents_the_loss_is_that_on_data(self, name):
+        program, x, y = self.program(name), images(), torch.tensor([0, 1, 2, 2, 1, 0])
+        alone, latents = program.on_latents(Split(x, y))
+        loss = Trace_ELBO()
+        on_latents = loss.loss(alone.model, alone.guide, *latents.tensors.values())
+        assert on_latents == pytest.approx(loss.loss(program.model, program.guide, x, y))
+
+    def test_a_captured_step_on_data_is_the_eager_one_to_the_last_bit(self, name):
+        states, y = [], torch.tensor([0, 1, 2, 2, 1, 0])
+        for mode in ("captured", "eager"):
+            program = self.program(name).train()
+            compile = Compile(mode=mode) if mode == "captured" else False
+            optim = pyro.optim.Adam({"lr": 1e-2})
+            svi = SVI(program.model, program.guide, optim, Trace_ELBO(), compile=compile)
+            for step in range(8):
+                svi.step(images(), y.roll(step))
+            assert svi.mode == mode
+            states.append(program.state_dict())
+            pyro.clear_param_store()
+        assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+    def test_samples_are_of_a_class(self, name):
+        program = self.program(name)
+        assert sample(program, 3, X_SHAPE, y=torch.tensor([0, 2, 2])).shape == (3, *X_SHAPE)
+        with pytest.raises(ValueError, match="needs labels y"):
+            sample(program, 3, X_SHAPE)
+
+    def test_what_is_no_class_is_named(self, name):
+        program, x = self.program(name), images()
+        with pytest.raises(ValueError, match="are 0 to 2, but labels run from -1 to 3"):
+            evaluate(program, x, torch.tensor([0, 1, 2, 3, -1, 0]))
+        with pyro.validation_enabled(False):
+            y = torch.tensor([0, 1, 2, 3, -1, 0])
+            lost = program.program.prior.prior(y).log_prob(encode(program, x, y)["z"])
+        assert lost.isnan().tolist() == [False, False, False, True, True, False]
+
+    def test_without_refit_the_class_is_asked_for(self, name):
+        program = VQVAE(
+            X_SHAPE,
+            prior=CONDITIONAL[name](),
+            posterior=FSQ((2, 2)),
+            grid=(1, 2),
+            encoder=vqvae("FSQ").encoder,
+            decoder=vqvae("FSQ").decoder,
+        )
+        with pytest.raises(ValueError, match=r"is p\(z \| y\) of 3 classes y, which are not given"):
+            program.model(images())

@@ -197,8 +197,10 @@ class CodesDistribution(dist.TorchDistribution):
     Args:
         book: The codes.
         event_shape: (D, H, W).
-        log_p: Maps numbers of codes (..., rows, W) to their log probability (...).
-        draw: Draws numbers of codes, (*sample_shape, rows, W).
+        log_p: Maps numbers of codes (..., *batch_shape, rows, W) to their log probability
+            (..., *batch_shape).
+        draw: Draws numbers of codes, (*shape, rows, W), for a shape that ends with batch_shape.
+        batch_shape: Of the distribution; those of p(z | y) at several y differ.
     """
 
     arg_constraints: dict[str, Constraint] = {}
@@ -210,20 +212,28 @@ class CodesDistribution(dist.TorchDistribution):
         event_shape: Sequence[int],
         log_p: Callable[[Tensor], Tensor],
         draw: Callable[[torch.Size], Tensor],
+        batch_shape: Sequence[int] = (),
     ) -> None:
         self.book, self._log_p, self._draw = book, log_p, draw
-        super().__init__(torch.Size(), torch.Size(event_shape), validate_args=False)
+        super().__init__(torch.Size(batch_shape), torch.Size(event_shape), validate_args=False)
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "CodesDistribution":
+        """The same distribution for each element of a larger batch."""
+        return CodesDistribution(self.book, self.event_shape, self._log_p, self._draw, batch_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log p of grids of codes: (..., D, H, W) to (...).
 
         It has a gradient for the parameters of p, and none for z, which takes separate values.
         """
+        shape = torch.broadcast_shapes(value.shape[:-3], self.batch_shape)
+        value = value.expand(*shape, *value.shape[-3:])
         with torch.no_grad():
             indices = self.book.indices(value)
         return self._log_p(indices)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Draws (*sample_shape, D, H, W)."""
+        """Draws (*sample_shape, *batch_shape, D, H, W)."""
         with torch.no_grad():
-            return self.book.vectors(self._draw(torch.Size(sample_shape)))
+            shape = torch.Size(sample_shape) + self.batch_shape
+            return self.book.vectors(self._draw(shape))

@@ -34,6 +34,7 @@ class FSQ(Quantizer):
 
     bound: Tensor
     offset: Tensor
+    shift: Tensor
     place: Tensor
     size: Tensor
 
@@ -49,18 +50,23 @@ class FSQ(Quantizer):
         super().__init__(num_codes, len(levels))
         self.levels = levels
         size = torch.tensor(levels)
+        bound = (size - 1) * (1 + _EDGE) / 2
+        offset = torch.where(size % 2 == 0, 0.5, 0.0)  # an even number of levels has no 0
         places = [math.prod(levels[:i]) for i in range(len(levels))]
         for name, value in {
             "size": size,
-            "bound": (size - 1) * (1 + _EDGE) / 2,
-            "offset": torch.where(size % 2 == 0, 0.5, 0.0),  # an even number of levels has no 0
+            "bound": bound,
+            "offset": offset,
+            # h = 0 is the middle level. Two levels have none, and would need h < -3.8 for the lower
+            # one, which an encoder does not give at first: there h = 0 is the border of the two.
+            "shift": torch.where(size == 2, 0.0, (offset / bound).atanh()),
             "place": torch.tensor(places),
         }.items():
             self.register_buffer(name, value[:, None, None], persistent=False)
 
     def forward(self, h: Tensor) -> CodePoint:
         """Maps h (..., D, H, W) to the point at its rounded channels."""
-        bounded = (h + (self.offset / self.bound).atanh()).tanh() * self.bound - self.offset
+        bounded = (h + self.shift).tanh() * self.bound - self.offset
         return CodePoint(self, straight_through(bounded.round(), bounded) / (self.size // 2))
 
     def indices(self, z: Tensor) -> Tensor:

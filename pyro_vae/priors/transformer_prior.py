@@ -16,7 +16,7 @@ Past = tuple[Tensor, Tensor]  # keys and values (N, heads, positions, width / he
 
 
 class TransformerPrior(AutoregressiveCodes):
-    """p(z): a causal transformer over the numbers of codes, row by row.
+    """p(z), or p(z | y): a causal transformer over the numbers of codes, row by row.
 
     Each position sees all before it. A draw takes one pass over all positions, since the keys and
     values of those before are kept.
@@ -26,6 +26,7 @@ class TransformerPrior(AutoregressiveCodes):
         layers: Blocks of attention and a hidden layer of 4 width units, each normalized first.
         heads: Of the attention; width is a multiple of them.
         dropout: The share of each block's outputs that a training step leaves out.
+        num_classes: The number of classes y of p(z | y), each a start of its own; 0 for p(z).
 
     Raises:
         ValueError: If heads do not divide width.
@@ -36,9 +37,15 @@ class TransformerPrior(AutoregressiveCodes):
     """
 
     def __init__(
-        self, *, width: int = 128, layers: int = 4, heads: int = 4, dropout: float = 0.0
+        self,
+        *,
+        width: int = 128,
+        layers: int = 4,
+        heads: int = 4,
+        dropout: float = 0.0,
+        num_classes: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(num_classes)
         check_sizes(width=width, layers=layers, heads=heads)
         if width % heads:
             raise ValueError(f"heads must divide width, but {heads} do not divide {width}")
@@ -49,7 +56,8 @@ class TransformerPrior(AutoregressiveCodes):
     def prepare(self) -> None:
         """Makes the network for `num_codes` on `code_grid`."""
         rows, width = self.code_grid
-        self.embedding = nn.Embedding(self.num_codes + 1, self.width)  # the last is the start
+        starts = max(self.num_classes, 1)  # behind the codes, one for each class
+        self.embedding = nn.Embedding(self.num_codes + starts, self.width)
         self.place = nn.Parameter(0.02 * torch.randn(rows * width, self.width))
         self.blocks = nn.ModuleList(
             _Block(self.width, self.heads, self.dropout) for _ in range(self.num_layers)
@@ -57,18 +65,18 @@ class TransformerPrior(AutoregressiveCodes):
         self.norm = nn.LayerNorm(self.width)
         self.read = nn.Linear(self.width, self.num_codes)
 
-    def logits(self, indices: Tensor) -> Tensor:
+    def logits(self, indices: Tensor, y: Tensor | None = None) -> Tensor:
         """Of each code given those before it: (N, rows, W) to (N, rows, W, K)."""
-        before = F.pad(indices.flatten(1)[:, :-1], (1, 0), value=self.num_codes)
+        before = torch.cat([self._start(indices, y), indices.flatten(1)[:, :-1]], 1)
         h = self.embedding(before) + self.place
         for block in self.blocks:
             h, _ = block(h, None)
         return self.read(self.norm(h)).unflatten(1, self.code_grid)
 
-    def conditionals(self, indices: Tensor) -> Iterator[Tensor]:
+    def conditionals(self, indices: Tensor, y: Tensor | None = None) -> Iterator[Tensor]:
         """Logits (N, K) of each position in turn; see `AutoregressiveCodes`."""
         in_order = indices.view(len(indices), -1)
-        before = in_order.new_full((len(indices), 1), self.num_codes)
+        before = self._start(indices, y)
         pasts: list[Past | None] = [None] * self.num_layers
         for i in range(in_order.shape[1]):
             h = self.embedding(before) + self.place[i]
@@ -76,6 +84,11 @@ class TransformerPrior(AutoregressiveCodes):
                 h, pasts[layer] = block(h, pasts[layer])
             yield self.read(self.norm(h))[:, 0]
             before = in_order[:, i : i + 1]
+
+    def _start(self, indices: Tensor, y: Tensor | None) -> Tensor:
+        """What stands before the first code, (N, 1)."""
+        start = indices.new_full((len(indices), 1), self.num_codes)
+        return start if y is None else start + y.unsqueeze(1)
 
 
 class _Block(nn.Module):
