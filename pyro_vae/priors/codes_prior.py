@@ -148,7 +148,7 @@ class AutoregressiveCodes(CodesPrior):
         log_p = self.logits(flat, known).log_softmax(-1).gather(-1, flat.unsqueeze(-1))
         total = log_p.sum((-3, -2, -1))
         if given is not None:
-            total = torch.where(known == given, total, torch.nan)
+            total = torch.where(given == given.clamp(0, self.num_classes - 1), total, torch.nan)
         return total.reshape(batch_shape)
 
     def draw(self, shape: torch.Size, y: Tensor | None = None) -> Tensor:
