@@ -21,7 +21,7 @@ from .evaluation import (
     sample,
 )
 from .graphs import Compile
-from .schedules import constant, cosine, cyclical, linear
+from .schedules import constant, cosine, cyclical, delayed, linear
 from .terms import Latent, Terms
 from .training import SVI, Fit, fit
 
@@ -38,6 +38,7 @@ __all__ = [
     "cosine",
     "cyclical",
     "decode",
+    "delayed",
     "encode",
     "evaluate",
     "fit",

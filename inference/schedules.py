@@ -6,7 +6,7 @@ A schedule is a function from the step (0, 1, ...) to a number; any such functio
 import math
 from dataclasses import dataclass
 
-__all__ = ["constant", "cosine", "cyclical", "linear"]
+__all__ = ["constant", "cosine", "cyclical", "delayed", "linear"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,29 @@ class cyclical:
         """Returns the value at a step."""
         rise = (step % self.period) / (self.ratio * self.period)
         return self.start + (self.stop - self.start) * min(rise, 1.0)
+
+
+@dataclass(frozen=True)
+class delayed:
+    """0 for the first `steps` steps, then `value`.
+
+    With `delayed(0.5, steps)` as its weight an adversary waits until there are images to judge
+    (Esser et al., 2021, https://arxiv.org/abs/2012.09841, appendix A).
+
+    Example:
+        >>> [delayed(0.5, steps=4)(step) for step in (0, 3, 4, 9)]
+        [0.0, 0.0, 0.5, 0.5]
+    """
+
+    value: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        _at_least_one("delayed", "steps", self.steps)
+
+    def __call__(self, step: int) -> float:
+        """Returns the value at a step."""
+        return self.value if step >= self.steps else 0.0
 
 
 def _at_least_one(schedule: str, argument: str, value: int) -> None:

@@ -1,7 +1,6 @@
 """What holds for every estimator, and what each refuses."""
 
 import copy
-import inspect
 import math
 from dataclasses import fields
 
@@ -13,7 +12,6 @@ import torch
 from pyro import poutine
 from torch import nn
 
-import pyro_vae.inference
 from pyro_vae.inference import (
     CIWAE,
     IMQ,
@@ -39,12 +37,9 @@ from pyro_vae.inference import (
 )
 from pyro_vae.models import VAE, LinearGaussian
 
-PUBLIC = [getattr(pyro_vae.inference, name) for name in pyro_vae.inference.__all__]
-ALL = [
-    part
-    for part in PUBLIC
-    if inspect.isclass(part) and issubclass(part, Estimator) and part is not Estimator
-]
+from .lone_estimators import lone_estimators
+
+ALL = lone_estimators()
 X = (torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)) > 0.5).float()
 
 

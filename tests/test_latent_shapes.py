@@ -17,7 +17,6 @@ from pyro_vae.arguments import takes_labels
 from pyro_vae.inference import (
     SVI,
     Compile,
-    Estimator,
     Trace_ELBO,
     TraceMeanField_ELBO,
     decode,
@@ -29,6 +28,7 @@ from pyro_vae.inference import (
 )
 
 from .code_parts import names_without_codes
+from .lone_estimators import lone_estimators
 
 SHAPE = (2, 3, 3)
 SIZE = math.prod(SHAPE)
@@ -41,13 +41,7 @@ OF_VECTORS = ["UniformOneHot", "UniformRelaxedOneHot", "UniformSphere"]
 OF_VECTORS += ["OneHot", "PowerSpherical", "RelaxedOneHot"]
 PRIORS = [name for name in names_without_codes(priors) if name not in OF_VECTORS]
 POSTERIORS = [name for name in names_without_codes(posteriors) if name not in OF_VECTORS]
-ESTIMATORS = [
-    name
-    for name in inference.__all__
-    if isinstance(getattr(inference, name), type)
-    and issubclass(getattr(inference, name), Estimator)
-    and name != "Estimator"
-]
+ESTIMATORS = [kind.__name__ for kind in lone_estimators()]
 
 
 def build(room, name, latent_dim):

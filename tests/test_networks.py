@@ -25,6 +25,9 @@ CASES = {
     "Combiner": lambda: networks.Combiner(((2, 3), (4,)), (2, 5)),
     "ConvDecoder": lambda: networks.ConvDecoder((5,), (2, 1, 9, 6), channels=(4, 8)),
     "ConvEncoder": lambda: networks.ConvEncoder((1, 9, 6), (2, 5), channels=(4, 8)),
+    "Discriminator": lambda: networks.Discriminator(
+        (1, 9, 6), channels=(4, 8), spectral_norm=False
+    ),
     "GatedMLP": lambda: networks.GatedMLP((2, 3), (4,), hidden=(5, 6)),
     "GatedTransition": lambda: networks.GatedTransition((2, 3), (2, 2, 3)),
     "Joined": lambda: networks.Joined(((2, 4, 3), (4,)), (2, 5)),
@@ -35,6 +38,9 @@ CASES = {
     "MaskedMLP": lambda: networks.MaskedMLP((6,), (2, 6), hidden=(12, 12)),
     "PerceptualDistance": lambda: networks.PerceptualDistance(
         networks.ResidualEncoder((1, 9, 6), (5,), channels=(4, 8)), layers=("layers",)
+    ),
+    "PatchDiscriminator": lambda: networks.PatchDiscriminator(
+        (1, 9, 8), channels=4, layers=1, spectral_norm=False
     ),
     "PixelCNN": lambda: networks.PixelCNN(
         (2, 5, 4), (3, 2, 5, 4), channels=4, layers=4, kernel_size=3

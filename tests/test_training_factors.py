@@ -1,7 +1,6 @@
 """Training factors: weighed by the estimator, climbed in expectation, and judged by nobody."""
 
 import copy
-import inspect
 import math
 from functools import partial
 from types import SimpleNamespace
@@ -13,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_vae import check, inference, training_factor
+from pyro_vae import check, training_factor
 from pyro_vae.app.text import read_loss
 from pyro_vae.inference import (
     IWAE,
@@ -22,7 +21,6 @@ from pyro_vae.inference import (
     VIMCO,
     Compile,
     DReG,
-    Estimator,
     ReweightedWakeSleep,
     ScoreFunction,
     TotalCorrelation,
@@ -37,12 +35,9 @@ from pyro_vae.inference import (
     log_likelihood,
 )
 
-PUBLIC = [getattr(inference, name) for name in inference.__all__]
-ALL = [
-    part
-    for part in PUBLIC
-    if inspect.isclass(part) and issubclass(part, Estimator) and part is not Estimator
-]
+from .lone_estimators import lone_estimators
+
+ALL = lone_estimators()
 PAIRS = (MMD, TotalCorrelation)  # which compare each draw with each
 N, K, LOC, SCALE = 5_000, 4, 0.3, 0.8
 X = torch.full((N,), 0.5, dtype=torch.float64)

@@ -1,9 +1,11 @@
 """The estimators of the bound, one file a bound, and what they share."""
 
+from .adversarial import Adversarial
 from .dreg import DReG
 from .elbo import Trace_ELBO, TraceMeanField_ELBO
 from .enumerated import TraceEnum_ELBO
 from .estimator import Estimator, describes_formula, with_gradient
+from .gan_losses import Hinge, Minimax, NonSaturating
 from .iwae import IWAE
 from .losses import check_has_value, check_loss, has_value, is_linear, judged_by, total_of
 from .miwae import CIWAE, MIWAE, PIWAE
@@ -13,19 +15,24 @@ from .renyi import Renyi
 from .score_function import LeaveOneOut, MovingAverage, ScoreFunction
 from .stl import STL
 from .total_correlation import TotalCorrelation
+from .vaegan import VAEGAN
 from .vimco import VIMCO
 from .wake_sleep import ReweightedWakeSleep
 
 __all__ = [
+    "Adversarial",
     "CIWAE",
     "DReG",
     "Estimator",
+    "Hinge",
     "IMQ",
     "IWAE",
     "LeaveOneOut",
     "MIWAE",
     "MMD",
+    "Minimax",
     "MovingAverage",
+    "NonSaturating",
     "PIWAE",
     "RBF",
     "Renyi",
@@ -36,6 +43,7 @@ __all__ = [
     "TraceEnum_ELBO",
     "TraceMeanField_ELBO",
     "Trace_ELBO",
+    "VAEGAN",
     "VIMCO",
     "check_has_value",
     "check_loss",

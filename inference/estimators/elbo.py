@@ -35,7 +35,7 @@ from pyro_vae.inference.terms import (
 )
 
 from .estimator import Estimator
-from .factor_weights import Weight, number
+from .factor_weights import Weight, is_zero, number
 
 __all__ = ["TraceMeanField_ELBO", "Trace_ELBO"]
 
@@ -96,7 +96,7 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
                     f"{name} of {type(self).__name__} must be finite and not negative, "
                     f"but is {value}"
                 )
-        if not (_is_zero(self.free_bits) or _is_zero(self.free_bits_per_dimension)):
+        if not (is_zero(self.free_bits) or is_zero(self.free_bits_per_dimension)):
             raise ValueError(
                 f"{type(self).__name__} is given free_bits, the floor of a whole site, and "
                 "free_bits_per_dimension, the floor of each of its numbers; give one of them"
@@ -105,7 +105,7 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
     @property
     def has_plain_kl(self) -> bool:
         """Whether the penalty is beta times the KL, without free bits and capacity."""
-        return all(_is_zero(getattr(self, name)) for name in _OTHERS)
+        return all(is_zero(getattr(self, name)) for name in _OTHERS)
 
     @property
     def is_linear(self) -> bool:
@@ -171,10 +171,10 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
         """What a latent's KL comes to, (K, N): a drawn one may be negative where no floor is."""
         kl = self.kl(latent)
         bits, each = number(self.free_bits), number(self.free_bits_per_dimension)
-        if not _is_zero(bits):
+        if not is_zero(bits):
             counts = counted(t, name).amax(-1, keepdim=True)
             kl = _where_positive(bits, _floor(kl.reshape(-1, 1), counts, bits).view_as(kl), kl)
-        if not _is_zero(each):
+        if not is_zero(each):
             numbers = torch.cat([self._kl_of_numbers(part, name) for part in t.parts])
             floored = _floor(numbers, counted(t, name), each)
             kl = _where_positive(each, floored.view_as(kl), kl)
@@ -203,7 +203,7 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
     def _held(self, t: Terms, rate: Tensor) -> Tensor:
         """What is paid for the rate of the data's own latents, (K, N)."""
         capacity = number(self.capacity)
-        if _is_zero(capacity) or not t.latents:
+        if is_zero(capacity) or not t.latents:
             return rate
         counts = torch.stack([counted(t, name).amax(-1) for name in t.latents]).amax(0)
         mean = rate.sum() / counts.sum().clamp(min=1)
@@ -213,7 +213,7 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
     def _score_function(self, model_trace: Any, guide_trace: Any) -> Tensor:
         """Each latent's score times the part of log w that shares its plates, as in Pyro."""
         for name in _OTHERS:
-            if not _is_zero(getattr(self, name)):
+            if not is_zero(getattr(self, name)):
                 raise ValueError(f"{name} needs latents with reparameterized draws (rsample)")
         log_w = MultiFrameTensor()
         for site in sample_sites(model_trace):
@@ -278,9 +278,9 @@ class TraceMeanField_ELBO(Trace_ELBO, pyro.infer.TraceMeanField_ELBO):
             if before.isdisjoint(after) or not _is_averaged(latents[name]):
                 continue
             raise ValueError(
-                f"TraceMeanField_ELBO needs model and guide to sample in one order, but the model "
-                f"samples {model_order} and the guide {guide_order}: its analytic KL would be "
-                "wrong; reorder the guide or use Trace_ELBO"
+                f"{type(self).__name__} needs model and guide to sample in one order, but the "
+                f"model samples {model_order} and the guide {guide_order}: its analytic KL would "
+                "be wrong; reorder the guide or use Trace_ELBO"
             )
 
 
@@ -292,11 +292,6 @@ def _floor(kl: Tensor, counts: Tensor, bits: Tensor | float) -> Tensor:
 
 def _like(value: Tensor, weight: Tensor | float) -> Tensor | float:
     return weight.to(value) if isinstance(weight, Tensor) else weight
-
-
-def _is_zero(weight: Any) -> bool:
-    """Whether it is the number 0; a tensor, a schedule's value in a graph, may be anything."""
-    return isinstance(weight, int | float) and weight == 0
 
 
 def _where_positive(weight: Tensor | float, then: Tensor, otherwise: Tensor) -> Tensor:

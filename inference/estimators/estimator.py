@@ -173,6 +173,14 @@ class Estimator(WithModules, ELBO):
         """Whether its value is the ELBO or a tighter bound on log p(x), or just an objective."""
         return False
 
+    @property
+    def compares_epochs(self) -> bool:
+        """Whether the epoch of its lowest loss is the best one, so that `fit` keeps that.
+
+        It is not where a module that is trained changes what the loss is of.
+        """
+        return True
+
     def reference(self, *, reparameterized: bool) -> ELBO | None:
         """The estimator whose averaged gradient is that of the value that this one reports.
 

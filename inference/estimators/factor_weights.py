@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["FactorWeights", "Weight", "check_names", "number"]
+__all__ = ["FactorWeights", "Weight", "check_names", "is_zero", "number"]
 
 Weight = float | Callable[[int], float]  # a number or a schedule
 
@@ -81,6 +81,11 @@ def number(weight: Weight) -> float:
             "which counts them, or take `estimator.at(step)`"
         )
     return weight
+
+
+def is_zero(weight: Any) -> bool:
+    """Whether it is the number 0; a tensor, a schedule's value in a graph, may be anything."""
+    return isinstance(weight, int | float) and weight == 0
 
 
 def _is_weight(weight: Any) -> bool:

@@ -7,6 +7,8 @@ from typing import Any
 import pyro
 from torch import Tensor, nn
 
+from pyro_vae.frozen import is_frozen
+
 __all__ = ["WithModules"]
 
 _OWNER = "estimator"  # the first part of the parameters' names
@@ -44,11 +46,13 @@ class WithModules:
     def state_dict(self, *, keep_vars: bool = False) -> dict[str, Tensor]:
         """The parameters and buffers of the modules, by names such as "baseline.value".
 
+        Those of frozen modules, which stay as they are and may be large, are left out.
+
         As with modules of torch these are the tensors in use, without their gradient unless
         `keep_vars` says so; copy them to keep their values.
         """
         state: dict[str, Tensor] = {}
-        for name, module in self.modules.items():
+        for name, module in self._learning().items():
             module.state_dict(destination=state, prefix=f"{name}.", keep_vars=keep_vars)
         return state
 
@@ -61,11 +65,14 @@ class WithModules:
                 f"{type(self).__name__} holds {sorted(here)}; load it into the estimator that "
                 "it was saved of"
             )
-        for name, module in self.modules.items():
+        for name, module in self._learning().items():
             prefix = f"{name}."
             module.load_state_dict(
                 {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             )
+
+    def _learning(self) -> dict[str, nn.Module]:
+        return {name: part for name, part in self.modules.items() if not is_frozen(part)}
 
     def offer_modules(self, args: Any, kwargs: Any) -> None:
         """Puts the modules where the data are, and tells Pyro of their parameters.

@@ -11,7 +11,16 @@ from .masks import check_same_masks, counted, numbers_of, otherwise_masked, whic
 from .nonfinite import explain_nonfinite
 from .particles import Particles, Way, find_particles, particle_nesting, plate_nesting
 from .plates import Site, data_plate, is_deterministic, is_factor
-from .runs import Function, run, sample_sites, subsamples, trace_guide, trace_model, traces
+from .runs import (
+    Function,
+    run,
+    sample_sites,
+    subsamples,
+    trace_guide,
+    trace_model,
+    trace_prior,
+    traces,
+)
 from .support import check_support, is_point, parameters_move
 from .terms import Latent, Terms
 from .trials import leaving_no_trace
@@ -65,6 +74,7 @@ __all__ = [
     "support_of",
     "trace_guide",
     "trace_model",
+    "trace_prior",
     "traces",
     "particle_nesting",
     "which_count",

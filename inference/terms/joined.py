@@ -50,10 +50,11 @@ class JoinedTerms(Terms):
         for run, part in zip(self.runs, weight.split(sizes), strict=True):
             run.gate(part)
 
-    def _missing_behind_gate(self, value: Tensor, weight: Tensor) -> Tensor | float:
+    def missing_behind_gate(self, value: Tensor, weight: Tensor) -> Tensor | float:
+        """As in each run."""
         sizes = [run.layout.num_particles for run in self.runs]
         pairs = zip(self.runs, weight.split(sizes), strict=True)
-        return sum(run._missing_behind_gate(value, part) for run, part in pairs)
+        return sum(run.missing_behind_gate(value, part) for run, part in pairs)
 
     @classmethod
     def of(cls, runs: Iterable[Terms]) -> Self:

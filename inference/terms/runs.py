@@ -28,6 +28,7 @@ __all__ = [
     "trace_again",
     "trace_guide",
     "trace_model",
+    "trace_prior",
     "traces",
 ]
 
@@ -129,6 +130,12 @@ def trace_guide(guide: Function, args: Any, kwargs: Any) -> Any:
 def trace_model(model: Function, guide_trace: Any, args: Any, kwargs: Any) -> Any:
     """The model's trace, replayed on the guide's draws."""
     return _trace(poutine.replay(model, _with_values(guide_trace, _alias)), args, kwargs)
+
+
+def trace_prior(model: Function, args: Any, kwargs: Any) -> Any:
+    """The model's trace at latents of its own, whose draws carry no gradient."""
+    with _DetachDraws():
+        return _trace(model, args, kwargs)
 
 
 def is_subsampled(site: Mapping[str, Any]) -> bool:

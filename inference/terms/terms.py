@@ -172,11 +172,14 @@ class Terms:
             value: A number that depends on the draws, such as a mean of training factors.
             weight: That of the gate, (K, N).
         """
-        missing = self._missing_behind_gate(value, weight)
+        missing = self.missing_behind_gate(value, weight)
         return value + (missing - missing.detach()) if isinstance(missing, Tensor) else value
 
-    def _missing_behind_gate(self, value: Tensor, weight: Tensor) -> Tensor | float:
-        """What a gate of this weight takes from the gradient of a value in the guide's draws."""
+    def missing_behind_gate(self, value: Tensor, weight: Tensor) -> Tensor | float:
+        """What a gate of this weight takes from the gradient of a value in the guide's draws.
+
+        Its value has no meaning; its gradient is the missing one. Call it before `gate`.
+        """
         sites = {n: s for n, s in self.traces[0].nodes.items() if n in self.latents}
         draws = {n: s["value"] for n, s in sites.items() if s["value"].requires_grad}
         if not draws or not value.requires_grad:

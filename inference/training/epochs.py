@@ -91,6 +91,7 @@ class Epochs:
 
         Returns:
             Whether its loss is the lowest so far: that of the validation data, if there are any.
+            Always where epochs are not to be compared by it: the last is the best one then.
         """
         training, at = self.training, self.training.progress
         record: dict[str, float] = {"epoch": at.epoch + 1, "step": training.svi.steps}
@@ -103,8 +104,9 @@ class Epochs:
         record |= training.svi.objective.weights(training.svi.steps)
         at.records.append({**record, "seconds": at.seconds})
         loss = record.get("valid_loss", record.get("train_loss", at.best))
-        is_best = loss < at.best or not training.svi.objective.has_value
-        at.best = min(loss, at.best)
+        compares = training.svi.objective.compares_epochs
+        is_best = loss < at.best or not compares
+        at.best = min(loss, at.best) if compares else loss
         at.epoch, at.steps_in_epoch, at.loss_in_epoch, at.data_in_epoch = at.epoch + 1, 0, 0.0, 0
         return is_best
 

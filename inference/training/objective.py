@@ -118,6 +118,11 @@ class Objective:
         modules = self._loss.modules if isinstance(self._loss, Estimator) else {}
         return {f"estimator.{name}": module for name, module in modules.items()}
 
+    @property
+    def compares_epochs(self) -> bool:
+        """Whether an epoch is better than another if its loss is lower."""
+        return self.has_value and getattr(self.loss, "compares_epochs", True)
+
     def weights(self, step: int) -> dict[str, float]:
         """The values of the schedules at a step, by name."""
         return {name: schedule(step) for name, schedule in self.schedules.items()}

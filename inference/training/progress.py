@@ -63,7 +63,8 @@ class Fit:
         records: A dictionary for each epoch: its number ("epoch"), the steps so far ("step"), the
             mean loss of its steps ("train_loss"), the value of each schedule, the seconds so far
             ("seconds"); and, of the validation data, their loss with all schedules at their end
-            ("valid_loss"), "rate" and "distortion". Losses are in nats per datum.
+            ("valid_loss"), "rate" and "distortion"; and the program's bound ("valid_bound") beside
+            a loss, such as that of `VAEGAN`, that is none. Losses are in nats per datum.
         interrupted: Whether Ctrl-C ended it.
     """
 

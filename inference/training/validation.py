@@ -62,6 +62,9 @@ class Validation:
     def record(self, step: int) -> dict[str, float]:
         """The loss, and rate and distortion if each datum has its own, in nats per datum.
 
+        Where epochs are not compared by the loss and it is no bound on log p(x), the program's
+        own, minus their sum, is beside it.
+
         Args:
             step: The steps so far, for the sentence of an error.
 
@@ -70,7 +73,7 @@ class Validation:
         """
         sums = {"valid_loss": 0.0}
         number = 0
-        with evaluating(self.program), _named(step):
+        with evaluating(self.program), _modules_evaluating(self.loss), _named(step):
             for batch in self.data.once():
                 number += num_data(batch)
                 with explained(batch):
@@ -107,7 +110,23 @@ class Validation:
             else:
                 values["rate"] = terms.rate.sum().item()
                 values["distortion"] = terms.distortion.sum().item()
+                if terms.is_bound and not (self.loss.is_bound or self.loss.compares_epochs):
+                    values["valid_bound"] = terms.bound.sum().item()
         return values
+
+
+@contextmanager
+def _modules_evaluating(loss: Any) -> Iterator[None]:
+    """Leaves the averages of an estimator's modules, such as a discriminator's, as they are."""
+    modules = loss.modules.values() if isinstance(loss, Estimator) else ()
+    training = [part for module in modules for part in module.modules() if part.training]
+    for part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 @contextmanager

@@ -36,9 +36,17 @@ def catalogue() -> dict[str, dict[str, Any]]:
         | {"TraceEnum_ELBO": inference.TraceEnum_ELBO}
         | {name: getattr(pyro.infer, name) for name in pyros},
         "schedules": public(inference.schedules),
-        "baselines and kernels": {
+        "parts of losses": {
             name: getattr(inference, name)
-            for name in ("IMQ", "LeaveOneOut", "MovingAverage", "RBF")
+            for name in (
+                "Hinge",
+                "IMQ",
+                "LeaveOneOut",
+                "Minimax",
+                "MovingAverage",
+                "NonSaturating",
+                "RBF",
+            )
         },
         "data": {
             name: value for name, value in public(datasets).items() if inspect.isfunction(value)

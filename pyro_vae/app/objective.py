@@ -1,5 +1,6 @@
 """The test result of a program whose bound has no rate for each datum: its loss on test data."""
 
+import sys
 from typing import Any
 
 import torch
@@ -14,7 +15,9 @@ from pyro_vae.inference.evaluation import enumerated_latents
 from pyro_vae.inference.training import Counts
 from pyro_vae.program import ProgramModule, evaluating
 
-__all__ = ["objective", "summed_out"]
+from .run import Run
+
+__all__ = ["is_bound_after", "loss_that_is_no_bound", "objective", "summed_out"]
 
 
 def summed_out(program: ProgramModule, part: Split | DataSource) -> list[str]:
@@ -22,6 +25,22 @@ def summed_out(program: ProgramModule, part: Split | DataSource) -> list[str]:
     batches = Batches.of(program, part, batch_size=2)
     with torch.random.fork_rng(), evaluating(program):
         return enumerated_latents(program, batches.first())
+
+
+def is_bound_after(loss: ELBO, steps: int) -> bool:
+    """Whether the value of a loss is a bound on log p(x), once it has trained for so many steps."""
+    return is_bound(loss.at(steps) if isinstance(loss, Estimator) else loss)
+
+
+def loss_that_is_no_bound(run: Run) -> str:
+    """A sentence on the loss of a run where it is no bound on log p(x), as in the end it stood."""
+    steps = run.config.steps or sys.maxsize
+    if is_bound_after(run.loss(run.known), steps):
+        return ""
+    return (
+        f"trained by {run.config.loss}, whose value is no bound on log p(x): these numbers are of "
+        "the program's own density"
+    )
 
 
 def objective(

@@ -16,7 +16,7 @@ from pyro_vae.inference.evaluation import code_usage
 from pyro_vae.program import ProgramModule, device_of, evaluating
 
 from . import figures
-from .objective import objective, summed_out
+from .objective import is_bound_after, objective, summed_out
 from .prepare import Prepared, labelled
 from .run import Run
 
@@ -76,11 +76,17 @@ def finish(run: Run, prepared: Prepared, training: Fit) -> dict[str, Any]:
 
 
 def _results(prepared: Prepared, steps: int) -> dict[str, Any]:
-    """The evaluation on the test data; the loss alone where data have no rate."""
+    """The evaluation on the test data, with what was trained beside it where that is no bound.
+
+    Where data have no rate, it is the loss alone.
+    """
     program, test, why = prepared.program, prepared.data.test, ""
     if not summed_out(program, test):
         try:
-            return evaluation(program, test)
+            results = evaluation(program, test)
+            is_beside = "bound" in results and not is_bound_after(prepared.loss, steps)
+            beside = objective(program, prepared.loss, test, steps) if is_beside else {}
+            return results | beside
         except ValueError as error:  # a bound of all data together, for one
             why = f"no rate and no distortion: {error}"
     results = objective(program, prepared.loss, test, steps) | _accuracy(program, test)

@@ -8,6 +8,17 @@ from typing import Any
 __all__ = ["print_results", "print_rows", "print_table"]
 
 
+# What a number says of log p(x).
+_SAYS = {
+    "bound": "a lower bound",
+    "rate": "a part of the bound",
+    "distortion": "a part of the bound",
+    "log_likelihood": "a lower bound, the tighter",
+    "bits_per_dim": "the bound in other units",
+    "objective": "nothing",
+}
+
+
 def print_results(results: Mapping[str, Any], folder: Path) -> None:
     """Prints the evaluation at the end of a training, and the pictures beside it."""
     print_table(results, "test data")
@@ -16,7 +27,7 @@ def print_results(results: Mapping[str, Any], folder: Path) -> None:
 
 
 def print_table(results: Mapping[str, Any], title: str) -> None:
-    """Prints each mean with its standard error."""
+    """Prints each mean with its standard error, and what it says of log p(x)."""
     try:
         "±".encode(sys.stdout.encoding or "ascii")
         sign = "±"
@@ -25,14 +36,18 @@ def print_table(results: Mapping[str, Any], title: str) -> None:
     rows = []
     for name in [name for name in results if f"{name}_error" in results]:
         mean, error, shown = results[name], results[f"{name}_error"], ".2f"
+        says = _SAYS.get(name, "")
+        if name in ("rate", "distortion") and "bound" not in results:
+            says = "a part of the objective"
         if name == "accuracy":
             name, shown = "accuracy, of 1", ".4f"
         elif name == "bits_per_dim":
             name, shown = "bits per dimension", ".4f"
         elif name == "objective" and "rate" in results:  # of a guide that is a point
             name = "objective, no bound on log p(x)"
-        rows.append((name, f"{mean:{shown}}", "-" if error is None else f"{sign} {error:{shown}}"))
-    print_rows((title, "mean, in nats per datum", "standard error"), rows)
+        margin = "-" if error is None else f"{sign} {error:{shown}}"
+        rows.append((name, f"{mean:{shown}}", margin, says))
+    print_rows((title, "mean, in nats per datum", "standard error", "of log p(x)"), rows)
     for name, usage in results.get("codes", {}).items():
         print(f"{name}: {usage}")
 

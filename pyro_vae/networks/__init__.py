@@ -2,10 +2,12 @@
 
 Each is built as `Net(in_shape, out_shape, ...)`. A network of several inputs has a tuple of shapes
 for its in_shape, such as `((1, 28, 28), (10,))`, and is called with as many tensors.
+Discriminators are built from x_shape alone, and their out_shape is that of their logits.
 """
 
 from .added import Added
 from .convolutional import ConvDecoder, ConvEncoder
+from .discriminators import Discriminator, PatchDiscriminator
 from .joined import Joined, JoinedGatedMLP
 from .kl import KLDecoder, KLEncoder
 from .made import MaskedMLP
@@ -22,6 +24,7 @@ __all__ = [
     "Combiner",
     "ConvDecoder",
     "ConvEncoder",
+    "Discriminator",
     "GatedMLP",
     "GatedTransition",
     "Joined",
@@ -30,6 +33,7 @@ __all__ = [
     "KLEncoder",
     "MLP",
     "MaskedMLP",
+    "PatchDiscriminator",
     "PerceptualDistance",
     "PixelCNN",
     "ResidualDecoder",

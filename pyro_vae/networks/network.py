@@ -56,7 +56,7 @@ class Network(nn.Module):
         shapes = input_shapes(self.in_shape)
         batch_shape = leading_shape_of_all(self, inputs, shapes)
         h = self.layers(fold(inputs, shapes, batch_shape, self.seen_as))
-        return h.reshape(*batch_shape, *self.out_shape)
+        return h.reshape((*batch_shape, *self.out_shape))
 
 
 def fold(

@@ -26,6 +26,7 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Prints the bound, its rate and distortion, and the importance-weighted log-likelihood."""
+    from pyro_vae.app.objective import loss_that_is_no_bound
     from pyro_vae.app.results import evaluation
     from pyro_vae.app.run import Run
 
@@ -35,3 +36,5 @@ def evaluate(
     path = Run(run).write_evaluation(results)
     print_table(results, f"{split} data")
     print(path)
+    if "bound" in results and (said := loss_that_is_no_bound(Run(run))):
+        print(said)
