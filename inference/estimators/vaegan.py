@@ -164,7 +164,7 @@ class VAEGAN(WithAdversary):
 
     @property
     def _layer(self) -> str:
-        return self.layer or getattr(self.discriminator, "feature_layer", "")
+        return str(self.layer or getattr(self.discriminator, "feature_layer", ""))
 
     def _check_layer(self) -> None:
         names = [name for name, _ in self.discriminator.named_modules() if name]
