@@ -15,7 +15,7 @@ from torch.distributions import kl_divergence
 from torch.nn.functional import softplus
 
 from pyro_vae import check
-from pyro_vae.frozen import freeze
+from pyro_vae.frozen import is_frozen
 from pyro_vae.inference import (
     SVI,
     VAEGAN,
@@ -33,7 +33,13 @@ from pyro_vae.inference import (
 )
 from pyro_vae.likelihoods import Bernoulli, Laplace, Normal
 from pyro_vae.models import VAE, BayesianVAE
-from pyro_vae.networks import ConvDecoder, ConvEncoder, Discriminator, PatchDiscriminator
+from pyro_vae.networks import (
+    ConvDecoder,
+    ConvEncoder,
+    Discriminator,
+    PatchDiscriminator,
+    PerceptualDistance,
+)
 from pyro_vae.priors import VampPrior
 
 from .test_estimators import TwoLatents
@@ -275,18 +281,28 @@ def test_the_adaptive_weight_makes_both_gradients_as_long_at_the_parameters(like
     torch.testing.assert_close(whole, gradient_of(kl + nll + weight * generator, each))
 
 
-def test_a_perceptual_network_adds_half_the_squared_distance_of_its_features():
-    each = program()
-    network = freeze(nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU()).double())
+class Squared(nn.Module):
+    """The squared distance of what a layer makes of two images."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer.double()
+
+    def forward(self, x, y):
+        return (self.layer(x) - self.layer(y)).square().flatten(1).sum(1)
+
+
+def test_a_perceptual_network_adds_its_distance_for_each_number_of_x():
+    each, network = program(), Squared(nn.Conv2d(1, 3, 3))
     loss = estimator(Adversarial, weight=0.0, perceptual=network, perceptual_weight=2.0)
     *_, whole, discriminator = gradients(loss, each)
     plain, _ = gradients(estimator(Adversarial, weight=0.0), each)[2:]
     _, _, (x_mean,) = by_hand(each, None, draws=False)
-    distance = (network(X) - network(x_mean)).square().sum() / 2
-    found = gradient_of(2 * distance, each.decoder)
+    found = gradient_of(2 * 16 * network(X, x_mean).sum(), each.decoder)
     torch.testing.assert_close((whole - plain)[-len(found) :], found)
     assert not discriminator.any()  # it waits where its weight is 0
     assert not loss.is_bound and estimator(Adversarial).is_bound
+    assert is_frozen(network) and not any("perceptual" in name for name in loss.state_dict())
 
 
 def test_r1_is_half_the_squared_slope_of_the_logit_at_the_data():
@@ -504,11 +520,6 @@ def test_a_run_folder_saves_and_resumes_it(run, tmp_path):
             "compares two gradients at the reconstructions",
         ),
         (lambda: estimator(Adversarial, weight=math.inf), ValueError, "weight of Adversarial must"),
-        (
-            lambda: estimator(Adversarial, perceptual=nn.Conv2d(1, 2, 3)),
-            ValueError,
-            "would learn to see no difference; give freeze",
-        ),
         (lambda: estimator(Adversarial, perceptual=3), TypeError, "is 3, but must be a module"),
         (lambda: Discriminator((16,)), ValueError, "a Discriminator needs images"),
         (lambda: Discriminator((1, 4, 4), channels=(2,) * 4), ValueError, "give at most 2 channe"),
@@ -533,12 +544,19 @@ def test_what_cannot_be_built_is_refused(make, error, sentence):
             r"cannot take images of shape \(1, 4, 4\), as site 'x' has: .*3 channels",
         ),
         (
-            lambda: estimator(Adversarial, perceptual=freeze(nn.Conv2d(3, 1, 3).double())),
-            "the perceptual network of Adversarial, a Conv2d, cannot take .*3 channels",
+            lambda: estimator(Adversarial, perceptual=Squared(nn.Conv2d(3, 1, 3))),
+            "the perceptual network of Adversarial, a Squared, cannot take .*3 channels",
+        ),
+        (
+            lambda: estimator(
+                Adversarial,
+                perceptual=PerceptualDistance(ConvEncoder((3, 4, 4), (2,), channels=(4,))),
+            ),
+            r"takes images of shape \(3, 4, 4\), but those of site 'x' have shape \(1, 4, 4\)",
         ),
         (
             lambda: estimator(Adversarial, nn.Flatten(0)),
-            r"makes \(32,\) of 2 images, but must make a logit",
+            r"makes \(32,\) of 2 images, but must make a number",
         ),
         (lambda: estimator(VAEGAN, site="y"), r"of site 'y', but the model .* \['z', 'x'\]"),
     ],

@@ -9,7 +9,7 @@ from pyro.infer.util import is_validation_enabled
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from pyro_vae.frozen import is_frozen
+from pyro_vae.frozen import freeze
 from pyro_vae.inference.terms import Terms, weighted
 
 from .adversary import WithAdversary, check_not_negative
@@ -24,12 +24,13 @@ __all__ = ["Adversarial"]
 class Adversarial(WithAdversary):
     """An ELBO whose images are also to pass for data, and to look like theirs to a network.
 
-        E_q[log p(x|z)] - beta KL - perceptual_weight L_perc - w L_gen(D(x~))
+        E_q[log p(x|z)] - beta KL - perceptual_weight |x| d(x, x~) - w L_gen(D(x~))
 
-    where x~ is the mean of p(x | z), L_gen what `gan_loss` has the program pay for the
-    discriminator's logit, and L_perc = |f(x) - f(x~)|^2 / 2, summed over the features f of a frozen
-    network. Encoder and decoder descend the whole; the discriminator learns from x and x~ in the
-    same step, from its own cost, and the program's density does not contain it.
+    where x~ is the mean of p(x | z), L_gen what `gan_loss` has the program pay for the logit of a
+    discriminator D, and d how different a network finds two images, which counts once for each of
+    the |x| numbers of x, as in the code of latent diffusion. Encoder and decoder climb the whole;
+    D learns from x and x~ in the same step, from its own cost, and the program's density does not
+    contain it.
 
     The value is that of the ELBO less the perceptual term, without the adversary's, whose scale
     changes as the discriminator learns. So at beta 1 and without a perceptual network it is a bound
@@ -43,12 +44,12 @@ class Adversarial(WithAdversary):
         weight: Of the adversary's term: a number or a schedule. At 0 the discriminator does not
             learn either, so `delayed(0.5, 10_000)` begins with both at step 10,000.
         adaptive: Whether `weight` is a share: w is then weight times |dA/dh| / (|dL_gen/dh| + 1e-4)
-            at most 10,000 times it, with A what is paid for likelihood and L_perc, and h the
+            at most 10,000 times it, with A what is paid for likelihood and d, and h the
             parameters of p(x | z) that x~ depends on, over the whole batch: of Normal and Laplace
             x~ itself, of Bernoulli the logits. The code of latent diffusion takes instead the
             weights of the decoder's last layer, of which an estimator does not know.
-        perceptual: A frozen network, such as `load('runs/classifier')` or `freeze(network)`, that
-            maps images (R, *x_shape) to features, a tensor or several.
+        perceptual: A network of two images, such as `PerceptualDistance`, that tells how different
+            they look, (R,); it is frozen. Not for programs that state such a term themselves.
         perceptual_weight: Of its term: a number or a schedule.
         gan_loss: `Hinge()`, `NonSaturating()` or `Minimax()`.
         reconstructions: Whether the discriminator is shown x~.
@@ -59,7 +60,7 @@ class Adversarial(WithAdversary):
 
     Raises:
         TypeError: If discriminator or network is no module.
-        ValueError: If the network is not frozen, or one of both cannot take the program's images.
+        ValueError: If one of both cannot take the program's images.
 
     Example:
         >>> from pyro_vae.networks import PatchDiscriminator
@@ -96,13 +97,9 @@ class Adversarial(WithAdversary):
         if not isinstance(self.perceptual, nn.Module):
             raise TypeError(
                 f"the perceptual network of {name} is {self.perceptual!r:.80}, but must be a "
-                "module that maps images to features"
+                "module of two images, such as PerceptualDistance(network)"
             )
-        if not is_frozen(self.perceptual):
-            raise ValueError(
-                f"the perceptual network of {name} would learn to see no difference; give "
-                "freeze(network), or load('runs/...'), which is frozen"
-            )
+        freeze(self.perceptual)  # or it would learn to see no difference
 
     @property
     def is_linear(self) -> bool:
@@ -118,7 +115,8 @@ class Adversarial(WithAdversary):
         """Refuses a perceptual network that cannot take the images, too."""
         super().check(t)
         if self.perceptual is not None and is_validation_enabled():
-            self.check_takes("perceptual network", self.perceptual, self.data(t))
+            x = self.data(t)
+            self.check_takes("perceptual network", self.perceptual, x, x)
 
     def objective(self, t: Terms) -> Tensor:
         """The ELBO of each datum less the perceptual term, (N,), with the gradient of all."""
@@ -139,11 +137,9 @@ class Adversarial(WithAdversary):
         return with_gradient(value, value - share - learns * costs.discriminator)
 
     def _distance(self, x: Tensor, x_mean: Tensor) -> Tensor:
-        """L_perc, (K N,)."""
-        with torch.no_grad():
-            seen = _flattened(self.perceptual(x))  # type: ignore[misc]
-        made = _flattened(self.perceptual(x_mean))  # type: ignore[misc]
-        return (made - seen.repeat(len(made) // len(seen), 1)).square().sum(1) / 2
+        """|x| d(x, x~), (K N,)."""
+        x = x.repeat(len(x_mean) // len(x), *(1 for _ in x.shape[1:]))
+        return self.perceptual(x, x_mean).reshape(-1) * x[0].numel()  # type: ignore[misc]
 
     def _ratio(self, t: Terms, paid: Tensor, generator: Tensor) -> Tensor:
         """What makes the adversary's gradient as long as that of all else, a number."""
@@ -162,12 +158,6 @@ class Adversarial(WithAdversary):
             )
         norms = [torch.cat([g.flatten() for g in side]).norm() for side in zip(*both, strict=True)]
         return (norms[0] / (norms[1] + 1e-4)).clamp(max=1e4).detach()
-
-
-def _flattened(features: Any) -> Tensor:
-    """Features of images, (R, F), of a tensor or several."""
-    parts = features if isinstance(features, tuple | list) else [features]
-    return torch.cat([part.flatten(1) for part in parts], 1)
 
 
 def _tensors_of(fn: Any) -> Iterator[Tensor]:

@@ -87,8 +87,9 @@ class WithAdversary(TraceMeanField_ELBO):
             )
         self.check_takes("discriminator", self.discriminator, self.data(t))
 
-    def check_takes(self, role: str, network: nn.Module, images: Tensor) -> None:
-        """Refuses a network that cannot take such images."""
+    def check_takes(self, role: str, network: nn.Module, *given: Tensor) -> None:
+        """Refuses a network that cannot take such images, one or two at once."""
+        images = given[0]
         if not images.isfinite().all():
             raise ValueError(
                 f"the {role} of {type(self).__name__} sees whole images, but some data at site "
@@ -96,8 +97,9 @@ class WithAdversary(TraceMeanField_ELBO):
             )
         shape, kind = tuple(images.shape[1:]), type(network).__name__
         wanted = getattr(network, "in_shape", shape)
+        wanted = wanted[0] if len(given) > 1 and wanted != shape else wanted
         try:
-            found = None if wanted != shape else _judged(network, images[:2])
+            found = None if wanted != shape else _judged(network, *(x[:2] for x in given))
         except (RuntimeError, ValueError) as error:
             raise ValueError(
                 f"the {role} of {type(self).__name__}, a {kind}, cannot take images of shape "
@@ -108,10 +110,10 @@ class WithAdversary(TraceMeanField_ELBO):
                 f"the {role} of {type(self).__name__}, a {kind}, takes images of shape {wanted}, "
                 f"but those of site {self.site!r} have shape {shape}; build it with this shape"
             )
-        if role == "discriminator" and (not found.dim() or len(found) != len(images[:2])):
+        if not found.dim() or len(found) != len(images[:2]):
             raise ValueError(
-                f"the discriminator of {type(self).__name__}, a {kind}, makes {tuple(found.shape)} "
-                f"of {len(images[:2])} images, but must make a logit, or a map of them, of each"
+                f"the {role} of {type(self).__name__}, a {kind}, makes {tuple(found.shape)} of "
+                f"{len(images[:2])} images, but must make a number, or a map of them, of each"
             )
 
     def data(self, t: Terms) -> Tensor:
@@ -248,14 +250,14 @@ def power_iterations_off(network: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _judged(network: nn.Module, images: Tensor) -> Tensor:
+def _judged(network: nn.Module, *images: Tensor) -> Tensor:
     """What a network makes of images, its averages and random numbers left alone."""
     training = [part for part in network.modules() if part.training]
     for part in training:
         part.training = False
     try:
         with torch.random.fork_rng():
-            return network(images)
+            return network(*images)
     finally:
         for part in training:
             part.training = True
