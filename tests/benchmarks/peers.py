@@ -7,7 +7,7 @@ from typing import Any
 
 import pyro
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_vae.inference import SVI, Compile
 
@@ -104,5 +104,5 @@ if find_spec("numpyro"):
 
 def peers_of(case: Case) -> dict[str, Build]:
     """The peers that have this case: NumPyro has no convolutions without a further library."""
-    images = case.x.dim() == 5 and case.x.shape[2] > 1
-    return {name: b for name, b in PEERS.items() if not (images and name.startswith("NumPyro"))}
+    convolves = any(isinstance(part, nn.Conv2d) for part in case.program.modules())
+    return {name: b for name, b in PEERS.items() if not (convolves and name.startswith("NumPyro"))}

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyro_vae.inference import IWAE, Estimator, Trace_ELBO
-from pyro_vae.models import VAE
+from pyro_vae.models import VAE, VQVAE
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,44 @@ def convolutional() -> Case:
     )
 
 
+def codes() -> Case:
+    """A VQ-VAE on 28x28, two halvings, 512 codes by moving averages on a grid of 7x7, batch 64."""
+    program = VQVAE((1, 28, 28), channels=(32, 64))
+    quantizer, positions = program.posterior, 7 * 7
+
+    def nearest(rows: Tensor, codes: Tensor) -> Tensor:
+        return (codes.square().sum(1) - 2 * rows @ codes.T).argmin(1)
+
+    @torch.no_grad()
+    def move(rows: Tensor, chosen: Tensor) -> None:
+        q, decay = quantizer, quantizer.decay
+        one_hot = F.one_hot(chosen, q.num_codes).to(rows.dtype)
+        q.count.mul_(decay).add_(one_hot.sum(0), alpha=1 - decay)
+        q.total.mul_(decay).add_(one_hot.T @ rows, alpha=1 - decay)
+        idle = q.count < q.restart_below
+        fresh = rows[torch.randint(len(rows), (q.num_codes,))]
+        q.count.copy_(torch.where(idle, 1.0, q.count))
+        q.total.copy_(torch.where(idle[:, None], fresh, q.total))
+        n = q.count.sum()
+        smoothed = (q.count + 1e-5) / (n + q.num_codes * 1e-5) * n
+        q.codebook.copy_(q.total / smoothed[:, None])
+
+    def loss(x: Tensor) -> Tensor:
+        h = program.encoder(x)
+        rows = h.movedim(1, -1).reshape(-1, quantizer.code_dim)
+        chosen = nearest(rows.detach(), quantizer.codebook)
+        e = F.embedding(chosen, quantizer.codebook).view(*h.shape[:1], 7, 7, -1).movedim(-1, 1)
+        z = h + (e - h).detach()
+        distortion = F.binary_cross_entropy_with_logits(program.decoder(z), x, reduction="sum")
+        commitment = (h - e.detach()).square().sum() / positions
+        move(rows.detach(), chosen)
+        rate = len(x) * positions * math.log(quantizer.num_codes)
+        return distortion + rate + commitment
+
+    x = (torch.rand(10, 64, 1, 28, 28) < 0.2).float()
+    return Case("(e) VQ-VAE, 512 codes on 7x7, batch 64", program, x, Trace_ELBO(), loss)
+
+
 CASES: dict[str, Callable[[], Case]] = {
     "a": mlp,
     "b1": partial(iwae, 1),
@@ -152,6 +190,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "b50": partial(iwae, 50),
     "c": groups,
     "d": convolutional,
+    "e": codes,
 }
 
 
