@@ -5,9 +5,11 @@ from typing import TypeVar
 
 from torch import nn
 
-__all__ = ["freeze", "frozen_tensors", "is_frozen"]
+__all__ = ["freeze", "frozen_tensors", "is_frozen", "loaded_tensors", "mark_as_loaded"]
 
 Module = TypeVar("Module", bound=nn.Module)
+
+_LOADED = "_weights_are_in_a_run_folder"
 
 
 def freeze(module: Module) -> Module:
@@ -51,6 +53,28 @@ def frozen_tensors(module: nn.Module) -> set[int]:
         for tensor in (*part.parameters(recurse=False), *part.buffers(recurse=False))
         if not tensor.requires_grad  # a user may have thawed one
     }
+
+
+def mark_as_loaded(module: Module) -> Module:
+    """Notes of a frozen module that a run folder has its weights, so that no other need keep them.
+
+    Returns:
+        The same module.
+    """
+    for part in module.modules():
+        vars(part)[_LOADED] = True
+    return module
+
+
+def loaded_tensors(module: nn.Module) -> set[int]:
+    """The ids of those of `frozen_tensors` that a run folder has."""
+    loaded = {
+        id(tensor)
+        for part in module.modules()
+        if vars(part).get(_LOADED)
+        for tensor in (*part.parameters(recurse=False), *part.buffers(recurse=False))
+    }
+    return loaded & frozen_tensors(module)
 
 
 def _stay(module: Module, mode: bool = True) -> Module:

@@ -117,6 +117,17 @@ def test_the_weights_and_the_checkpoint_hold_what_was_trained_and_no_first_stage
     assert checkpoint["program"]
 
 
+def test_what_is_frozen_and_was_not_loaded_is_kept_in_the_run(run):
+    """Another first stage would be drawn when the run is opened again."""
+    refit = "Refit(VAE(latent_dim=2, hidden=(8,)), prior=GaussianMixture(2))"
+    assert run("train", refit, "--steps", 1, "--out", "refit")[::2] == (0, "")
+    programs = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        programs.append(tensors(load("refit")))
+    assert are_equal(*programs)
+
+
 def test_a_run_keeps_a_copy_of_the_first_stage_and_the_hash_of_its_weights(first, tmp_path):
     first("train", SECOND, "--steps", 1, "--out", "runs/second")
     stages = json.loads((tmp_path / "runs/second/config.json").read_text())["first_stages"]

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from pyro_vae.arguments import arguments, names_in_order, takes_labels
 from pyro_vae.datasets import Dataset
-from pyro_vae.frozen import freeze, frozen_tensors
+from pyro_vae.frozen import freeze, loaded_tensors, mark_as_loaded
 from pyro_vae.inference.terms import traces
 from pyro_vae.inference.training import Progress
 from pyro_vae.program import Program, ProgramModule, evaluating
@@ -306,7 +306,7 @@ def load(path: str | os.PathLike[str], *, frozen: bool = True) -> Program:
     folder = place_of(text)
     if os.path.isdir(folder):  # unlike Path's, False of a text that is too long for a name
         program = Run(folder).load()
-        return freeze(program) if frozen else program
+        return mark_as_loaded(freeze(program)) if frozen else program
     if "(" not in text and "/" in text and ".py" not in text:
         raise FileNotFoundError(f"there is no run folder {text}")
     return read_program(text, {})
@@ -325,16 +325,16 @@ def _tensors(program: ProgramModule) -> dict[str, Tensor]:
 
     Those of an autoencoder of 84 million parameters would take 334 MB at each epoch.
     """
-    kept, frozen = program.state_dict(keep_vars=True), frozen_tensors(program)
-    own = {name: tensor for name, tensor in kept.items() if id(tensor) not in frozen}
+    kept, loaded = program.state_dict(keep_vars=True), loaded_tensors(program)
+    own = {name: tensor for name, tensor in kept.items() if id(tensor) not in loaded}
     # Clones, since safetensors refuses parameters that share their memory.
     return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in own.items()}
 
 
 def _put(program: ProgramModule, tensors: Mapping[str, Tensor]) -> None:
     """Loads what `_tensors` gave, all of it and nothing else."""
-    kept, frozen = program.state_dict(keep_vars=True), frozen_tensors(program)
-    program.load_state_dict({**tensors, **{n: t for n, t in kept.items() if id(t) in frozen}})
+    kept, loaded = program.state_dict(keep_vars=True), loaded_tensors(program)
+    program.load_state_dict({**tensors, **{n: t for n, t in kept.items() if id(t) in loaded}})
 
 
 def _in_order(
