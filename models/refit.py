@@ -88,7 +88,8 @@ class Refit(PyroModule):
     def model(self, *args: Any, **kwargs: Any) -> Any:
         """Samples p(x, z), with the arguments of the program's model, and y for a prior of it."""
         args, y = self._split(args)
-        with self.program.prior.at(y) if self.sees_y else nullcontext():
+        given = self.program.prior.at(y) if self.sees_y else nullcontext()
+        with given, poutine.block(hide_fn=is_training_factor):
             return self.program.model(*args, **kwargs)
 
     @pyro_method

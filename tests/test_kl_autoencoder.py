@@ -423,6 +423,14 @@ class TestProgram:
         assert evaluate(second, x).bound.mean() > before
         assert encode(second, x)["z"].shape == (40, 4, 4, 4)
 
+    def test_with_another_prior_it_states_no_perceptual_factor_any_more(self):
+        losses = []
+        for perceptual in (None, Squared()):
+            second = Refit(program_of(perceptual=perceptual), prior=StandardNormal((4, 4, 4)))
+            pyro.set_rng_seed(0)
+            losses.append(Trace_ELBO().loss(second.model, second.guide, images()))
+        assert losses[0] == losses[1]
+
     def test_its_networks_serve_a_vae_of_other_parts(self):
         vae = VAE(X_SHAPE, (4, 2, 2), encoder=KLEncoder, decoder=KLDecoder)
         assert check(vae, images().round())
