@@ -215,6 +215,19 @@ def test_closed_and_drawn_divergence_are_the_same():
     assert drawn == pytest.approx(closed)
 
 
+@pytest.mark.parametrize("name, runs", [("FSQ", 1), ("NearestCode", 1), ("StochasticCode", 20)])
+def test_a_guide_that_draws_nothing_is_run_once_however_many_particles(name, runs):
+    program, x, calls = vqvae(name).eval(), images(), []
+    program.decoder.register_forward_hook(lambda *_: calls.append(1))
+    once = evaluate(program, x).bound
+    before = len(calls)
+    found = evaluate(program, x, num_particles=20).bound
+    assert len(calls) - before == runs + 1  # and once to see what the program is
+    if runs == 1:
+        assert torch.equal(found, once)
+        torch.testing.assert_close(log_likelihood(program, x, 1000), once)
+
+
 def test_samples_and_reconstructions_have_the_shape_of_data():
     program, x = vqvae("NearestCode"), images()
     assert sample(program, 3, X_SHAPE).shape == (3, *X_SHAPE)

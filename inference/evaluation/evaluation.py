@@ -26,7 +26,13 @@ from pyro_vae.inference.terms import (
 )
 from pyro_vae.program import Program, evaluating
 
-from .true_bounds import check_true_bounds, check_true_weights, points_of_guide, warn_if_impossible
+from .true_bounds import (
+    are_fixed,
+    check_true_bounds,
+    check_true_weights,
+    points_of_guide,
+    warn_if_impossible,
+)
 
 __all__ = [
     "Evaluation",
@@ -124,6 +130,7 @@ def evaluate_batches(program: Program, batches: Batches, num_particles: int = 1)
     with evaluating(program):
         t = _first_terms(program, batches)
         check_true_bounds(t, "evaluate")
+        num_particles = 1 if are_fixed(t) else num_particles
         runs_in_all = num_particles * batches.num_batches()
         run = _captured(program, rate_and_distortion, "evaluate", runs_in_all)
         for batch in batches.once():
@@ -170,21 +177,14 @@ def log_likelihood(
         Burda et al., 2016, https://arxiv.org/abs/1509.00519, eq. 8
     """
     _check(x, y, num_particles=num_particles, batch_size=batch_size, max_rows=max_rows)
-    chunk = min(max(max_rows // min(len(x), batch_size), 1), num_particles)
-    chunks = [len(part) for part in torch.arange(num_particles).split(chunk)]
     batches = _each_once(program, x, y, batch_size)
-    total = batches.num_batches() * len(chunks)
-    with (
-        evaluating(program),
-        tqdm(
-            total=len(x) * num_particles,
-            unit="draw",
-            unit_scale=True,
-            disable=None if progress else True,
-        ) as bar,
-    ):
+    with evaluating(program):
         t = _first_terms(program, batches)
         check_true_weights(t, "log_likelihood")
+        num_particles = 1 if are_fixed(t) else num_particles
+        chunk = min(max(max_rows // min(len(x), batch_size), 1), num_particles)
+        chunks = [len(part) for part in torch.arange(num_particles).split(chunk)]
+        total = batches.num_batches() * len(chunks)
         particles = find_particles(program.model, program.guide, t.args, {})
 
         def log_sum_w(args: Any, kwargs: Any) -> Tensor:
@@ -193,13 +193,15 @@ def log_likelihood(
         run = _captured(
             program, log_sum_w, "log_likelihood", total, worth_compiling=_WORTH_COMPILING
         )
+        draws, hidden = len(x) * num_particles, None if progress else True
         estimates = []
-        for batch in batches.once():
-            log_sums = []
-            for size in chunks:
-                log_sums.append(run(batch, {"num_particles": size}))
-                bar.update(size * num_data(batch))
-            estimates.append(torch.stack(log_sums).logsumexp(0) - math.log(num_particles))
+        with tqdm(total=draws, unit="draw", unit_scale=True, disable=hidden) as bar:
+            for batch in batches.once():
+                log_sums = []
+                for size in chunks:
+                    log_sums.append(run(batch, {"num_particles": size}))
+                    bar.update(size * num_data(batch))
+                estimates.append(torch.stack(log_sums).logsumexp(0) - math.log(num_particles))
     result = torch.cat(estimates)
     warn_if_impossible(result, t, "log_likelihood")
     return result

@@ -29,7 +29,13 @@ from pyro_vae.inference.terms import (
     which_count,
 )
 
-__all__ = ["check_true_bounds", "check_true_weights", "points_of_guide", "warn_if_impossible"]
+__all__ = [
+    "are_fixed",
+    "check_true_bounds",
+    "check_true_weights",
+    "points_of_guide",
+    "warn_if_impossible",
+]
 
 
 def check_true_bounds(t: Terms, user: str) -> None:
@@ -90,6 +96,20 @@ def points_of_guide(t: Terms) -> list[str]:
         return []  # an automatic guide, whose points are functions of what it draws beside
     latents = {**t.latents, **t.global_latents}
     return [name for name, latent in latents.items() if _is_on_a_point(latent)]
+
+
+def are_fixed(t: Terms) -> bool:
+    """Whether all particles of a datum are one: its latents are points, and no density is drawn.
+
+    So are the codes of a VQ-VAE, whose bound and log-likelihood one run tells.
+    """
+    model, guide = (sample_sites(trace) for trace in t.traces)
+    drawn = {site["name"]: inner(site["fn"]) for site in guide if not is_factor(site)}
+    return (
+        all(type(fn).__name__ in ("CodePoint", "Delta") for fn in drawn.values())
+        and all(site["is_observed"] or site["name"] in drawn for site in model)
+        and not any(is_estimated(site["fn"]) for site in model)
+    )
 
 
 def _is_on_a_point(latent: Latent) -> bool:
