@@ -209,7 +209,8 @@ class PriorOnLatents(PyroModule):
     Args:
         prior: The prior.
         posterior: The first stage's.
-        of_codes: Whether the data are the numbers of codes, and not what the encoder gives.
+        of_codes: Whether the data are the numbers of codes, and not what the encoder gives. Then
+            nothing is drawn, and the loss is that of the program to the last digits.
     """
 
     prior: Any

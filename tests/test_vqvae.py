@@ -293,8 +293,18 @@ class TestRefit:
         program = Refit(first, prior=PixelCNNPrior(channels=4, layers=2))
         for part in (first.encoder, first.decoder):
             part.register_forward_hook(lambda *_: calls.append(1))
-        fit(program, images(20), steps=7, batch_size=10, progress=False)
-        assert len(calls) == 6  # two looks at what they do, and once over the data
+        fit(program, images(20), valid=images(30), epochs=4, batch_size=10, progress=False)
+        assert len(calls) == 12  # for each part of the data: two looks, and once over them
+
+    @pytest.mark.parametrize("name", ["FSQ", "NearestCode"])
+    def test_what_validation_says_is_what_evaluation_says(self, name):
+        program = Refit(vqvae(name), prior=PixelCNNPrior(channels=4, layers=2))
+        valid = images(30)
+        training = fit(program, images(20), valid=valid, epochs=1, progress=False)
+        found, (record,) = evaluate(program, valid), training.records
+        assert record["valid_loss"] == pytest.approx(-found.bound.mean().item())
+        assert record["rate"] == pytest.approx(found.rate.mean().item())
+        assert record["codes_used"] == code_usage(program, valid)["z"].used
 
     def test_a_prior_learns_what_the_data_use(self):
         first, x = vqvae("FSQ"), images(400)

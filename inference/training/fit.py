@@ -117,7 +117,8 @@ def fit(
     optim = pyro.optim.Adam({"lr": 1e-3}) if optim is None else optim
     stepped, data = on_latents(program, data)
     train = training_batches(stepped, data, loss, batch_size)
-    judged = validation_batches(program, valid, loss)
+    judge, valid = on_latents(program, valid, judged=True)
+    judged = validation_batches(judge, valid, loss)
     total = steps or (epochs or 20) * train.num_batches()
     options: dict[str, Any] = {"clip_norm": clip_norm, "lr_schedule": lr_schedule}
     options |= {"compile": _graphs(loss) if compile is None else compile, "bfloat16": bfloat16}
@@ -137,7 +138,7 @@ def fit(
     validation = None
     if judged is not None:
         check_has_value(loss)
-        validation = Validation(program, loss, judged, Counts(program, loss), total)
+        validation = Validation(judge, loss, judged, Counts(judge, loss), total)
     began = time.perf_counter() - training.progress.seconds
     bar = tqdm(total=total, initial=svi.steps, unit="step", disable=None if progress else True)
     with bar, interrupts() as stop:
