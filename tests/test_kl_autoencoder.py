@@ -12,11 +12,12 @@ from torch import nn
 
 from pyro_vae import check
 from pyro_vae.datasets import Split
+from pyro_vae.distributions import EstimatedDensity, is_estimated
 from pyro_vae.extras import import_diffusers
 from pyro_vae.inference import Trace_ELBO, TraceMeanField_ELBO, encode, evaluate, fit
 from pyro_vae.models import VAE, KLAutoencoder, Refit
 from pyro_vae.networks import ConvEncoder, KLDecoder, KLEncoder, PerceptualDistance
-from pyro_vae.priors import GaussianMixture, StandardNormal
+from pyro_vae.priors import GaussianMixture, Rescaled, StandardNormal
 
 from .twins import captured_like_eager
 
@@ -183,9 +184,7 @@ class TestDensity:
         """The prior of s (z - m) is that of z with d log s more in its log density."""
         s, m, x = 0.5, 0.3, images()
         scaled, plain = program_of(scaling_factor=s, shift_factor=m), program_of()
-        prior = StandardNormal((4, 4, 4))
-        prior.loc, prior.scale = prior.loc + m, prior.scale / s
-        plain.prior = prior
+        plain.prior = Rescaled((4, 4, 4), loc=m, scale=1 / s)
         z = torch.randn(5, 4, 4, 4)
         log_p = scaled.prior().log_prob(s * (z - m)) + 4 * 4 * 4 * math.log(s)
         torch.testing.assert_close(plain.prior().log_prob(z), log_p)
@@ -205,6 +204,60 @@ class TestDensity:
     def test_a_learned_scale_starts_at_that_of_the_original(self):
         learned, fixed = program_of(scale=None).likelihood, program_of().likelihood
         assert learned.log_scale == fixed.log_scale and learned.log_scale.requires_grad
+
+
+class Estimated(nn.Module):
+    """A prior that is known by an estimate."""
+
+    latent_dim = (2, 3, 3)
+
+    def forward(self):
+        class Chain(EstimatedDensity):
+            support = dist.constraints.independent(dist.constraints.real, 3)
+
+            def log_prob(self, z):
+                return -z.square().sum((-3, -2, -1))
+
+        return Chain(event_shape=torch.Size(self.latent_dim))
+
+
+class TestRescaled:
+    def test_its_density_is_that_of_the_transformed_variable(self):
+        prior, z = GaussianMixture((2, 3, 3)), torch.randn(5, 2, 3, 3)
+        rescaled = Rescaled((2, 3, 3), prior=prior)
+        rescaled.loc.data, rescaled.log_scale.data = torch.randn(2, 1, 1), torch.randn(2, 1, 1)
+        u = (z - rescaled.loc) / rescaled.log_scale.exp()
+        expected = prior().log_prob(u) - 9 * rescaled.log_scale.sum()
+        torch.testing.assert_close(rescaled().log_prob(z), expected)
+
+    def test_of_the_standard_normal_it_is_a_normal(self):
+        z = torch.randn(5, 2, 3, 3)
+        expected = dist.Normal(1.5, 0.3).log_prob(z).sum((1, 2, 3))
+        prior = Rescaled((2, 3, 3), loc=1.5, scale=0.3)
+        torch.testing.assert_close(prior().log_prob(z), expected)
+        draws = prior().sample((4000,))
+        assert abs(draws.mean() - 1.5) < 0.01 and abs(draws.std() - 0.3) < 0.01
+
+    def test_it_learns_where_the_latents_are(self):
+        z = 3 + 0.5 * torch.randn(500, 2, 3, 3)
+        prior = Rescaled((2, 3, 3))
+        optim = torch.optim.Adam(prior.parameters(), lr=0.1)
+        for _ in range(150):
+            optim.zero_grad()
+            (-prior().log_prob(z).mean()).backward()
+            optim.step()
+        assert (prior.loc - 3).abs().max() < 0.1
+        assert (prior.log_scale.exp() - 0.5).abs().max() < 0.1
+
+    def test_an_estimate_of_a_density_stays_one(self):
+        p = Rescaled((2, 3, 3), prior=Estimated(), scale=2.0)()
+        assert is_estimated(p) and is_estimated(p.expand([5]))
+        z = torch.ones(1, 2, 3, 3)
+        assert p.log_prob(z).item() == pytest.approx(-18 / 4 - 18 * math.log(2))
+
+    def test_a_prior_of_another_size_is_refused(self):
+        with pytest.raises(ValueError, match=r"\(4,\), but this Rescaled needs \(5,\)"):
+            Rescaled(5, prior=StandardNormal(4))
 
 
 class TestWeights:

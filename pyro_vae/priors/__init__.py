@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .one_hot import UniformOneHot as UniformOneHot
     from .one_hot import UniformRelaxedOneHot as UniformRelaxedOneHot
     from .pixelcnn_prior import PixelCNNPrior as PixelCNNPrior
+    from .rescaled import Rescaled as Rescaled
     from .standard_normal import StandardNormal as StandardNormal
     from .transformer_prior import TransformerPrior as TransformerPrior
     from .uniform_codes import UniformCodes as UniformCodes
