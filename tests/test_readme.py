@@ -182,6 +182,7 @@ def test_a_command_is_understood(page, line, written, command):
     found = group.commands[words[0]]
     options = found.make_context(words[0], words[1:]).params
     shapes = {
+        "cifar10": (3, 32, 32),
         "mnist": (1, 28, 28),
         "lfw_faces": (1, 64, 64),
         "digit_columns": (8, 8),
