@@ -13,12 +13,15 @@ from .estimators import *  # noqa: F403 (an estimator is listed in its room alon
 from .evaluation import (
     Evaluation,
     decode,
+    diversity,
     encode,
     evaluate,
+    frechet_distance,
     log_likelihood,
     mean_and_error,
     reconstruct,
     sample,
+    sharpness,
 )
 from .graphs import Compile
 from .schedules import constant, cosine, cyclical, delayed, linear
@@ -39,13 +42,16 @@ __all__ = [
     "cyclical",
     "decode",
     "delayed",
+    "diversity",
     "encode",
     "evaluate",
     "fit",
+    "frechet_distance",
     "linear",
     "log_likelihood",
     "mean_and_error",
     "reconstruct",
     "sample",
+    "sharpness",
     *(name for name in estimators.__all__ if isinstance(getattr(estimators, name), type)),
 ]

@@ -9,6 +9,7 @@ from .evaluation import (
     log_likelihood,
     mean_and_error,
 )
+from .picture_quality import diversity, frechet_distance, sharpness
 from .predictive import decode, discrete_latents, encode, reconstruct, sample
 from .true_bounds import points_of_guide
 
@@ -18,14 +19,17 @@ __all__ = [
     "code_usage",
     "decode",
     "discrete_latents",
+    "diversity",
     "encode",
     "enumerated_latents",
     "evaluate",
     "evaluate_batches",
+    "frechet_distance",
     "log_likelihood",
     "mean_and_error",
     "points_of_guide",
     "reconstruct",
     "sample",
+    "sharpness",
     "usage_in",
 ]
