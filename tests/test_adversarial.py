@@ -63,7 +63,7 @@ def small():
 
 def estimator(kind, discriminator=None, **options):
     if kind is VAEGAN:
-        options.setdefault("layer", "2")
+        options = {"layer": "2", "feature_scale": 1.0} | options
     return kind(discriminator=discriminator or small(), **options)
 
 
@@ -102,23 +102,23 @@ def cross_entropies(discriminator, x, *fakes):
     return softplus(-discriminator(x)).sum() + sum(softplus(discriminator(f)).sum() for f in fakes)
 
 
-def l_feat(discriminator, x, x_mean):
-    """-log N(D_l(x); D_l(x~), I) of all features of all data."""
+def l_feat(discriminator, x, x_mean, scale=1.0):
+    """-log N(D_l(x); D_l(x~), s^2 I) of all features of all data."""
     features = discriminator[:3]
-    normal = torch.distributions.Normal(features(x_mean), 1.0)
+    normal = torch.distributions.Normal(features(x_mean), scale)
     return -normal.log_prob(features(x)).sum()
 
 
 # The paper's three gradients.
 
 
-@pytest.mark.parametrize("gamma", [0.01, 2.0])
-def test_the_three_gradients_are_those_of_the_paper(gamma):
-    each, loss = program(), estimator(VAEGAN, gamma=gamma)
+@pytest.mark.parametrize(("gamma", "scale"), [(0.01, 1.0), (2.0, 1.0), (0.01, 0.1)])
+def test_the_three_gradients_are_those_of_the_paper(gamma, scale):
+    each, loss = program(), estimator(VAEGAN, gamma=gamma, feature_scale=scale)
     encoder, decoder, _, discriminator = gradients(loss, each)
     d = loss.discriminator
     _, kl, (x_mean, drawn) = by_hand(each, d)
-    gan, feat = cross_entropies(d, X, x_mean, drawn), l_feat(d, X, x_mean)
+    gan, feat = cross_entropies(d, X, x_mean, drawn), l_feat(d, X, x_mean, scale)
     torch.testing.assert_close(encoder, gradient_of(kl + feat, each.encoder))
     torch.testing.assert_close(decoder, gradient_of(gamma * feat - gan, each.decoder))
     torch.testing.assert_close(discriminator, gradient_of(gan, d))
@@ -505,6 +505,7 @@ def test_a_run_folder_saves_and_resumes_it(run, tmp_path):
         (lambda: VAEGAN(discriminator=Discriminator), TypeError, "is <class .*, but must be a mod"),
         (lambda: estimator(VAEGAN, gamma=0.0), ValueError, "gamma of VAEGAN must be positive and"),
         (lambda: estimator(VAEGAN, gamma=-1.0), ValueError, "but is -1.0"),
+        (lambda: estimator(VAEGAN, feature_scale=0.0), ValueError, "feature_scale of VAEGAN must"),
         (lambda: estimator(VAEGAN, layer="7"), ValueError, "no layer '7'; its layers are 0, 1, 2"),
         (lambda: VAEGAN(discriminator=small()), ValueError, "names no feature_layer; its layers a"),
         (lambda: estimator(VAEGAN, r1=-1.0), ValueError, "r1 of VAEGAN must be finite and not neg"),

@@ -23,7 +23,7 @@ class VAEGAN(WithAdversary):
         decoder        descends  gamma L_feat - L_GAN
         discriminator  descends  L_GAN
 
-        L_feat = -log N(D_l(x); D_l(x~), I),    x~ the mean of p(x | z), z ~ q(z | x)
+        L_feat = -log N(D_l(x); D_l(x~), s^2 I),    x~ the mean of p(x | z), z ~ q(z | x)
         L_GAN  = -log D(x) - log(1 - D(x~)) - log(1 - D(x_p)),    x_p likewise for z ~ p(z)
 
     with D_l the features of a layer of the discriminator, which learns nothing from L_feat, as the
@@ -47,6 +47,10 @@ class VAEGAN(WithAdversary):
         discriminator: A module that maps images (R, *x_shape) to logits, (R,) or a map for each.
         gamma: The weight of L_feat for the decoder, a number above 0 or a schedule. L_feat is a sum
             over features and L_GAN of one number an image, so the more features, the smaller.
+        feature_scale: s. It sets what L_feat weighs against the KL, as the scale of a likelihood
+            does. The paper's is 1, for features that batch normalization keeps near 1; those of
+            spectral normalization are smaller, and at 1 the KL outweighs them and the encoder comes
+            to say nothing of x, with a rate near 0.
         layer: The name of the discriminator's module whose output is D_l, such as "layers.block_2";
             by default its attribute `feature_layer`.
         gan_loss: `Minimax()` as above; with `NonSaturating()` or `Hinge()` the three have its
@@ -65,7 +69,7 @@ class VAEGAN(WithAdversary):
 
     Raises:
         TypeError: If the discriminator is no module.
-        ValueError: If gamma is not positive, or the discriminator has no such layer or cannot take
+        ValueError: If gamma or feature_scale is not positive, or the discriminator has no such layer or cannot take
             the images of the program.
 
     Example:
@@ -81,6 +85,7 @@ class VAEGAN(WithAdversary):
 
     _: KW_ONLY
     gamma: Weight = 0.01
+    feature_scale: float = 0.1
     layer: str | None = None
     balance: float | None = None
 
@@ -90,6 +95,11 @@ class VAEGAN(WithAdversary):
             raise ValueError(
                 f"gamma of {type(self).__name__} must be positive and finite, but is {self.gamma}; "
                 "the decoder learns to reconstruct by it alone"
+            )
+        if not 0 < self.feature_scale < math.inf:
+            raise ValueError(
+                f"feature_scale of {type(self).__name__} must be positive and finite, but is "
+                f"{self.feature_scale}"
             )
         if self.balance is not None:
             check_not_negative(type(self).__name__, balance=self.balance)
@@ -149,8 +159,9 @@ class VAEGAN(WithAdversary):
     def _log_features(self, of_x: Tensor, of_mean: Tensor) -> Tensor:
         """-L_feat, (K N,), of features (N, ...) and (K N, ...)."""
         of_x, of_mean = of_x.flatten(1), of_mean.flatten(1)
-        error = of_mean - of_x.repeat(len(of_mean) // len(of_x), 1)
-        return -(error.square().sum(1) + error.shape[1] * math.log(2 * math.pi)) / 2
+        error = (of_mean - of_x.repeat(len(of_mean) // len(of_x), 1)) / self.feature_scale
+        constant = error.shape[1] * math.log(2 * math.pi * self.feature_scale**2)
+        return -(error.square().sum(1) + constant) / 2
 
     def _who_learns(self, costs: Costs) -> tuple[Tensor | float, Tensor | float]:
         """Whether discriminator and decoder learn from a batch, 1 or 0."""
