@@ -124,6 +124,17 @@ def test_the_three_gradients_are_those_of_the_paper(gamma, scale):
     torch.testing.assert_close(discriminator, gradient_of(gan, d))
 
 
+def test_a_scale_that_no_image_depends_on_learns_from_the_likelihood_of_pixels():
+    each, loss = program(), estimator(VAEGAN)
+    *_, whole, _ = gradients(loss, each)
+    _, _, (x_mean, _) = by_hand(each, loss.discriminator)
+    scale = each.likelihood.log_scale
+    log_px = torch.distributions.Normal(x_mean.detach(), scale.exp()).log_prob(X).sum()
+    (slope,) = torch.autograd.grad(-log_px, scale)
+    assert each.likelihood.log_scale.grad.item() == pytest.approx(slope.item())
+    assert len(whole) == sum(p.numel() for p in each.parameters())
+
+
 @pytest.mark.parametrize("shown", ["reconstructions", "prior_draws"])
 def test_the_discriminator_may_be_shown_one_kind_of_images_alone(shown):
     each = program()

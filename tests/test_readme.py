@@ -110,6 +110,10 @@ def test_the_table_of_verbs_lists_the_commands():
 
 # What the text says of the numbers that its code computes.
 CLAIMS = {
+    "adversaries": """
+assert not estimator.is_bound and "loss" in repr(training)
+assert sharpness(samples).shape == (300,) and diversity(samples) > 0
+""",
     "README": "assert images.shape == (64, 1, 8, 8)",
     "write-your-own-model": """
 assert bound.shape == log_px.shape == (300,) and log_px.mean() > bound.mean()

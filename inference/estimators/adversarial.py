@@ -1,13 +1,10 @@
 """An ELBO and an adversary: what trains the autoencoders of latent diffusion."""
 
-from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
 
 import torch
 from pyro.infer.util import is_validation_enabled
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
 from pyro_vae.frozen import freeze
 from pyro_vae.inference.terms import Terms, weighted
@@ -143,9 +140,7 @@ class Adversarial(WithAdversary):
 
     def _ratio(self, t: Terms, paid: Tensor, generator: Tensor) -> Tensor:
         """What makes the adversary's gradient as long as that of all else, a number."""
-        fns = [self._site(part.traces[0])["fn"] for part in t.parts]
-        held = {id(tensor): tensor for fn in fns for tensor in _tensors_of(fn)}
-        tensors = [tensor for tensor in held.values() if tensor.requires_grad]
+        tensors = self.parameters_of_images(t)
         ours, theirs = (
             torch.autograd.grad(value, tensors, retain_graph=True, allow_unused=True)
             for value in (paid, generator)
@@ -154,16 +149,8 @@ class Adversarial(WithAdversary):
         if not both:
             raise ValueError(
                 f"the adaptive weight of {type(self).__name__} needs a tensor of which density and "
-                f"mean of site {self.site!r} are made, and {fns[0]} has none; leave out adaptive"
+                f"mean of site {self.site!r} are made, but its distribution has none; leave out "
+                "adaptive"
             )
         norms = [torch.cat([g.flatten() for g in side]).norm() for side in zip(*both, strict=True)]
         return (norms[0] / (norms[1] + 1e-4)).clamp(max=1e4).detach()
-
-
-def _tensors_of(fn: Any) -> Iterator[Tensor]:
-    """The tensors that a distribution holds, and those of the ones that it is made of."""
-    for value in vars(fn).values():
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, Distribution):
-            yield from _tensors_of(value)

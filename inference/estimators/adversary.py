@@ -15,6 +15,7 @@ import torch
 from pyro.infer import ELBO
 from pyro.infer.util import is_validation_enabled
 from torch import Tensor, nn
+from torch.distributions import Distribution
 from torch.func import functional_call
 from torch.nn.utils.parametrize import ParametrizationList
 
@@ -127,6 +128,12 @@ class WithAdversary(TraceMeanField_ELBO):
         """The means of p(x | z) at the guide's draws, (K N, *x_shape), particles first."""
         return torch.cat([self._mean(self._site(part.traces[0])) for part in t.parts])
 
+    def parameters_of_images(self, t: Terms) -> list[Tensor]:
+        """What the distributions of p(x | z) hold, such as location and scale, with a gradient."""
+        fns = [self._site(part.traces[0])["fn"] for part in t.parts]
+        held = {id(tensor): tensor for fn in fns for tensor in _tensors_of(fn)}
+        return [tensor for tensor in held.values() if tensor.requires_grad]
+
     def made(self, t: Terms) -> list[Tensor]:
         """What the discriminator is to tell from the data, (K N, *x_shape) for each kind."""
         kinds = [self.reconstructed(t)] if self.reconstructions else []
@@ -200,6 +207,15 @@ class WithAdversary(TraceMeanField_ELBO):
                 f"but {type(fn).__name__} has none; take another likelihood"
             ) from error
         return mean.reshape(-1, *fn.event_shape)
+
+
+def _tensors_of(fn: Any) -> Iterator[Tensor]:
+    """The tensors that a distribution holds, and those of the ones that it is made of."""
+    for value in vars(fn).values():
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, Distribution):
+            yield from _tensors_of(value)
 
 
 def _mean_of_patches(values: Tensor) -> Tensor:

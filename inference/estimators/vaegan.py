@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,9 +35,10 @@ class VAEGAN(WithAdversary):
 
     The value is -(KL + L_feat), which is no bound on log p(x): it is of features, in units that
     change as the discriminator learns. So no two epochs are compared by it, and `fit` keeps the
-    last. The program's own likelihood, of pixels, is neither trained nor changed; `evaluate`
-    reports its bound, and trainings report it beside the value. Parameters that this likelihood
-    alone has, such as a learned scale, stay as they are.
+    last. The program's own density, with its likelihood of pixels, is what `evaluate` reports a
+    bound of, and trainings beside the value. That likelihood teaches no image: of its parameters
+    only those learn from it that x~ does not depend on, such as the learned scale of `Normal`
+    (where the decoder makes scales, as for `HeteroscedasticNormal`, it learns that from it, too).
 
     A run folder saves and resumes the discriminator, and its parameters, which are called
     "estimator.discriminator.", may have a learning rate of their own:
@@ -69,8 +71,8 @@ class VAEGAN(WithAdversary):
 
     Raises:
         TypeError: If the discriminator is no module.
-        ValueError: If gamma or feature_scale is not positive, or the discriminator has no such layer or cannot take
-            the images of the program.
+        ValueError: If gamma or feature_scale is not positive, or the discriminator has no such
+            layer or cannot take the images of the program.
 
     Example:
         >>> from pyro_vae.networks import Discriminator
@@ -96,10 +98,11 @@ class VAEGAN(WithAdversary):
                 f"gamma of {type(self).__name__} must be positive and finite, but is {self.gamma}; "
                 "the decoder learns to reconstruct by it alone"
             )
-        if not 0 < self.feature_scale < math.inf:
+        scale: Any = self.feature_scale
+        if not (isinstance(scale, int | float) and 0 < scale < math.inf):
             raise ValueError(
-                f"feature_scale of {type(self).__name__} must be positive and finite, but is "
-                f"{self.feature_scale}"
+                f"feature_scale of {type(self).__name__} must be a number, positive and finite, "
+                f"but is {scale}"
             )
         if self.balance is not None:
             check_not_negative(type(self).__name__, balance=self.balance)
@@ -139,7 +142,20 @@ class VAEGAN(WithAdversary):
         t.gate(torch.zeros_like(rate))
         for_decoder = weighted(number(self.gamma), log_features.mean(0)) - costs.generator
         learned = decoder * for_decoder - rate.mean(0) - discriminator * costs.discriminator
-        return with_gradient(value, learned + for_encoder / len(value))
+        alone = for_encoder + self._for_scale(t, x_mean)
+        return with_gradient(value, learned + alone / len(value))
+
+    def _for_scale(self, t: Terms, x_mean: Tensor) -> Tensor | float:
+        """What log p(x | z) teaches those parameters of it that x~ does not depend on."""
+        tensors = self.parameters_of_images(t)
+        if not tensors or not x_mean.requires_grad:
+            return 0.0
+        of_mean, of_density = (
+            torch.autograd.grad(value, tensors, retain_graph=True, allow_unused=True)
+            for value in (x_mean.sum(), t.log_px.mean(0).sum())
+        )
+        pairs = zip(tensors, of_mean, of_density, strict=True)
+        return sum((g * tensor).sum() for tensor, m, g in pairs if m is None and g is not None)
 
     def weighed_factors(self, t: Terms) -> Tensor | float:
         """What the training factors add, with their plain gradient, which is not gated."""

@@ -43,8 +43,8 @@ def print_table(results: Mapping[str, Any], title: str) -> None:
             name, shown = "accuracy, of 1", ".4f"
         elif name == "bits_per_dim":
             name, shown = "bits per dimension", ".4f"
-        elif name == "objective" and "rate" in results:  # of a guide that is a point
-            name = "objective, no bound on log p(x)"
+        elif name == "objective" and "rate" in results:  # of a point, or of what was trained
+            says = "no bound"
         margin = "-" if error is None else f"{sign} {error:{shown}}"
         rows.append((name, f"{mean:{shown}}", margin, says))
     print_rows((title, "mean, in nats per datum", "standard error", "of log p(x)"), rows)
