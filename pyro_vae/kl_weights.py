@@ -7,14 +7,16 @@ LDM         encoder.down.0.block.1.conv1.weight, alone, or with a prefix among t
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TypeAlias
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-__all__ = ["load_kl_weights"]
+__all__ = ["load_kl_weights", "weights_come_later"]
 
 _FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")
 _PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
@@ -45,6 +47,22 @@ _ATTENTION = (
 Shapes: TypeAlias = Mapping[str, Sequence[int]]
 
 
+_come_later: ContextVar[bool] = ContextVar("weights_come_later", default=False)
+
+
+@contextmanager
+def weights_come_later() -> Iterator[None]:
+    """Leaves files of weights alone: all weights of what is built inside will be replaced.
+
+    So a run folder is opened by its own weights, when the file that it began with is gone, too.
+    """
+    token = _come_later.set(True)
+    try:
+        yield
+    finally:
+        _come_later.reset(token)
+
+
 def load_kl_weights(path: str | os.PathLike[str], parts: Sequence[nn.Module]) -> None:
     """Puts the weights of a file into encoder and decoder.
 
@@ -57,6 +75,8 @@ def load_kl_weights(path: str | os.PathLike[str], parts: Sequence[nn.Module]) ->
         FileNotFoundError: If there is no such file.
         ValueError: If it is a pickle, damaged, of something else, or of another size.
     """
+    if _come_later.get():
+        return
     file = _file(Path(path))
     weights = _read(file)
     own = {name: tuple(t.shape) for part in parts for name, t in part.state_dict().items()}

@@ -7,10 +7,10 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pyro_vae import check
+from pyro_vae import check, load
 from pyro_vae.datasets import Split
 from pyro_vae.distributions import EstimatedDensity, is_estimated
 from pyro_vae.extras import import_diffusers
@@ -34,10 +34,12 @@ def images(n=5):
     return torch.rand(n, *X_SHAPE, generator=torch.Generator().manual_seed(1))
 
 
-def original(latent_channels=4, quant_conv=True, channels=(4, 8), blocks=1):
+def original(latent_channels=4, quant_conv=True, channels=(4, 8), blocks=1, x_channels=3):
     """The AutoencoderKL of diffusers, with weights of its own, of which no bias is 0."""
     torch.manual_seed(2)
     vae = import_diffusers().AutoencoderKL(
+        x_channels,
+        x_channels,
         down_block_types=("DownEncoderBlock2D",) * len(channels),
         up_block_types=("UpDecoderBlock2D",) * len(channels),
         block_out_channels=channels,
@@ -347,6 +349,20 @@ class TestWeights:
         save_file({"layer.weight": torch.zeros(2)}, tmp_path / "x.safetensors")
         with pytest.raises(ValueError, match=r"1 tensors \(layer.weight.*encoder.conv_in.weight"):
             program_of(weights=tmp_path / "x.safetensors")
+
+    def test_a_run_is_opened_and_resumed_without_the_file_it_began_with(self, run, tmp_path):
+        file = tmp_path / "vae" / "diffusion_pytorch_model.safetensors"
+        original(x_channels=1).save_pretrained(file.parent)
+        first = "KLAutoencoder(channels=(4, 8), groups=1, weights='vae')"
+        second = f"Refit({first}, prior=GaussianMixture((4, 4, 4)))"
+        assert run("train", second, "--steps", 1, "--out", "second")[::2] == (0, "")
+        weights = load_file(file)
+        file.unlink()
+        program = load("second").program
+        assert torch.equal(
+            program.encoder.layers.encoder.conv_in.weight, weights["encoder.conv_in.weight"]
+        )
+        assert run("train", "--resume", "second", "--steps", 2)[::2] == (0, "")
 
     def test_a_file_that_is_not_there_is_said(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="there is no file or folder"):

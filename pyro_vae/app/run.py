@@ -25,6 +25,7 @@ from pyro_vae.datasets import Dataset
 from pyro_vae.frozen import freeze, loaded_tensors, mark_as_loaded
 from pyro_vae.inference.terms import traces
 from pyro_vae.inference.training import Progress
+from pyro_vae.kl_weights import weights_come_later
 from pyro_vae.program import Program, ProgramModule, evaluating
 from pyro_vae.source import sources
 
@@ -242,7 +243,8 @@ class Run:
 
     def load(self) -> ProgramModule:
         """The program with its trained parameters."""
-        program = self.program()
+        with weights_come_later():
+            program = self.program()
         self._make_lazy_parts(program)
         self.load_weights(program)
         return program

@@ -13,6 +13,7 @@ import torch
 from pyro_vae.batches import near
 from pyro_vae.datasets import Dataset
 from pyro_vae.inference import Fit, fit
+from pyro_vae.kl_weights import weights_come_later
 from pyro_vae.program import ProgramModule, device_of
 
 from .config import Config
@@ -53,8 +54,9 @@ def resume(
     data = read_data(config.data, config.data_dir) if moved else run.data()
     _check_same_data(run, data)
     pyro.set_rng_seed(config.seed)
-    program = run.program(known_from(data))
     # A run that was ended before its first epoch begins again.
+    with weights_come_later() if run.has_checkpoint() else nullcontext():
+        program = run.program(known_from(data))
     state = run.load_checkpoint(program) if run.has_checkpoint() else None
     prepared = Prepared.of(config, data, program.to(device), run.loss(known_from(data)))
     if state is not None and prepared.steps < state["svi"]["steps"]:
