@@ -11,6 +11,7 @@ from .gaussian_mixture_vae import GaussianMixtureVAE
 from .hierarchical_vae import HierarchicalVAE
 from .hvae import HVAE
 from .kl_autoencoder import KLAutoencoder
+from .latent_diffusion import LatentDiffusion
 from .linear_gaussian import LinearGaussian
 from .refit import Refit
 from .semi_supervised_vae import SemiSupervisedVAE
@@ -26,6 +27,7 @@ __all__ = [
     "HVAE",
     "HierarchicalVAE",
     "KLAutoencoder",
+    "LatentDiffusion",
     "LinearGaussian",
     "Refit",
     "SemiSupervisedVAE",

@@ -1,4 +1,4 @@
-"""How sharply an autoregressive prior draws: temperature and top-k."""
+"""How priors draw: temperature and top-k of autoregressive ones, the steps of a diffusion."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,56 +8,83 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["sampling", "sharpened"]
+__all__ = ["diffusion_steps", "sampling", "sharpened"]
 
 
 @dataclass
-class _Sharpness:
+class _Wishes:
     temperature: float = 1.0
     top_k: int | None = None
-    was_asked: bool = False
+    ddim_steps: int | None = None
+    asked_for_sharpness: bool = False
+    asked_for_steps: bool = False
 
 
-_SHARPNESS: ContextVar[_Sharpness | None] = ContextVar("sharpness", default=None)
+_WISHES: ContextVar[_Wishes | None] = ContextVar("wishes", default=None)
 
 
 @contextmanager
-def sampling(temperature: float = 1.0, top_k: int | None = None) -> Iterator[None]:
+def sampling(
+    temperature: float = 1.0, top_k: int | None = None, ddim_steps: int | None = None
+) -> Iterator[None]:
     """Draws classes with probabilities softmax(logits / temperature), of the top_k largest alone.
 
     Args:
         temperature: 1 is the model; below, probable classes become more so.
         top_k: How many classes may be drawn; None for all.
+        ddim_steps: By how many steps, without fresh noise, a diffusion draws; None draws from the
+            model, by all its steps.
 
     Raises:
-        ValueError: If the numbers are out of their range, or, at the end, if no prior that draws
-            classes one after the other has drawn.
+        ValueError: If the numbers are out of their range, or, at the end, if no prior that they are
+            for has drawn.
     """
     if not 0 < temperature < float("inf"):
         raise ValueError(f"temperature must be positive and finite, but is {temperature}")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k must be at least 1, but is {top_k}")
-    sharpness = _Sharpness(temperature, top_k)
-    token = _SHARPNESS.set(sharpness)
+    for name, number in {"top_k": top_k, "ddim_steps": ddim_steps}.items():
+        if number is not None and number < 1:
+            raise ValueError(f"{name} must be at least 1, but is {number}")
+    wishes = _Wishes(temperature, top_k, ddim_steps)
+    token = _WISHES.set(wishes)
     try:
         yield
     finally:
-        _SHARPNESS.reset(token)
-    if not sharpness.was_asked and (temperature != 1.0 or top_k is not None):
+        _WISHES.reset(token)
+    if not wishes.asked_for_sharpness and (temperature != 1.0 or top_k is not None):
         raise ValueError(
             "temperature and top_k are for priors that draw codes one after the other, such as "
             "PixelCNNPrior, and this program has none"
         )
+    if not wishes.asked_for_steps and ddim_steps is not None:
+        raise ValueError("ddim_steps is for a DiffusionPrior, and this program has none")
+
+
+def diffusion_steps(most: int) -> int | None:
+    """By how many of its `most` steps a diffusion is to draw; None for all, with fresh noise.
+
+    Raises:
+        ValueError: If more are asked for.
+    """
+    wishes = _WISHES.get()
+    if wishes is None or wishes.ddim_steps is None:
+        return None
+    wishes.asked_for_steps = True
+    if wishes.ddim_steps > most:
+        raise ValueError(
+            f"ddim_steps is {wishes.ddim_steps}, but this diffusion has {most} steps; give at most "
+            "as many"
+        )
+    return wishes.ddim_steps
 
 
 def sharpened(logits: Tensor) -> Tensor:
     """Logits (..., K) as `sampling` wants them."""
-    sharpness = _SHARPNESS.get()
-    if sharpness is None:
+    wishes = _WISHES.get()
+    if wishes is None:
         return logits
-    sharpness.was_asked = True
-    logits = logits / sharpness.temperature
-    if sharpness.top_k is None or sharpness.top_k >= logits.shape[-1]:
+    wishes.asked_for_sharpness = True
+    logits = logits / wishes.temperature
+    if wishes.top_k is None or wishes.top_k >= logits.shape[-1]:
         return logits
-    least = logits.topk(sharpness.top_k).values[..., -1:]
+    least = logits.topk(wishes.top_k).values[..., -1:]
     return torch.where(logits < least, -torch.inf, logits)

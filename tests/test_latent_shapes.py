@@ -48,6 +48,8 @@ def build(room, name, latent_dim):
     part = getattr(room, name)
     if "x_shape" in inspect.signature(part).parameters:
         return part(latent_dim, x_shape=X_SHAPE, components=5)
+    if part is priors.DiffusionPrior:  # whose network for maps is another one
+        return part(latent_dim, network=networks.TimeMLP)
     return part(latent_dim)
 
 

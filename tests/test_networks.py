@@ -19,6 +19,15 @@ from pyro_vae.models import VAE
 from pyro_vae.networks.network import Network
 from pyro_vae.shapes import input_shapes
 
+
+def awake(net):
+    """A network that starts as 0, with other weights in its last layer."""
+    for parameter in net.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter)
+    return net
+
+
 CASES = {
     "Added": lambda: networks.Added(((2, 3), (4,)), (2, 5), hidden=(5, 6)),
     "BackwardGRU": lambda: networks.BackwardGRU((3, 2), (3, 5)),
@@ -47,6 +56,8 @@ CASES = {
     ),
     "ResidualDecoder": lambda: networks.ResidualDecoder((5,), (2, 1, 9, 6), channels=(4, 8)),
     "ResidualEncoder": lambda: networks.ResidualEncoder((1, 9, 6), (2, 5), channels=(4, 8)),
+    "TimeMLP": lambda: awake(networks.TimeMLP(((2, 3), (1,)), (2, 5), hidden=6)),
+    "UNet": lambda: awake(networks.UNet(((2, 4, 6), (1,)), (2, 4, 6), channels=(4, 8))),
     "ZeroImputed": lambda: networks.ZeroImputed((7,), (2, 3), hidden=(8,)),
 }
 ENCODERS = [networks.ConvEncoder, networks.ResidualEncoder]

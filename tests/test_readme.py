@@ -123,6 +123,11 @@ assert images.shape == (64, 1, 8, 8)
 uniform, learned = (evaluate(p, data.test.x).bound.mean() for p in (vqvae, program))
 assert learned > uniform
 """,
+    "diffusion": """
+assert (after.bound - before.bound).mean() > 0.5
+assert abs((same.bound - after.bound).mean()) < 1 and images.shape == (64, 1, 8, 8)
+assert log_px.mean() > after.bound[:20].mean()
+""",
     "coming-from-pyro": "assert loss.shape == () and not loss.requires_grad",
     "compare-estimators": """
 assert [row.num_particles for row in found.rows] == [1, 1, 4, 4]

@@ -19,6 +19,7 @@ from pyro_vae.inference.graphs import Compile, Graphs
 from pyro_vae.inference.terms import (
     Terms,
     collect,
+    estimated_sites,
     find_particles,
     particle_nesting,
     sample_sites,
@@ -57,6 +58,9 @@ class Evaluation:
         distortion: -E_q[log p(x | z)], (N,).
         is_bound: Whether `bound` is a bound on log p(x). It is not if the guide puts a continuous
             latent on a point, which has no density, as the guide of an autoencoder does.
+        is_estimate: Whether a density of the model is known by an estimate of a bound alone, as
+            that of a `DiffusionPrior`. Then `bound` is one on average, and there is no
+            log-likelihood.
 
     Reference:
         Alemi et al., 2018, https://arxiv.org/abs/1711.00464
@@ -65,6 +69,7 @@ class Evaluation:
     rate: Tensor
     distortion: Tensor
     is_bound: bool = True
+    is_estimate: bool = False
 
     @property
     def bound(self) -> Tensor:
@@ -137,7 +142,8 @@ def evaluate_batches(program: Program, batches: Batches, num_particles: int = 1)
             runs = [run(batch, {}) for _ in range(num_particles)]
             parts.append(torch.stack(runs).mean(0))
     rate, distortion = torch.cat(parts, -1)
-    result = Evaluation(rate, distortion, is_bound=not points_of_guide(t))
+    points, estimates = points_of_guide(t), estimated_sites(t.traces[0])
+    result = Evaluation(rate, distortion, is_bound=not points, is_estimate=bool(estimates))
     warn_if_impossible(result.bound, t, "evaluate", stacklevel=4)
     return result
 

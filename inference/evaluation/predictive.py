@@ -45,6 +45,7 @@ def sample(
     dtype: torch.dtype | None = None,
     temperature: float = 1.0,
     top_k: int | None = None,
+    ddim_steps: int | None = None,
 ) -> Tensor:
     """Draws z ~ p(z) and returns E[x | z], which is usually shown as a sample.
 
@@ -62,14 +63,16 @@ def sample(
         temperature: Of priors that draw codes one after the other, such as `PixelCNNPrior`: below
             1, probable codes become more so.
         top_k: How many of the most probable codes such a prior chooses from; None for all.
+        ddim_steps: By how many steps, without fresh noise, a `DiffusionPrior` draws (Song et al.,
+            2021, https://arxiv.org/abs/2010.02502); None for all its steps.
 
     Returns:
         (N, *x_shape).
 
     Raises:
-        ValueError: As `decode`; and for a temperature or top_k that no prior takes.
+        ValueError: As `decode`; and for a temperature, top_k or ddim_steps that no prior takes.
     """
-    with sampling(temperature, top_k):
+    with sampling(temperature, top_k, ddim_steps):
         return decode(program, {}, num_samples, x_shape, y=y, mean=mean, dtype=dtype)
 
 

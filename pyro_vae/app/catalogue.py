@@ -10,7 +10,16 @@ import pyro.optim
 from torch import nn
 
 import pyro_vae
-from pyro_vae import datasets, inference, likelihoods, models, networks, posteriors, priors
+from pyro_vae import (
+    datasets,
+    distributions,
+    inference,
+    likelihoods,
+    models,
+    networks,
+    posteriors,
+    priors,
+)
 from pyro_vae.inference import Estimator
 
 __all__ = ["catalogue"]
@@ -56,6 +65,10 @@ def catalogue() -> dict[str, dict[str, Any]]:
         "posteriors": public(posteriors),
         "networks": public(networks),
         "functions": {"partial": _partial, "load": pyro_vae.load},
+        "noise of a diffusion": {
+            name: getattr(distributions, name)
+            for name in ("cosine_noise", "linear_noise", "log_snr_noise")
+        },
         "activations": {name: getattr(nn, name) for name in activations},
         "optimizers": {
             name: getattr(pyro.optim, name)

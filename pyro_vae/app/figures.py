@@ -28,6 +28,7 @@ def samples(
     mean: bool = True,
     temperature: float = 1.0,
     top_k: int | None = None,
+    ddim_steps: int | None = None,
     dtype: torch.dtype | None = None,
 ) -> Figure:
     """Samples from the prior, through the decoder; of a program `model(x, y)` one row a label.
@@ -41,12 +42,18 @@ def samples(
         mean: False draws x ~ p(x | z) instead of showing its mean.
         temperature: As of `pyro_vae.inference.sample`.
         top_k: Likewise.
+        ddim_steps: Likewise.
         dtype: Of the data, where they are whole numbers.
 
     Raises:
         ValueError: If there is no such label.
     """
-    options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "dtype": dtype}
+    options: dict[str, Any] = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "ddim_steps": ddim_steps,
+        "dtype": dtype,
+    }
     optional = num_classes is None and label is None and not needs_labels(program)
     if optional or not takes_labels(program):
         if label is not None:

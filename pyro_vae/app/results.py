@@ -40,7 +40,9 @@ def evaluation(
     name = "bound" if terms.is_bound else "objective"
     values = {name: terms.bound, "rate": terms.rate, "distortion": terms.distortion}
     result: dict[str, Any] = {"num_data": len(part)}
-    if num_particles is not None:
+    if num_particles is not None and terms.is_estimate:
+        print("no log_likelihood: a density of the model is known by an estimate of a bound alone")
+    elif num_particles is not None:
         values["log_likelihood"] = log_likelihood(program, part, num_particles, progress=True)
         result["num_particles"] = num_particles
     if len(x_shape := part.shapes["x"]) > 1:  # images: as many bits for each number of one

@@ -1,8 +1,10 @@
 """Distributions that Pyro lacks, and that more than one prior, posterior or program is made of."""
 
 from .codes import CodeBook, CodePoint, CodesDistribution, RelaxedCodes, StochasticCodes
+from .diffusion import DenoisingChain, DiffusionDistribution
 from .estimated_density import EstimatedDensity, is_estimated
 from .flow import FlowDistribution, zuko
+from .noise import Noise, cosine_noise, linear_noise, log_snr_noise, noise_levels
 from .normal_mixture import NormalMixture
 from .one_hot import OneHotDistribution, RelaxedOneHotDistribution
 from .power_spherical import PowerSphericalDistribution
@@ -14,7 +16,10 @@ __all__ = [
     "CodeBook",
     "CodePoint",
     "CodesDistribution",
+    "DenoisingChain",
+    "DiffusionDistribution",
     "FlowDistribution",
+    "Noise",
     "NormalMixture",
     "OneHotDistribution",
     "PowerSphericalDistribution",
@@ -23,7 +28,11 @@ __all__ = [
     "Reshaped",
     "StochasticCodes",
     "UniformSphereDistribution",
+    "cosine_noise",
     "is_estimated",
+    "linear_noise",
+    "log_snr_noise",
+    "noise_levels",
     "reshaped",
     "zuko",
 ]

@@ -17,6 +17,8 @@ from .perceptual import PerceptualDistance
 from .pixelcnn import PixelCNN
 from .recurrent import BackwardGRU, Combiner, GatedTransition
 from .residual import ResidualDecoder, ResidualEncoder
+from .time_mlp import TimeMLP
+from .unet import UNet
 
 __all__ = [
     "Added",
@@ -38,5 +40,7 @@ __all__ = [
     "PixelCNN",
     "ResidualDecoder",
     "ResidualEncoder",
+    "TimeMLP",
+    "UNet",
     "ZeroImputed",
 ]

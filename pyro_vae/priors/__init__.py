@@ -14,6 +14,7 @@ from pyro_vae.exports import export_files
 
 if TYPE_CHECKING:
     from .autoregressive import AutoregressivePrior as AutoregressivePrior
+    from .diffusion_prior import DiffusionPrior as DiffusionPrior
     from .flat import Flat as Flat
     from .flow_prior import FlowPrior as FlowPrior
     from .gaussian_mixture import GaussianMixture as GaussianMixture

@@ -28,6 +28,10 @@ def sample(
         int | None,
         typer.Option(help="Draw only the most probable codes, so many.  [default: all]"),
     ] = None,
+    ddim_steps: Annotated[
+        int | None,
+        typer.Option(help="Of a DiffusionPrior: draw by so few, without noise.  [default: all]"),
+    ] = None,
     out: Out = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -47,6 +51,7 @@ def sample(
         mean=not draw,
         temperature=temperature,
         top_k=top_k,
+        ddim_steps=ddim_steps,
         dtype=known.get("x_dtype"),
     )
     print(figures.save(figure, out or run / "samples.png"))

@@ -1,0 +1,73 @@
+"""A prior that is a diffusion, learned inside the ELBO."""
+
+from torch import nn
+
+from pyro_vae.distributions import (
+    DenoisingChain,
+    DiffusionDistribution,
+    Noise,
+    cosine_noise,
+    noise_levels,
+)
+from pyro_vae.networks import TimeMLP, UNet
+from pyro_vae.shapes import LatentDim, latent_shape
+from pyro_vae.wiring import Network, Parts
+
+__all__ = ["DiffusionPrior"]
+
+
+class DiffusionPrior(nn.Module):
+    """p(z) as the end of T denoising steps from N(0, I), for any program.
+
+        z_T ~ N(0, I);  z_t-1 ~ N(mean(z_t, network(z_t, t)), sigma_t^2 I);  z = z_0
+
+    It starts as N(0, I) exactly, whatever the number of steps, since the network starts as 0; then
+    it learns the network and the variances sigma_t^2. Its `log_prob` is an unbiased estimate of a
+    lower bound on log p(z), with the gradient in z: of one step for each z in training, and of all
+    in evaluation. So the ELBO of the program stays a bound on log p(x). What is not linear in
+    log p(z), such as `IWAE` and `log_likelihood`, refuses it; `LatentDiffusion` is the same model
+    with all steps as sites, of which these are right.
+
+    A draw takes all steps, or fewer by `sample(..., ddim_steps=20)`.
+
+    Args:
+        latent_dim: The size of z, or its shape.
+        steps: T; by default 100, or as many as `noise` has numbers.
+        network: From z_t and log signal_t / noise_t, of the shapes (shape, (1,)), to shape; or
+            what builds it from these shapes, such as `partial(TimeMLP, hidden=256)`. By default
+            `TimeMLP`, and for maps (C, H, W) `UNet`. One that does not start as 0 makes the prior
+            start elsewhere.
+        noise: The noise's share of the variance after each step, growing from above 0 to below 1;
+            or a function of T, such as `cosine_noise`, `linear_noise` or `log_snr_noise`.
+
+    Raises:
+        ValueError: If there are no steps, or the noise does not grow; if the network does not fit.
+
+    Reference:
+        Ho et al., 2020, https://arxiv.org/abs/2006.11239; as a prior: Vahdat et al., 2021,
+        https://arxiv.org/abs/2106.05931
+
+    Example:
+        >>> prior = DiffusionPrior(20, steps=50)
+        >>> z = torch.randn(5, 20)
+        >>> torch.allclose(prior().log_prob(z), StandardNormal(20)().log_prob(z))
+        True
+    """
+
+    def __init__(
+        self,
+        latent_dim: LatentDim = 20,
+        *,
+        steps: int | None = None,
+        network: Network | None = None,
+        noise: Noise = cosine_noise,
+    ) -> None:
+        super().__init__()
+        self.latent_dim, shape = latent_dim, latent_shape(latent_dim)
+        levels, default = noise_levels(noise, steps), UNet if len(shape) == 3 else TimeMLP
+        net = Parts(self).network("network", network, default, (shape, (1,)), shape)
+        self.chain = DenoisingChain(net, levels, shape)
+
+    def forward(self) -> DiffusionDistribution:
+        """Returns p(z), batch shape (), event shape that of z."""
+        return DiffusionDistribution(self.chain, one_step=self.training)
