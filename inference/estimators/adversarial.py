@@ -6,7 +6,7 @@ import torch
 from pyro.infer.util import is_validation_enabled
 from torch import Tensor, nn
 
-from pyro_vae.frozen import freeze
+from pyro_vae.frozen import freeze, is_frozen
 from pyro_vae.inference.terms import Terms, weighted
 
 from .adversary import WithAdversary, check_not_negative
@@ -97,7 +97,8 @@ class Adversarial(WithAdversary):
                 f"the perceptual network of {name} is {self.perceptual!r:.80}, but must be a "
                 "module of two images, such as PerceptualDistance(network)"
             )
-        freeze(self.perceptual)  # or it would learn to see no difference
+        if not is_frozen(self.perceptual):  # not again at each step, which makes this value anew
+            freeze(self.perceptual)  # or it would learn to see no difference
 
     @property
     def is_linear(self) -> bool:
