@@ -32,12 +32,13 @@ class KLAutoencoder(PyroModule):
         pyro-vae train KLAutoencoder --data cifar10 --loss "Trace_ELBO(beta=1e-6)"
 
     so that the guide is an encoder with a little noise, and its latents are far from N(0, I). The
-    bound that `evaluate` reports is at beta = 1, and it is bad: the KL has thousands of nats, and a
-    Laplace of scale 1 between black = -1 and white = 1 has nowhere a higher density than the
-    uniform one has. This is no model of images yet; it becomes one with a prior that has learned
-    where the latents are, and with a scale that is learned:
+    bound that `evaluate` reports is at beta = 1, and it is bad: the KL has hundreds or thousands of
+    nats, and a Laplace of scale 1 between black = -1 and white = 1 has nowhere a higher density
+    than the uniform one has. This is no model of images yet; it becomes one with a prior that has
+    learned where the latents are, and with a scale that is learned:
 
-        pyro-vae train "Refit(load('runs/kl'), prior=GaussianMixture((4, 8, 8)))" --data cifar10
+        pyro-vae train "Refit(load('runs/kl'), prior=Rescaled((4, 8, 8),
+            prior=DiffusionPrior((4, 8, 8))))" --data cifar10
 
     Images are as in all programs from 0 to 1 (`levels`), so that bounds are log densities of x and
     can be compared; the layers see them from -1 to 1. The site z is what the prior is to see: with

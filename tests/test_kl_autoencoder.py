@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import partial
 
 import pyro
 import pyro.distributions as dist
@@ -14,10 +15,10 @@ from pyro_vae import check, load
 from pyro_vae.datasets import Split
 from pyro_vae.distributions import EstimatedDensity, is_estimated
 from pyro_vae.extras import import_diffusers
-from pyro_vae.inference import Trace_ELBO, TraceMeanField_ELBO, encode, evaluate, fit
+from pyro_vae.inference import Trace_ELBO, TraceMeanField_ELBO, encode, evaluate, fit, sample
 from pyro_vae.models import VAE, KLAutoencoder, Refit
-from pyro_vae.networks import ConvEncoder, KLDecoder, KLEncoder, PerceptualDistance
-from pyro_vae.priors import GaussianMixture, Rescaled, StandardNormal
+from pyro_vae.networks import ConvEncoder, KLDecoder, KLEncoder, PerceptualDistance, TimeMLP
+from pyro_vae.priors import DiffusionPrior, GaussianMixture, Rescaled, StandardNormal
 
 from .twins import captured_like_eager
 
@@ -491,6 +492,17 @@ class TestProgram:
         fit(second, x, optim=pyro.optim.Adam({"lr": 0.05}), steps=60, progress=False)
         assert evaluate(second, x).bound.mean() > before
         assert encode(second, x)["z"].shape == (40, 4, 4, 4)
+
+    def test_it_gets_a_diffusion_in_the_units_of_its_latents(self):
+        diffusion = DiffusionPrior((4, 4, 4), steps=5, network=partial(TimeMLP, hidden=8))
+        prior, x = Rescaled((4, 4, 4), prior=diffusion), images(40)
+        first = program_of(scaling_factor=5.0)
+        second = Refit(first, prior=prior)
+        before = evaluate(first, x).bound.mean()
+        assert evaluate(second, x).bound.mean() == pytest.approx(before.item(), rel=0.02)
+        fit(second, x, optim=pyro.optim.Adam({"lr": 0.02}), steps=40, progress=False)
+        assert evaluate(second, x).bound.mean() > before
+        assert sample(second, 3, X_SHAPE).shape == (3, *X_SHAPE)
 
     def test_with_another_prior_it_states_no_perceptual_factor_any_more(self):
         losses = []

@@ -19,7 +19,7 @@ __all__ = ["Rescaled"]
 class Rescaled(nn.Module):
     """z = loc + scale u with u ~ another prior, for each channel of z or number of a vector.
 
-        log p(z) = log p_u((z - loc) / scale) - sum log scale
+        log p(z) = log p_u((z - loc) / scale) - (places of a channel) sum_c log scale_c
 
     Location and scale are learned with the rest. For the second stage of latent diffusion: an
     autoencoder whose KL hardly counts leaves its latents at any size, but a diffusion that starts
