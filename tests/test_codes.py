@@ -169,6 +169,25 @@ def test_averages_rest_in_evaluation_and_in_a_repeated_run():
     assert not torch.equal(before["codebook"], quantizer.codes)
 
 
+def test_a_code_that_is_not_chosen_starts_again_at_an_output_of_each_batch_until_it_is():
+    quantizer = NearestCode(3, 2, decay=0.9, restart_below=0.5)
+    far = torch.tensor([[0.0, 0.0], [1.0, 1.0], [90.0, 90.0]])
+    quantizer.codebook.copy_(far)
+    quantizer.count.copy_(torch.tensor([50.0, 50.0, 0.0]))
+    quantizer.total.copy_(far * quantizer.count[:, None])
+    for center in (0.5, 0.6):  # both within reach of the two other codes
+        rows = torch.randn(40, 2, generator=torch.Generator().manual_seed(0)) * 0.01 + center
+        quantizer(rows.T.reshape(1, 2, 5, 8))
+        gap = (quantizer.codebook[2] - rows).abs().sum(1).min()
+        assert gap < 1e-4 and quantizer.count[2] == 0.5
+        quantizer.codebook[2] = quantizer.total[2] = 90.0  # nothing will choose it
+    start = quantizer.codebook[2] = torch.tensor([0.5, 0.5])
+    quantizer.total[2] = 0.5 * start
+    quantizer(torch.full((1, 2, 5, 8), 0.5))
+    torch.testing.assert_close(quantizer.codebook[2], start)
+    assert quantizer.count[2] == pytest.approx(0.9 * 0.5 + 0.1 * 40)
+
+
 @pytest.mark.parametrize("name", ["FSQ", "NearestCode", "ResidualCodes"])
 def test_a_prior_sums_to_one_over_all_grids(prior, name):
     quantizer = QUANTIZERS[name]()

@@ -86,7 +86,8 @@ class NearestCode(Nearest):
         code_dim: D, the channels of z.
         decay: Of the moving averages, from 0 to 1; None learns codes by gradient.
         restart_below: A code restarts once fewer positions a batch choose it, on average over some
-            1 / (1 - decay) batches; 0 never restarts one.
+            1 / (1 - decay) batches, and at once if the batch after its start does not choose it; 0
+            never restarts one.
         rotation: Whether the encoder's gradient is turned and scaled as codes are to outputs
             (Fifty et al., 2024), instead of passed on as it is.
 
@@ -140,13 +141,14 @@ class NearestCode(Nearest):
             count = torch.lerp(number, self.count, decay)
             idle = count < self.restart_below
             fresh = rows[torch.randint(len(rows), (self.num_codes,), device=rows.device)]
-            self.count.copy_(torch.where(idle, 1.0, count))  # as if one position had chosen it
+            # Just enough to stay if the next batch chooses it; else it starts again at once.
+            self.count.copy_(torch.where(idle, self.restart_below, count))
             if self.decay is None:
                 self.codebook.copy_(torch.where(idle[:, None], fresh, self.codebook))
                 return
             total = torch.zeros_like(self.total).index_add(0, chosen, rows)
             total = torch.lerp(total, self.total, decay)
-            total = torch.where(idle[:, None], fresh, total)
+            total = torch.where(idle[:, None], self.restart_below * fresh, total)
             self.total.copy_(total)
             all_counts = self.count.sum()
             share = (self.count + _LAPLACE) / (all_counts + self.num_codes * _LAPLACE)

@@ -161,8 +161,8 @@ def codes() -> Case:
         q.total.mul_(decay).add_(one_hot.T @ rows, alpha=1 - decay)
         idle = q.count < q.restart_below
         fresh = rows[torch.randint(len(rows), (q.num_codes,))]
-        q.count.copy_(torch.where(idle, 1.0, q.count))
-        q.total.copy_(torch.where(idle[:, None], fresh, q.total))
+        q.count.copy_(torch.where(idle, q.restart_below, q.count))
+        q.total.copy_(torch.where(idle[:, None], q.restart_below * fresh, q.total))
         n = q.count.sum()
         smoothed = (q.count + 1e-5) / (n + q.num_codes * 1e-5) * n
         q.codebook.copy_(q.total / smoothed[:, None])
