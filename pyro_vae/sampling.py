@@ -56,7 +56,9 @@ def sampling(
             "PixelCNNPrior, and this program has none"
         )
     if not wishes.asked_for_steps and ddim_steps is not None:
-        raise ValueError("ddim_steps is for a DiffusionPrior, and this program has none")
+        raise ValueError(
+            "ddim_steps is for a DiffusionPrior, and this program has none that draws z at one site"
+        )
 
 
 def diffusion_steps(most: int) -> int | None:

@@ -15,7 +15,9 @@ from .estimated_density import EstimatedDensity
 
 __all__ = ["DenoisingChain", "DiffusionDistribution"]
 
-_MOST_NUMBERS = 2**20  # of noised z in one call of the network, where all steps are summed
+# Of noised z in one call of the network, where all steps are summed: at 16 numbers a z, these calls
+# take half the time of those with 2^20, whose layers leave the cache.
+_MOST_NUMBERS = 2**16
 
 
 class DenoisingChain(nn.Module):
@@ -132,8 +134,8 @@ class DiffusionDistribution(EstimatedDensity):
 
     Args:
         chain: The chain.
-        one_step: Whether to estimate the sum by one t for each z, drawn from the proportions
-            w_t / sqrt(signal_t) and stratified over the batch; else all are summed.
+        one_step: Whether to estimate the sum by one t for each z, drawn in proportion to
+            w_t and stratified over the batch; else all are summed.
 
     Reference:
         Ho et al., 2020, https://arxiv.org/abs/2006.11239, equations 5 and 8
@@ -186,10 +188,10 @@ class DiffusionDistribution(EstimatedDensity):
     def _one_step(self, z: Tensor) -> Tensor:
         """The network's part of the sum over t for z (M, *shape), by one t each, (M,)."""
         weights = self._weights()
-        # Were it in proportion to w_t signal_t, to which the network's error is weighed, high
-        # noise would come up too seldom; to w_t / signal_t, the last step would nearly always.
-        share = weights / self.chain.signal.sqrt()
-        share = 0.9 * share / share.sum() + 0.1 / len(share)
+        # The error's size in v hardly hangs on t, so that this is near the least variance: 10 to
+        # 20 % more of a standard deviation on trained chains. In proportion to w_t / signal_t, the
+        # weight of the error in e, it would be ten times as much, nearly all draws the last step.
+        share = 0.9 * weights / weights.sum() + 0.1 / len(weights)
         places = torch.arange(len(z), device=z.device, dtype=z.dtype)
         u = (torch.rand((), device=z.device, dtype=z.dtype) + places / len(z)) % 1
         t = torch.searchsorted(share.cumsum(0), u).clamp(max=len(share) - 1)
