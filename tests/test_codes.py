@@ -1,5 +1,6 @@
 """Grids of codes: quantizers as posteriors, priors over their numbers, all against enumeration."""
 
+import copy
 import math
 from types import SimpleNamespace
 
@@ -74,6 +75,27 @@ def test_finite_scalar_quantization_uses_all_its_levels_and_no_others():
     h = torch.linspace(-9, 9, 1000).expand(2, 1, 1000)
     z = quantizer(h).rsample()
     assert z[0].unique().tolist() == [-1.0, -0.5, 0.0, 0.5] and z[1].unique().tolist() == [-1, 0, 1]
+
+
+@pytest.mark.parametrize("levels", [1000, 1001, 2048, 4001])
+def test_however_many_levels_there_are_the_outermost_are_codes(levels):
+    quantizer = FSQ((levels,))
+    z = quantizer(torch.tensor([-99.0, 99.0]).view(1, 1, 2)).rsample()
+    assert quantizer.indices(z).tolist() == [[0, levels - 1]]
+    assert torch.equal(quantizer.vectors(quantizer.indices(z)), z)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in QUANTIZERS if kind != "StochasticCode"])
+def test_a_training_step_takes_the_codes_that_were_there_before_it(kind):
+    torch.manual_seed(0)
+    quantizer = QUANTIZERS[kind]()
+    h = torch.randn(7, quantizer.param_dim, 2, 3)
+    for _ in range(2):  # at the first step, most codes start again
+        expected = copy.deepcopy(quantizer).eval()(h)
+        point = quantizer.train()(h)
+        assert torch.equal(point.codes, expected.codes)
+        for name, value in expected.penalties.items():
+            assert torch.equal(point.penalties[name], value)
 
 
 @pytest.mark.parametrize("name", ["NearestCode", "by gradient", "SimVQ"])

@@ -57,11 +57,11 @@ class ResidualCodes(Quantizer):
         for step in self.steps:
             rest = h - sums[-1] if sums else h
             indices = step.indices(rest)
-            step.observe(rest, indices)
             code = step.vectors(indices)
             for name, value in step.penalties(rest, code).items():
                 penalties[name] = penalties.get(name, 0.0) + value
             sums.append(sums[-1] + code.detach() if sums else code.detach())
+            step.observe(rest, indices)
         z = torch.cat([straight_through(total, h) for total in sums], -3)
         return CodePoint(self, z, penalties)
 
