@@ -50,7 +50,8 @@ class FSQ(Quantizer):
         super().__init__(num_codes, len(levels))
         self.levels = levels
         size = torch.tensor(levels)
-        bound = (size - 1) * (1 + _EDGE) / 2
+        # Beyond 1,000 levels the edge would be wide enough to round to a level that there is not.
+        bound = ((size - 1) * (1 + _EDGE) / 2).minimum(size / 2 - 0.1)
         offset = torch.where(size % 2 == 0, 0.5, 0.0)  # an even number of levels has no 0
         places = [math.prod(levels[:i]) for i in range(len(levels))]
         for name, value in {
