@@ -61,9 +61,10 @@ class VAEGAN(WithAdversary):
         prior_draws: Whether it is shown x_p.
         balance: The margin m of the authors' rule; None has no rule. A side whose opponent is too
             far behind does not learn from a batch: the discriminator if its mean cost of data or
-            of one kind of fakes is below e - m, the decoder if one is above e + m, where e is what
-            a coin would pay; if both should not, both do. The gradient is then 0, which is a
-            standstill for SGD and RMSprop, and not for the momentum of Adam.
+            of fakes, the mean of their kinds, is below e - m, the decoder if one of the two is
+            above e + m, where e is what a coin would pay; if both should not, both do. The
+            gradient is then 0, which is a standstill for SGD and RMSprop, and not for the momentum
+            of Adam.
         r1: Weight of r1 / 2 E|dD(x)/dx|^2, which smooths the discriminator (Mescheder et al.,
             2018, https://arxiv.org/abs/1801.04406): a number or a schedule.
         site: The name of the site that has the images.

@@ -17,7 +17,11 @@ class StochasticCode(Quantizer):
 
     The ELBO then has an entropy, so that nothing else keeps encoder and codes together: there is
     no penalty to weigh. As s falls, the nearest code takes all. Training draws mixtures of codes,
-    which carry a gradient; evaluation draws codes.
+    which carry a gradient, so that its value is no bound; evaluation draws codes, and is one.
+
+    The choice is the paper's, and the bound is not: in the paper a code with noise of scale s
+    stands between code and encoder, which costs E|h - e_k|^2 / 2 s^2 more. Here the codes are all
+    the latents there are.
 
     Args:
         num_codes: K.
