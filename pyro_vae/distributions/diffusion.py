@@ -134,8 +134,9 @@ class DiffusionDistribution(EstimatedDensity):
 
     Args:
         chain: The chain.
-        one_step: Whether to estimate the sum by one t for each z, drawn in proportion to
-            w_t and stratified over the batch; else all are summed.
+        one_step: Whether to estimate the sum by one t for each z, drawn nine times in ten in
+            proportion to w_t, else from all alike, and stratified over the batch; else all are
+            summed.
 
     Reference:
         Ho et al., 2020, https://arxiv.org/abs/2006.11239, equations 5 and 8
