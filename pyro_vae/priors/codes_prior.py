@@ -34,14 +34,22 @@ class CodesPrior(nn.Module):
         """Takes the codes from a program's quantizer, and their grid from its encoder.
 
         Raises:
-            ValueError: If the posterior has no codes.
+            ValueError: If the posterior has no codes, the encoder declares no grid, or another
+                program's codes are attached already.
         """
         if not hasattr(posterior, "num_codes"):
             raise ValueError(
                 f"{type(self).__name__} is a prior of codes, but {type(posterior).__name__} has "
                 "none; use a posterior such as NearestCode or FSQ"
             )
-        _, height, width = encoder.out_shape
+        out_shape = tuple(getattr(encoder, "out_shape", ()))
+        if len(out_shape) != 3:
+            raise ValueError(
+                f"{type(self).__name__} takes the grid of codes from the out_shape of the encoder, "
+                f"(channels, height, width), but that of this {type(encoder).__name__} is "
+                f"{out_shape or 'not declared'}; set encoder.out_shape"
+            )
+        _, height, width = out_shape
         grid = (posterior.choices * height, width)
         if self._attached and (self.num_codes, self.code_grid) != (posterior.num_codes, grid):
             raise ValueError(
@@ -79,7 +87,8 @@ class CodesPrior(nn.Module):
         """A distribution over the grids of the program's codes; see `CodesDistribution`."""
         if not self._attached:
             raise RuntimeError(
-                f"this {type(self).__name__} has no codes yet; give it to a program such as VQVAE"
+                f"this {type(self).__name__} has no codes yet; give it to a program such as VQVAE, "
+                "or call attach(encoder, posterior) in a program of your own"
             )
         posterior, event_shape = self._attached
         return CodesDistribution(posterior, event_shape, log_p, draw, batch_shape)
