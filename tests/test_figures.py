@@ -38,6 +38,12 @@ def test_samples_of_a_conditional_program_have_a_named_row_for_each_label():
     assert texts(figure.axes[0].yaxis) == [f"$y = {label}$" for label in range(10)]
 
 
+def test_samples_of_a_conditional_program_say_that_the_prior_may_know_the_label():
+    program = ConditionalVAE((1, 8, 8), num_classes=10, **SIZES)
+    figure = figures.samples(program, 20, (1, 8, 8), num_classes=10)
+    assert r"$z \sim p(z \mid y)$" in title(figure)
+
+
 def test_samples_of_one_label_name_it():
     program = ConditionalVAE((1, 8, 8), num_classes=10, **SIZES)
     figure = figures.samples(program, 4, (1, 8, 8), num_classes=10, label=3)

@@ -78,9 +78,10 @@ def samples(
 
 
 def _what_is_sampled(given: str, mean: bool) -> str:
+    prior = r"p(z \mid y)" if "y" in given else "p(z)"  # which some programs have equal for all y
     if mean:
-        return rf"means of $p(x \mid {given})$, $z \sim p(z)$"
-    return rf"draws $x \sim p(x \mid {given})$, $z \sim p(z)$"
+        return rf"means of $p(x \mid {given})$, $z \sim {prior}$"
+    return rf"draws $x \sim p(x \mid {given})$, $z \sim {prior}$"
 
 
 def reconstructions(program: Program, x: Tensor, y: Tensor | None = None) -> Figure:
