@@ -62,9 +62,12 @@ class Refit(PyroModule):
         old: Any = getattr(program, "prior", None)
         has_prior = isinstance(program, nn.Module) and isinstance(old, nn.Module)
         if not has_prior:
+            of_file = isinstance(getattr(program, "functions", None), dict)
+            what = "a file of functions" if of_file else type(program).__name__
             raise ValueError(
                 f"Refit gives another prior to a trained program that has one, such as VAE or "
-                f"VQVAE, but {type(program).__name__} has no part named prior"
+                f"VQVAE, but {what} has no part named prior; write the program as a class whose "
+                "model draws z ~ self.prior()"
             )
         if hasattr(old, "latent_dim"):
             prior = Parts(program).prior(prior, type(old), old.latent_dim)

@@ -46,6 +46,7 @@ class VQVAE(PyroModule):
 
     Raises:
         ValueError: If the parts do not fit each other; the sentence names both shapes.
+        TypeError: If the posterior is no quantizer.
 
     Example:
         >>> vqvae = VQVAE((1, 28, 28), posterior=FSQ((8, 6, 5)))
@@ -75,7 +76,7 @@ class VQVAE(PyroModule):
         parts, x_shape = Parts(self), tuple(x_shape)
         grid = _quarter(x_shape) if grid is None else tuple(grid)
         self.likelihood = parts.likelihood(likelihood, Bernoulli, x_shape)
-        self.posterior = NearestCode() if posterior is None else posterior
+        self.posterior = parts.quantizer(posterior, NearestCode)
         self.prior = UniformCodes() if prior is None else prior
         h_z, z_shape = ((dim, *grid) for dim in (self.posterior.param_dim, self.posterior.code_dim))
         up, down = (partial(net, channels=channels) for net in (ResidualEncoder, ResidualDecoder))

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["diffusion_steps", "sampling", "sharpened"]
+from .checks import check_sizes
+
+__all__ = ["UnfitSampling", "diffusion_steps", "sampling", "sharpened"]
+
+
+class UnfitSampling(ValueError):
+    """What is asked of a draw is more than the prior has; the data play no part in it."""
 
 
 @dataclass
@@ -42,8 +48,8 @@ def sampling(
     if not 0 < temperature < float("inf"):
         raise ValueError(f"temperature must be positive and finite, but is {temperature}")
     for name, number in {"top_k": top_k, "ddim_steps": ddim_steps}.items():
-        if number is not None and number < 1:
-            raise ValueError(f"{name} must be at least 1, but is {number}")
+        if number is not None:
+            check_sizes(**{name: number})
     wishes = _Wishes(temperature, top_k, ddim_steps)
     token = _WISHES.set(wishes)
     try:
@@ -65,14 +71,14 @@ def diffusion_steps(most: int) -> int | None:
     """By how many of its `most` steps a diffusion is to draw; None for all, with fresh noise.
 
     Raises:
-        ValueError: If more are asked for.
+        UnfitSampling: If more are asked for.
     """
     wishes = _WISHES.get()
     if wishes is None or wishes.ddim_steps is None:
         return None
     wishes.asked_for_steps = True
     if wishes.ddim_steps > most:
-        raise ValueError(
+        raise UnfitSampling(
             f"ddim_steps is {wishes.ddim_steps}, but this diffusion has {most} steps; give at most "
             "as many"
         )

@@ -63,6 +63,18 @@ class Parts:
             self._check_declares(name, given, "latent_dim", "param_shape")
         return self.prior(given, default, latent_dim, name=name)
 
+    def quantizer(self, given: Any, default: Callable[[], nn.Module]) -> Any:
+        """The posterior over grids of codes: the given one, or the default."""
+        part: Any = default() if given is None else given
+        if not hasattr(part, "num_codes"):
+            self._check_declares("posterior", part)
+            raise TypeError(
+                f"the posterior of this {self.owner} is a {type(part).__name__}, but must choose "
+                "among codes; give a quantizer, such as NearestCode(512, 64) or FSQ((8, 6, 5))"
+            )
+        self._check_declares("posterior", part, "param_dim", "code_dim")
+        return part
+
     def likelihood(
         self,
         given: Any,
@@ -114,9 +126,12 @@ class Parts:
             )
         for shape in shapes:
             if not hasattr(part, shape):
+                says = f"a {name} says its {' and '.join(shapes)}, so set it in __init__"
+                if shape == "latent_dim" and hasattr(part, "num_codes"):
+                    says = "it chooses codes, which are latents of VQVAE"
                 raise TypeError(
                     f"the {name} of this {self.owner} is a {type(part).__name__} without "
-                    f"{shape}; a {name} says its {' and '.join(shapes)}, so set it in __init__"
+                    f"{shape}; {says}"
                 )
 
 

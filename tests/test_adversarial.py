@@ -576,6 +576,16 @@ def test_a_run_folder_saves_and_resumes_it(run, tmp_path):
             "compares two gradients at the reconstructions",
         ),
         (lambda: estimator(Adversarial, weight=math.inf), ValueError, "weight of Adversarial must"),
+        (
+            lambda: estimator(VAEGAN, gan_loss="hinge"),
+            TypeError,
+            "gan_loss of VAEGAN is 'hinge', but",
+        ),
+        (
+            lambda: estimator(VAEGAN, gan_loss=Hinge),
+            TypeError,
+            "must be one that is built: Minimax",
+        ),
         (lambda: estimator(Adversarial, perceptual=3), TypeError, "is 3, but must be a module"),
         (lambda: Discriminator((16,)), ValueError, "a Discriminator needs images"),
         (lambda: Discriminator((1, 4, 4), channels=(2,) * 4), ValueError, "give at most 2 channe"),

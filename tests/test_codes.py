@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from pyro_vae.networks import MLP
 from pyro_vae.posteriors import FSQ, Delta, NearestCode, ResidualCodes, SimVQ, StochasticCode
 from pyro_vae.priors import PixelCNNPrior, TransformerPrior, UniformCodes
 from pyro_vae.repetition import repetition
@@ -297,15 +298,30 @@ def test_a_grid_that_is_not_the_chosen_one_has_no_probability():
     "make, sentence",
     [
         (lambda: FSQ((8, 1)), r"at least 2 levels for each channel, but got \(8, 1\)"),
+        (lambda: FSQ(8), "whole numbers, one for each channel, such as .* but got 8"),
+        (lambda: FSQ((8, 2.5)), r"whole numbers, one for each channel, .* but got \(8, 2.5\)"),
+        (lambda: FSQ("86"), "whole numbers, one for each channel, .* but got '86'"),
         (lambda: FSQ((16,) * 16), "more than 64 bits can number"),
         (lambda: NearestCode(0, 3), "num_codes must be at least 1"),
+        (lambda: NearestCode(2.5, 3), "num_codes must be a whole number, but is 2.5"),
         (lambda: NearestCode(10**12), "1000000000000 codes of 64 numbers take 238,419 GB"),
-        (lambda: SimVQ(10**12, 2), "take 7,451 GB; give fewer codes, or FSQ"),
+        (
+            lambda: SimVQ(10**12, 2),
+            "take 7,451 GB, but at most 16 are taken; give fewer codes, or FSQ",
+        ),
         (lambda: NearestCode(decay=1.0), "decay must be from 0 to below 1"),
         (lambda: ResidualCodes(choices=0), "choices must be at least 1"),
         (lambda: TransformerPrior(width=10, heads=4), "4 do not divide 10"),
         (lambda: StochasticCode(scale=0.0), "scale must be positive"),
         (lambda: UniformCodes().attach(nn.Identity(), Delta(3)), "but Delta has none"),
+        (
+            lambda: UniformCodes().attach(nn.Identity(), FSQ()),
+            r"of this Identity is not declared; set encoder.out_shape",
+        ),
+        (
+            lambda: UniformCodes().attach(MLP((4,), (3,)), FSQ()),
+            r"\(channels, height, width\), but that of this MLP is \(3,\)",
+        ),
     ],
 )
 def test_bad_sizes_are_refused_in_a_sentence(make, sentence):

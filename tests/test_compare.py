@@ -32,7 +32,8 @@ from pyro_vae.inference import (
     linear,
 )
 from pyro_vae.inference.comparison import peak_memory
-from pyro_vae.models import LinearGaussian
+from pyro_vae.models import VAE, LinearGaussian
+from pyro_vae.priors import DiffusionPrior
 
 from .oracles import Discrete
 
@@ -295,6 +296,13 @@ def test_bad_input_is_refused(options, sentence):
     options = {"estimators": [IWAE()]} | options
     with pytest.raises(ValueError, match=sentence):
         quick(*linear_gaussian(), options.pop("estimators"), **options)
+
+
+def test_a_reason_to_refuse_is_given_once_for_all_numbers_of_particles():
+    program = VAE((4,), 2, prior=DiffusionPrior(2, steps=2), hidden=(3,))
+    with pytest.raises(ValueError, match="IWAE, K = 1, 4: IWAE is not linear") as error:
+        quick(program, torch.zeros(5, 4), [IWAE()], num_particles=(1, 4))
+    assert str(error.value).count("is not linear") == 1
 
 
 def test_a_guide_with_log_weights_that_are_not_finite_is_named_by_its_site():

@@ -436,6 +436,8 @@ def test_the_variances_are_learned():
     "make, sentence",
     [
         (lambda: DiffusionPrior(3, steps=0), "steps must be at least 1, but is 0"),
+        (lambda: DiffusionPrior(3, steps=2.5), "steps must be a whole number, but is 2.5"),
+        (lambda: DiffusionPrior(3, noise=0.5), "or a function of the steps, such as cosine_noise"),
         (lambda: DiffusionPrior(3, noise=(0.1, 0.1)), "noise must grow at each .* is 0.1, 0.1; it"),
         (lambda: DiffusionPrior(3, noise=(0.0, 0.1)), "from above 0 to below 1, but is 0, 0.1"),
         (lambda: DiffusionPrior(3, noise=(0.1, 1.0)), "must grow at each step"),
@@ -468,10 +470,12 @@ def test_a_chain_of_another_prior_is_refused():
 
 def test_steps_are_refused_where_no_diffusion_draws_or_has_so_many():
     prior = DiffusionPrior(3, steps=5, network=small)
-    with pytest.raises(ValueError, match="ddim_steps is 6, but this diffusion has 5"):
+    with pytest.raises(ValueError, match="^ddim_steps is 6, but this diffusion has 5 .* many$"):
         sample(VAE((1, 4, 4), 3, prior=prior), 4, (1, 4, 4), ddim_steps=6)
     with pytest.raises(ValueError, match="ddim_steps must be at least 1"):
         sample(VAE((1, 4, 4), 3, prior=prior), 4, (1, 4, 4), ddim_steps=0)
+    with pytest.raises(ValueError, match="ddim_steps must be a whole number, but is 2.5"):
+        sample(VAE((1, 4, 4), 3, prior=prior), 4, (1, 4, 4), ddim_steps=2.5)
     with pytest.raises(ValueError, match="for a DiffusionPrior, and this program has none"):
         sample(VAE((1, 4, 4), 3), 4, (1, 4, 4), ddim_steps=3)
 

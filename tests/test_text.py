@@ -75,6 +75,7 @@ def test_the_catalogue_has_each_kind_with_a_sentence(kind):
         ("VAE(latent=3)", "no argument 'latent', did you mean 'latent_dim'"),
         ("VAE(latent_dim=1 + 1)", "'1 \\+ 1' is neither a literal nor a call"),
         ("VAE(latent_dim=-1)", "latent_dim must be at least 1, but is -1"),
+        ("VAE(posterior=FSQ())", "from these arguments: the posterior of this VAE is a FSQ"),
         ("VAE(latent_dim='many')", "VAE cannot be built from these arguments"),
         ("VAE(1, 2, 3, 4, 5)", "VAE: too many positional arguments"),
         ("VAE(likelihood=3)", "cannot be built"),

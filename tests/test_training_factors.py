@@ -34,6 +34,7 @@ from pyro_vae.inference import (
     linear,
     log_likelihood,
 )
+from pyro_vae.models import VAE
 
 from .lone_estimators import lone_estimators
 
@@ -395,6 +396,15 @@ def test_a_name_that_no_factor_has_is_refused(estimator):
     sentence = r"weighs the factors \['g'\], but the training factors of the program are \['f'\]"
     with torch.no_grad(), pytest.raises(ValueError, match=sentence):
         estimator(max_plate_nesting=1, factors={"g": 1.0}).loss(program.model, program.guide, X[:4])
+
+
+@pytest.mark.parametrize("estimator", [Trace_ELBO, IWAE])
+def test_weights_for_a_program_without_factors_are_refused(estimator):
+    program = VAE((4,), 2, hidden=(3,))
+    sentence = r"weighs the factors \['g'\], but the program has no training factors; leave"
+    with torch.no_grad(), pytest.raises(ValueError, match=sentence):
+        elbo = estimator(max_plate_nesting=1, factors={"g": 1.0})
+        elbo.loss(program.model, program.guide, torch.zeros(5, 4))
 
 
 def test_enumeration_refuses_schedules():

@@ -26,7 +26,14 @@ from pyro_vae.inference import (
 )
 from pyro_vae.inference.evaluation import code_usage
 from pyro_vae.models import VAE, VQVAE, ConditionalVAE, Refit
-from pyro_vae.posteriors import FSQ, NearestCode, ResidualCodes, SimVQ, StochasticCode
+from pyro_vae.posteriors import (
+    FSQ,
+    DiagonalNormal,
+    NearestCode,
+    ResidualCodes,
+    SimVQ,
+    StochasticCode,
+)
 from pyro_vae.priors import (
     FlowPrior,
     GaussianMixture,
@@ -359,7 +366,7 @@ class TestRefit:
         assert program.on_latents(Split(images(), draw=torch.bernoulli)) is None
 
     def test_a_program_without_a_prior_is_refused(self):
-        with pytest.raises(ValueError, match="Linear has no part named prior"):
+        with pytest.raises(ValueError, match="Linear has no part named prior; write the"):
             Refit(nn.Linear(2, 2), prior=StandardNormal(2))
 
     def test_a_prior_of_another_size_is_refused(self):
@@ -381,6 +388,16 @@ def test_networks_for_another_grid_are_refused():
     wrong.in_shape, wrong.out_shape = X_SHAPE, (2, 3, 3)
     with pytest.raises(ValueError, match=r"encoder's out_shape is \(2, 3, 3\).*needs \(2, 1, 2\)"):
         VQVAE(X_SHAPE, posterior=FSQ((2, 2)), encoder=wrong, decoder=Tiles, grid=(1, 2))
+
+
+def test_a_posterior_without_codes_is_refused():
+    with pytest.raises(TypeError, match="is a DiagonalNormal, but must choose among codes; give a"):
+        VQVAE((1, 8, 8), posterior=DiagonalNormal(3))
+
+
+def test_a_quantizer_is_refused_where_latents_are_no_codes():
+    with pytest.raises(TypeError, match="it chooses codes, which are latents of VQVAE"):
+        VAE((1, 8, 8), posterior=FSQ())
 
 
 def test_a_check_names_latents_data_and_penalties():

@@ -58,6 +58,11 @@ class WithAdversary(TraceMeanField_ELBO):
                 f"the discriminator of {name} is {self.discriminator!r:.80}, but must be a module "
                 "that maps images to logits, such as Discriminator((1, 28, 28))"
             )
+        if isinstance(self.gan_loss, type) or not hasattr(self.gan_loss, "generator"):
+            raise TypeError(
+                f"the gan_loss of {name} is {self.gan_loss!r:.80}, but must be one that is built: "
+                "Minimax(), NonSaturating() or Hinge()"
+            )
         if not (self.reconstructions or self.prior_draws):
             raise ValueError(
                 f"the discriminator of {name} needs images of the program to tell from the data; "

@@ -66,6 +66,11 @@ def check_names(weights: Iterable[str], stated: Iterable[str], user: str) -> Non
     """
     names = list(stated)
     unknown = [name for name in weights if name not in names]
+    if unknown and not names:
+        raise ValueError(
+            f"{user} weighs the factors {unknown}, but the program has no training factors; leave "
+            "the weights out, or state factors with pyro_vae.training_factor"
+        )
     if unknown:
         raise ValueError(
             f"{user} weighs the factors {unknown}, but the training factors of the program are "

@@ -26,7 +26,7 @@ from pyro_vae.inference.terms import (
     trace_guide,
 )
 from pyro_vae.program import Program, device_of, evaluating, modules_of
-from pyro_vae.sampling import sampling
+from pyro_vae.sampling import UnfitSampling, sampling
 
 from .ancestral import another, draw, refuse_copies
 
@@ -200,6 +200,8 @@ class _Run:
                 errors.append(error)
         if isinstance(errors[0], NotImplementedError):  # an improper prior cannot be drawn from
             raise ValueError(str(errors[0])) from errors[0]
+        if isinstance(errors[0], UnfitSampling):
+            raise ValueError(sentence_of(errors[0])) from errors[0]
         raise ValueError(
             f"the model fails on {num_data} data of shape {tuple(x_shape)} and dtype {dtypes[0]}: "
             f"{sentence_of(errors[0])}; shape, dtype, labels and latents must be those that it was "

@@ -313,7 +313,9 @@ class _Reader:
         except (ValueError, FileNotFoundError):
             raise
         except Exception as error:  # arguments of another type than meant, or a user's own code
-            raise ValueError(f"{name} cannot be built from these arguments: {error!r}") from error
+            told = isinstance(error, TypeError) and str(error)
+            said = str(error).split("\n")[0] if told else repr(error)
+            raise ValueError(f"{name} cannot be built from these arguments: {said}") from error
 
 
 def _is_module_class(value: Any) -> bool:

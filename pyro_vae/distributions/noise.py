@@ -88,7 +88,8 @@ def noise_levels(noise: Noise, steps: int | None) -> Tensor:
     if levels.dim() != 1 or len(levels) != (steps or len(levels)) or not len(levels):
         raise ValueError(
             f"noise must be one number for each of {steps or 'some'} steps, but has the shape "
-            f"{tuple(levels.shape)}"
+            f"{tuple(levels.shape)}; give as many numbers, or a function of the steps, such as "
+            "cosine_noise"
         )
     bounds = torch.cat([levels.new_zeros(1), levels, levels.new_ones(1)])
     if not (bounds.diff() > 0).all():

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -26,7 +27,8 @@ class FSQ(Quantizer):
         levels: L_i for each channel. (8, 6, 5) makes 240 codes, (8, 5, 5, 5) 1,000.
 
     Raises:
-        ValueError: If a level is below 2, or the codes cannot be counted in 64 bits.
+        ValueError: If a level is below 2 or no whole number, or the codes cannot be counted in 64
+            bits.
 
     Reference:
         Mentzer et al., 2023, https://arxiv.org/abs/2309.15505, section 3.1 and appendix A.1
@@ -39,6 +41,11 @@ class FSQ(Quantizer):
     size: Tensor
 
     def __init__(self, levels: Sequence[int] = (8, 6, 5)) -> None:
+        if not isinstance(levels, Sequence) or not all(isinstance(n, Integral) for n in levels):
+            raise ValueError(
+                "the levels of FSQ are whole numbers, one for each channel, such as (8, 6, 5), but "
+                f"got {levels!r}"
+            )
         levels = tuple(levels)
         if not levels or min(levels) < 2:
             raise ValueError(f"FSQ needs at least 2 levels for each channel, but got {levels}")

@@ -58,8 +58,8 @@ def check_codebook(num_codes: int, code_dim: int) -> None:
     gigabytes = 4 * num_codes * code_dim / 2**30
     if gigabytes > _MOST_GIGABYTES:
         raise ValueError(
-            f"{num_codes} codes of {code_dim} numbers take {gigabytes:,.0f} GB; give fewer codes, "
-            "or FSQ, which stores none"
+            f"{num_codes} codes of {code_dim} numbers take {gigabytes:,.0f} GB, but at most "
+            f"{_MOST_GIGABYTES} are taken; give fewer codes, or FSQ, which stores none"
         )
 
 
