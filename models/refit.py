@@ -119,8 +119,13 @@ class Refit(PyroModule):
             differ from epoch to epoch, where the program is more than z ~ p(z), x ~ p(x | z) with a
             guide z ~ q(z | encoder(x)), where the prior sees classes that the data lack, or where
             more than 1 GB would be kept.
+
+        Raises:
+            ValueError: If labels of the data are no classes of the prior.
         """
         y = data.y if self.sees_y else None
+        if y is not None and hasattr(self._prior, "check_classes"):
+            self._prior.check_classes(y)  # captured steps look at no labels
         lacks = self.sees_y and y is None
         if data.draw is not None or data.labelled or lacks or len(data) == 0:
             return None

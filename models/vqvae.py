@@ -74,7 +74,7 @@ class VQVAE(PyroModule):
     ) -> None:
         super().__init__()
         parts, x_shape = Parts(self), tuple(x_shape)
-        grid = _quarter(x_shape) if grid is None else tuple(grid)
+        grid = _quarter(x_shape) if grid is None else _given(grid)
         self.likelihood = parts.likelihood(likelihood, Bernoulli, x_shape)
         self.posterior = parts.quantizer(posterior, NearestCode)
         self.prior = UniformCodes() if prior is None else prior
@@ -99,6 +99,12 @@ class VQVAE(PyroModule):
             pyro.sample("z", q)
             for name, penalty in getattr(q, "penalties", {}).items():
                 training_factor(name, -penalty, guide=True)
+
+
+def _given(grid: Any) -> tuple[int, int]:
+    if not isinstance(grid, Sequence) or len(grid) != 2:
+        raise ValueError(f"grid is {grid!r}, but must be a height and a width, such as (7, 7)")
+    return grid[0], grid[1]
 
 
 def _quarter(x_shape: tuple[int, ...]) -> tuple[int, int]:

@@ -303,6 +303,9 @@ def test_a_reason_to_refuse_is_given_once_for_all_numbers_of_particles():
     with pytest.raises(ValueError, match="IWAE, K = 1, 4: IWAE is not linear") as error:
         quick(program, torch.zeros(5, 4), [IWAE()], num_particles=(1, 4))
     assert str(error.value).count("is not linear") == 1
+    found = quick(program, torch.zeros(5, 4), [Trace_ELBO(), IWAE()], num_particles=(1, 4))
+    (refusal,) = found.refusals()
+    assert refusal.startswith("IWAE, K = 1, 4: IWAE is not linear")
 
 
 def test_a_guide_with_log_weights_that_are_not_finite_is_named_by_its_site():

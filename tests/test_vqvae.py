@@ -383,6 +383,12 @@ def test_an_image_that_no_grid_quarters_is_refused():
         VQVAE((1, 6, 8))
 
 
+@pytest.mark.parametrize("grid", [4, (2, 2, 2)])
+def test_a_grid_that_is_no_height_and_width_is_refused(grid):
+    with pytest.raises(ValueError, match="grid is .* but must be a height and a width"):
+        VQVAE((1, 8, 8), grid=grid)
+
+
 def test_networks_for_another_grid_are_refused():
     wrong = nn.Module()
     wrong.in_shape, wrong.out_shape = X_SHAPE, (2, 3, 3)
@@ -512,6 +518,11 @@ class TestRefitWithClasses:
         assert sample(program, 3, X_SHAPE, y=torch.tensor([0, 2, 2])).shape == (3, *X_SHAPE)
         with pytest.raises(ValueError, match="needs labels y"):
             sample(program, 3, X_SHAPE)
+
+    def test_labels_of_a_training_that_are_no_classes_are_refused(self, name):
+        program, data = self.program(name), Split(images(), torch.tensor([0, 1, 2, 3, 1, 0]))
+        with pytest.raises(ValueError, match="are 0 to 2, but labels run from 0 to 3"):
+            program.on_latents(data)
 
     def test_what_is_no_class_is_named(self, name):
         program, x = self.program(name), images()

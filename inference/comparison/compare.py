@@ -17,7 +17,7 @@ from pyro_vae.program import Program
 
 from .bench import Bench, Cell
 from .held_out import Training
-from .result import Comparison
+from .result import Comparison, refusals_of
 
 __all__ = ["compare"]
 
@@ -101,21 +101,12 @@ def compare(
         bench.prepare(cells)
         live = [cell for cell in cells if cell.refusal is None]
         if not live:
-            raise ValueError(f"every estimator refuses: {_refusals(cells)}")
+            refusals = refusals_of([cell.row() for cell in cells])
+            raise ValueError(f"every estimator refuses: {'; '.join(refusals)}")
         _measure(bench, live, seeds, repeats, bar)
         if training is not None:
             training.run([cell for cell in live if cell.refusal is None], bench, seeds, bar)
         return Comparison(tuple(cell.row() for cell in cells), bench.num_data, repeats * len(seeds))
-
-
-def _refusals(cells: Sequence[Cell]) -> str:
-    """Why cells are refused: each reason once, with the estimator and all K that it is said of."""
-    refused: dict[tuple[str, str | None], list[str]] = {}
-    for cell in cells:
-        refused.setdefault((cell.name, cell.refusal), []).append(str(cell.num_particles))
-    return "; ".join(
-        f"{name}, K = {', '.join(counts)}: {reason}" for (name, reason), counts in refused.items()
-    )
 
 
 def _measure(

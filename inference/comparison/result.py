@@ -6,7 +6,7 @@ from typing import Any
 
 from .gradients import Gradient
 
-__all__ = ["Comparison", "HeldOut", "Row"]
+__all__ = ["Comparison", "HeldOut", "Row", "refusals_of"]
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # a header and rows of text
 
@@ -109,12 +109,8 @@ class Comparison:
         return [_values(rows), *(_gradients(rows, part) for part in parts)]
 
     def refusals(self) -> list[str]:
-        """For each estimator that refused the program, its name and the reason."""
-        return [
-            f"{row.estimator}, K = {row.num_particles}: {row.refusal}"
-            for row in self.rows
-            if row.refusal is not None
-        ]
+        """For each estimator that refused the program, its name, its K and the reason."""
+        return refusals_of(self.rows)
 
     def __repr__(self) -> str:
         """The tables, as in `str`: of a hundred numbers one reads nothing."""
@@ -122,6 +118,17 @@ class Comparison:
 
     def __str__(self) -> str:
         return "\n\n".join([*map(_aligned, self.tables()), *filter(None, self.refusals())])
+
+
+def refusals_of(rows: Sequence[Row]) -> list[str]:
+    """Why rows are refused: each reason once, with the estimator and all K that it is said of."""
+    refused: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.refusal is not None:
+            refused.setdefault((row.estimator, row.refusal), []).append(str(row.num_particles))
+    return [
+        f"{name}, K = {', '.join(counts)}: {reason}" for (name, reason), counts in refused.items()
+    ]
 
 
 def _values(rows: Sequence[Row]) -> Table:

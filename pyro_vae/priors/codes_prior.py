@@ -128,12 +128,18 @@ class AutoregressiveCodes(CodesPrior):
             return self.distribution(self.log_prob_of, self.draw)
         if not self.num_classes:
             raise ValueError(f"this {name} takes no class; give it num_classes")
-        if is_validation_enabled() and not ((y >= 0) & (y < self.num_classes)).all():
-            raise ValueError(
-                f"the classes of this {name} are 0 to {self.num_classes - 1}, but labels run from "
-                f"{y.min()} to {y.max()}; leave out what has no label, or give more num_classes"
-            )
+        if is_validation_enabled():
+            self.check_classes(y)
         return self.distribution(partial(self.log_prob_of, y=y), partial(self.draw, y=y), y.shape)
+
+    def check_classes(self, y: Tensor) -> None:
+        """Refuses labels that are no classes of this prior."""
+        if not ((y >= 0) & (y < self.num_classes)).all():
+            raise ValueError(
+                f"the classes of this {type(self).__name__} are 0 to {self.num_classes - 1}, but "
+                f"labels run from {y.min()} to {y.max()}; leave out what has no label, or give "
+                "more num_classes"
+            )
 
     def logits(self, indices: Tensor, y: Tensor | None = None) -> Tensor:
         """Of each code given those before it, and y (N,): (N, rows, W) to (N, rows, W, K)."""
