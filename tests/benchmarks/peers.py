@@ -9,6 +9,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.distributions import DenoisingChain
 from pyro_vae.inference import SVI, Compile
 
 from .programs import Case
@@ -103,6 +104,6 @@ if find_spec("numpyro"):
 
 
 def peers_of(case: Case) -> dict[str, Build]:
-    """The peers that have this case: NumPyro has no convolutions without a further library."""
-    convolves = any(isinstance(part, nn.Conv2d) for part in case.program.modules())
-    return {name: b for name, b in PEERS.items() if not (convolves and name.startswith("NumPyro"))}
+    """The peers that have this case: NumPyro has it where its peer was written."""
+    lacks = any(isinstance(part, nn.Conv2d | DenoisingChain) for part in case.program.modules())
+    return {name: b for name, b in PEERS.items() if not (lacks and name.startswith("NumPyro"))}

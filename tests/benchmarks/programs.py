@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pyro_vae.inference import IWAE, Estimator, Trace_ELBO
 from pyro_vae.models import VAE, VQVAE
+from pyro_vae.priors import DiffusionPrior
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,41 @@ def codes() -> Case:
     return Case("(e) VQ-VAE, 512 codes on 7x7, batch 64", program, x, Trace_ELBO(), loss)
 
 
+def diffusion(batch: int = 128) -> Case:
+    """784-400-20 with a diffusion of 100 steps as its prior, one of which each step sees."""
+    vae = VAE((1, 28, 28), latent_dim=20, prior=DiffusionPrior(20))
+    chain = vae.prior.chain
+
+    def log_prior(z: Tensor) -> Tensor:
+        (batch, d), r = z.shape, chain.log_ratio
+        weight = chain.beta * chain.signal_before / (2 * chain.noise)
+        share = weight / chain.signal.sqrt()
+        share = 0.9 * share / share.sum() + 0.1 / len(share)
+        u = (torch.rand(()) + torch.arange(batch) / batch) % 1
+        t = torch.searchsorted(share.cumsum(0), u).clamp(max=len(share) - 1)
+        signal, noise = (a[t].sqrt().unsqueeze(1) for a in (chain.signal, chain.noise))
+        e = torch.randn_like(z)
+        v = chain.network(signal * z + noise * e, chain.log_snr[t].unsqueeze(1))
+        network = (v * (v - 2 * (signal * e - noise * z))).sum(1)
+        squares = z.square().sum(1, keepdim=True)
+        rest = d / 2 * (chain.noise_before / chain.noise * torch.expm1(-r) + r).sum() + (
+            weight * torch.expm1(-r) * (chain.signal * d + chain.noise * squares)
+        ).sum(1)
+        normal = -0.5 * (squares.squeeze(1) + d * math.log(2 * math.pi))
+        return normal - rest - (weight * torch.exp(-r) / share)[t] * network
+
+    def loss(x: Tensor) -> Tensor:
+        loc, log_scale = vae.encoder(x).unbind(-2)
+        noise = torch.randn_like(loc)
+        z = loc + log_scale.exp() * noise
+        distortion = F.binary_cross_entropy_with_logits(vae.decoder(z), x, reduction="sum")
+        log_q = -(0.5 * noise**2 + log_scale + 0.5 * math.log(2 * math.pi)).sum()
+        return distortion + log_q - log_prior(z).sum()
+
+    x = (torch.rand(20, batch, 1, 28, 28) < 0.2).float()
+    return Case(f"(f) MLP with a diffusion of z, batch {batch}", vae, x, Trace_ELBO(), loss)
+
+
 CASES: dict[str, Callable[[], Case]] = {
     "a": mlp,
     "b1": partial(iwae, 1),
@@ -191,6 +227,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "c": groups,
     "d": convolutional,
     "e": codes,
+    "f": diffusion,
 }
 
 
