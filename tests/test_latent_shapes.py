@@ -39,7 +39,8 @@ EPS = {"rtol": 0, "atol": 1e-6}
 
 OF_VECTORS = ["UniformOneHot", "UniformRelaxedOneHot", "UniformSphere"]
 OF_VECTORS += ["OneHot", "PowerSpherical", "RelaxedOneHot"]
-PRIORS = [name for name in names_without_codes(priors) if name not in OF_VECTORS]
+OF_CHANNELS = ["Rescaled"]  # one scale for all places of a channel, which a vector has not
+PRIORS = [name for name in names_without_codes(priors) if name not in (*OF_VECTORS, *OF_CHANNELS)]
 POSTERIORS = [name for name in names_without_codes(posteriors) if name not in OF_VECTORS]
 ESTIMATORS = [kind.__name__ for kind in lone_estimators()]
 

@@ -107,6 +107,8 @@ def are_fixed(t: Terms) -> bool:
     drawn = {site["name"]: inner(site["fn"]) for site in guide if not is_factor(site)}
     return (
         all(type(fn).__name__ in ("CodePoint", "Delta") for fn in drawn.values())
+        # Where a plate draws some of its rows, its sites are scaled.
+        and all((torch.as_tensor(site["scale"]) == 1).all() for site in (*model, *guide))
         and all(site["is_observed"] or site["name"] in drawn for site in model)
         and not any(is_estimated(site["fn"]) for site in model)
     )
