@@ -116,6 +116,7 @@ CLAIMS = {
 assert not estimator.is_bound and "loss" in repr(training)
 assert sharpness(samples).shape == (300,) and diversity(samples) > 0
 """,
+    "measured": "assert callable(refitted)",
     "README": "assert images.shape == (64, 1, 8, 8)",
     "write-your-own-model": """
 assert bound.shape == log_px.shape == (300,) and log_px.mean() > bound.mean()
