@@ -2,11 +2,13 @@
 
 import functools
 import inspect
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
 
-__all__ = ["modules_of"]
+__all__ = ["in_evaluation_mode", "modules_of"]
 
 _DEPTH = 3  # of lists, tuples and dictionaries within each other
 _MANY = 1_000  # entries: more are data
@@ -72,3 +74,16 @@ def _is_a_pair(value: Any) -> bool:
         and not isinstance(value, type)
         and hasattr(value, "__dict__")
     )
+
+
+@contextmanager
+def in_evaluation_mode(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Runs modules, with all their parts, in evaluation mode, which it leaves again."""
+    training = [part for module in modules for part in module.modules() if part.training]
+    for part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from .modules import modules_of
+from .modules import in_evaluation_mode, modules_of
 from .parameters import own_parameters
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
     "ProgramModule",
     "device_of",
     "evaluating",
-    "evaluation_mode",
+    "in_evaluation_mode",
     "modules_of",
 ]
 
@@ -45,25 +45,11 @@ def device_of(program: Program) -> torch.device:
 
 
 @contextmanager
-def evaluation_mode(program: Program) -> Iterator[None]:
-    """Runs a program with its modules in evaluation mode, which it leaves again."""
-    modules = modules_of(program.model, program.guide).values()
-    training = [part for module in modules for part in module.modules() if part.training]
-    for part in training:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
-
-
-@contextmanager
 def evaluating(program: Program) -> Iterator[None]:
     """Runs a program in evaluation mode and without gradients."""
     with (
         torch.no_grad(),
-        evaluation_mode(program),
+        in_evaluation_mode(modules_of(program.model, program.guide).values()),
         own_parameters(program.model, program.guide),
     ):
         yield

@@ -20,6 +20,7 @@ from torch.func import functional_call
 from torch.nn.utils.parametrize import ParametrizationList
 
 from pyro_vae.inference.terms import Terms, trace_prior, weighted
+from pyro_vae.program import in_evaluation_mode
 
 from .elbo import TraceMeanField_ELBO
 from .factor_weights import Weight, is_zero, number
@@ -254,34 +255,16 @@ def look(
 @contextmanager
 def power_iterations_off(network: nn.Module) -> Iterator[None]:
     """Leaves the singular vectors of spectral normalization as they are."""
-    parts = [
-        inner
-        for part in network.modules()
-        if isinstance(part, ParametrizationList)
-        for inner in part.modules()
-        if inner.training
-    ]
-    for part in parts:
-        part.training = False
-    try:
+    normed = [part for part in network.modules() if isinstance(part, ParametrizationList)]
+    with in_evaluation_mode(normed):
         yield
-    finally:
-        for part in parts:
-            part.training = True
 
 
 @torch.no_grad()
 def _judged(network: nn.Module, *images: Tensor) -> Tensor:
     """What a network makes of images, its averages and random numbers left alone."""
-    training = [part for part in network.modules() if part.training]
-    for part in training:
-        part.training = False
-    try:
-        with torch.random.fork_rng():
-            return network(*images)
-    finally:
-        for part in training:
-            part.training = True
+    with in_evaluation_mode([network]), torch.random.fork_rng():
+        return network(*images)
 
 
 def check_not_negative(owner: str, **weights: Weight) -> None:

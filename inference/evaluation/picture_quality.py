@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from pyro_vae.program import in_evaluation_mode
+
 __all__ = ["diversity", "frechet_distance", "sharpness"]
 
 Features = Callable[[Tensor], Tensor]
@@ -101,15 +103,8 @@ def _features(images: Tensor, features: Features | None, user: str) -> Tensor:
         )
     if features is None:
         return images.flatten(1)
-    network = features if isinstance(features, nn.Module) else nn.Identity()
-    training = [part for part in network.modules() if part.training]
-    for part in training:
-        part.training = False
-    try:
+    with in_evaluation_mode([features] if isinstance(features, nn.Module) else []):
         found = torch.cat([features(part).flatten(1) for part in images.split(_ROWS)])
-    finally:
-        for part in training:
-            part.training = True
     if len(found) != len(images):
         raise ValueError(
             f"the features of {user} are {len(found)} rows for {len(images)} images, but must be a "

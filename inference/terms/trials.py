@@ -12,7 +12,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parameter import is_lazy
 
 from pyro_vae.precision import layers_in_float32
-from pyro_vae.program import modules_of
+from pyro_vae.program import in_evaluation_mode, modules_of
 
 __all__ = ["all_modules", "evaluation_mode", "leaving_no_trace", "perturbed", "trial"]
 
@@ -69,15 +69,8 @@ def all_modules(model: Any, guide: Any, ran: Iterable[nn.Module]) -> list[nn.Mod
 @contextmanager
 def evaluation_mode(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Runs modules in evaluation mode, without Pyro's validation."""
-    training = [module for module in modules if module.training]
-    try:
-        for module in training:
-            module.training = False
-        with pyro.validation_enabled(False):
-            yield
-    finally:
-        for module in training:
-            module.training = True
+    with in_evaluation_mode(modules), pyro.validation_enabled(False):
+        yield
 
 
 @contextmanager

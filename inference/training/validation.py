@@ -12,7 +12,7 @@ import torch
 from pyro_vae.batches import Batches, num_data
 from pyro_vae.inference.estimators import Estimator, judged_by
 from pyro_vae.inference.evaluation import evaluate_batches, usage_in
-from pyro_vae.program import Program, evaluating
+from pyro_vae.program import Program, evaluating, in_evaluation_mode
 
 from .explained import explained
 from .plate_scale import Counts
@@ -73,7 +73,9 @@ class Validation:
         """
         sums = {"valid_loss": 0.0}
         number = 0
-        with evaluating(self.program), _modules_evaluating(self.loss), _named(step):
+        modules = self.loss.modules.values() if isinstance(self.loss, Estimator) else ()
+        # the averages of an estimator's modules, such as a discriminator's, stay as they are
+        with evaluating(self.program), in_evaluation_mode(modules), _named(step):
             for batch in self.data.once():
                 number += num_data(batch)
                 with explained(batch):
@@ -113,20 +115,6 @@ class Validation:
                 if terms.is_bound and not (self.loss.is_bound or self.loss.compares_epochs):
                     values["valid_bound"] = terms.bound.sum().item()
         return values
-
-
-@contextmanager
-def _modules_evaluating(loss: Any) -> Iterator[None]:
-    """Leaves the averages of an estimator's modules, such as a discriminator's, as they are."""
-    modules = loss.modules.values() if isinstance(loss, Estimator) else ()
-    training = [part for module in modules for part in module.modules() if part.training]
-    for part in training:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 @contextmanager
