@@ -11,6 +11,7 @@ from .gaussian_mixture_vae import GaussianMixtureVAE
 from .hierarchical_vae import HierarchicalVAE
 from .hvae import HVAE
 from .kl_autoencoder import KLAutoencoder
+from .ladder_vae import LadderVAE
 from .latent_diffusion import LatentDiffusion
 from .linear_gaussian import LinearGaussian
 from .refit import Refit
@@ -27,6 +28,7 @@ __all__ = [
     "HVAE",
     "HierarchicalVAE",
     "KLAutoencoder",
+    "LadderVAE",
     "LatentDiffusion",
     "LinearGaussian",
     "Refit",

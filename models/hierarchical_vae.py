@@ -13,7 +13,7 @@ from pyro_vae.networks import MLP
 from pyro_vae.posteriors import DiagonalNormal
 from pyro_vae.priors import StandardNormal
 from pyro_vae.shapes import LatentDim, latent_shape
-from pyro_vae.wiring import Network, Parts, attach
+from pyro_vae.wiring import Network, Parts, attach, of_each_layer, units_of_each_layer
 
 __all__ = ["HierarchicalVAE"]
 
@@ -80,16 +80,16 @@ class HierarchicalVAE(PyroModule):
         self.conditionals = nn.ModuleList(DiagonalNormal(dim) for dim in latent_dims[:-1])
 
         if encoders is None:
-            units = _of_each_layer("hidden", _nested(hidden, depth), depth)
+            units = units_of_each_layer(hidden, depth)
             encoders = [partial(MLP, hidden=h, activation=activation) for h in units]
         if decoders is None:
-            units = _of_each_layer("hidden", _nested(hidden, depth), depth)
+            units = units_of_each_layer(hidden, depth)
             decoders = [partial(MLP, hidden=h[::-1], activation=activation) for h in units]
         shapes = [x_shape, *map(latent_shape, latent_dims)]
         h_up = [q.param_shape for q in posteriors]
         h_down = [p.param_shape for p in (self.likelihood, *self.conditionals)]
-        up = zip(_of_each_layer("encoders", encoders, depth), shapes[:-1], h_up, strict=True)
-        down = zip(_of_each_layer("decoders", decoders, depth), shapes[1:], h_down, strict=True)
+        up = zip(of_each_layer("encoders", encoders, depth), shapes[:-1], h_up, strict=True)
+        down = zip(of_each_layer("decoders", decoders, depth), shapes[1:], h_down, strict=True)
         self.encoders, self.decoders = (
             nn.ModuleList(
                 parts.network(f"{role} {i}", network, MLP, *ends)
@@ -118,16 +118,3 @@ class HierarchicalVAE(PyroModule):
         with pyro.plate("data", len(x)):
             for i, (encoder, posterior) in enumerate(layers, start=1):
                 z = pyro.sample(f"z_{i}", posterior(encoder(z)))
-
-
-def _nested(hidden: Sequence[Any], depth: int) -> Sequence[Sequence[int]]:
-    """The units of each layer, where one tuple of numbers is for all."""
-    return [hidden] * depth if all(isinstance(units, int) for units in hidden) else hidden
-
-
-def _of_each_layer(name: str, parts: Sequence[Any], depth: int) -> Sequence[Any]:
-    if len(parts) != depth:
-        raise ValueError(
-            f"{name} has {len(parts)} entries, but there are {depth} latent_dims; give one for each"
-        )
-    return parts

@@ -10,7 +10,14 @@ from torch.distributions import Distribution
 from .networks import Joined
 from .shapes import InShape, LatentDim, check_part, input_shapes, joined_shape, latent_shape
 
-__all__ = ["Network", "Parts", "attach", "check_network"]
+__all__ = [
+    "Network",
+    "Parts",
+    "attach",
+    "check_network",
+    "of_each_layer",
+    "units_of_each_layer",
+]
 
 # A network, or a function that builds it from in_shape and out_shape, such as the class MLP.
 Network: TypeAlias = nn.Module | Callable[[Any, Sequence[int]], nn.Module]
@@ -163,6 +170,26 @@ def check_network(
     for kind, needed in (("in_shape", in_shape), ("out_shape", out_shape)):
         found, what = getattr(network, kind, needed), f"{name}'s {kind}"
         check_part(owner, what, found, needed, of=of if kind == "in_shape" else "")
+
+
+def of_each_layer(name: str, parts: Any, depth: int) -> Sequence[Any]:
+    """The parts of a program's layers, of which one that is no sequence is for all.
+
+    Raises:
+        ValueError: If there are more or fewer than `depth`.
+    """
+    each: Sequence[Any] = parts if isinstance(parts, Sequence) else [parts] * depth
+    if len(each) != depth:
+        raise ValueError(
+            f"{name} has {len(each)} entries, but there are {depth} latent_dims; give one for each"
+        )
+    return each
+
+
+def units_of_each_layer(hidden: Sequence[Any], depth: int) -> Sequence[Sequence[int]]:
+    """The hidden units of a program's layers, of which one tuple of numbers is for all."""
+    for_all = all(isinstance(units, int) for units in hidden)
+    return of_each_layer("hidden", [hidden] * depth if for_all else hidden, depth)
 
 
 def _takes_one_input(network: Any) -> bool:

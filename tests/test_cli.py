@@ -400,6 +400,7 @@ ENUM = ("--loss", "TraceEnum_ELBO(max_plate_nesting=1)")
         ("DeepMarkovModel(latent_dim=2, rnn_dim=8)", ("--data", "digit_columns(ragged=True)")),
         ("GaussianMixtureVAE(latent_dim=2, hidden=(16,))", ENUM),
         ("HVAE(latent_dims=(4, 2), hidden=(16, 16))", ()),
+        ("LadderVAE(latent_dims=(4, 3, 2), hidden=(16,))", ("--loss", "TraceMeanField_ELBO()")),
         ("HierarchicalVAE(latent_dims=(4, 3, 2), hidden=(16,))", ("--loss", "IWAE(5)")),
         ("LinearGaussian(latent_dim=2)", ("--data", "digits(binarize=None)")),
         ("SemiSupervisedVAE(latent_dim=2, hidden=(16,))", ("--data", "digits(labels=100)", *ENUM)),

@@ -203,6 +203,9 @@ PROGRAMS = {
     "HVAE": lambda x_shape, latent_dim, *, hidden: models.HVAE(
         x_shape, (latent_dim, latent_dim), hidden=(5, 6)
     ),
+    "LadderVAE": lambda x_shape, latent_dim, *, hidden: models.LadderVAE(
+        x_shape, (latent_dim, latent_dim), hidden=hidden
+    ),
     "DeepMarkovModel": lambda x_shape, latent_dim, *, hidden: models.DeepMarkovModel(
         x_shape[1:], latent_dim, rnn_dim=5, hidden=hidden
     ),

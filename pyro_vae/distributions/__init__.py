@@ -6,6 +6,7 @@ from .estimated_density import EstimatedDensity, is_estimated
 from .flow import FlowDistribution, zuko
 from .noise import Noise, cosine_noise, linear_noise, log_snr_noise, noise_levels
 from .normal_mixture import NormalMixture
+from .normal_product import product_of_normals
 from .one_hot import OneHotDistribution, RelaxedOneHotDistribution
 from .power_spherical import PowerSphericalDistribution
 from .reshaped import Reshaped, reshaped
@@ -33,6 +34,7 @@ __all__ = [
     "linear_noise",
     "log_snr_noise",
     "noise_levels",
+    "product_of_normals",
     "reshaped",
     "zuko",
 ]

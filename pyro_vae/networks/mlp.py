@@ -24,6 +24,10 @@ class MLP(Network):
         activation: What builds the nonlinearity after each hidden layer.
         dropout: The share of hidden units that each training step leaves out (Srivastava et al.,
             2014, https://jmlr.org/papers/v15/srivastava14a.html).
+        batch_norm: Whether to normalize what each hidden layer gives before the activation (Ioffe
+            and Szegedy, 2015, https://arxiv.org/abs/1502.03167); what `ConvEncoder` says of it
+            holds.
+        batch_norm_output: Whether to normalize the output, too.
 
     Example:
         >>> MLP((1, 28, 28), (2, 20))(torch.zeros(5, 128, 1, 28, 28)).shape
@@ -38,12 +42,15 @@ class MLP(Network):
         hidden: Sequence[int] = (400,),
         activation: Callable[[], nn.Module] = nn.Softplus,
         dropout: float = 0.0,
+        batch_norm: bool = False,
+        batch_norm_output: bool = False,
     ) -> None:
         *sizes, out_size = layer_sizes("an MLP", in_shape, hidden, out_shape)
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise(sizes):
-            layers += [nn.Linear(fan_in, fan_out), activation(), *dropped("an MLP", dropout)]
-        layers.append(nn.Linear(sizes[-1], out_size))
+            layers += [*_dense(fan_in, fan_out, batch_norm), activation()]
+            layers += dropped("an MLP", dropout)
+        layers += _dense(sizes[-1], out_size, batch_norm_output)
         super().__init__(in_shape, out_shape, nn.Sequential(*layers), seen_as=sizes[:1])
 
 
@@ -87,6 +94,12 @@ def layer_sizes(
     if min(inputs + sizes) < 1:
         raise ValueError(f"{owner} needs layers of at least one unit, but got {sizes}")
     return sizes
+
+
+def _dense(fan_in: int, fan_out: int, batch_norm: bool) -> list[nn.Module]:
+    """An affine layer, with its batch normalization, if any, which has the bias of both."""
+    norm = [nn.BatchNorm1d(fan_out)] if batch_norm else []
+    return [nn.Linear(fan_in, fan_out, bias=not batch_norm), *norm]
 
 
 def _he(linear: nn.Linear) -> nn.Linear:
