@@ -1,7 +1,7 @@
 """Ladder VAE: layers inferred from the top, as the model samples them (Sonderby et al., 2016)."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -157,7 +157,7 @@ class LadderVAE(PyroModule):
         """
         depth = len(self.normals)
         top = self.prior() if evidence is None else self.normals[-1](evidence[-1])
-        read = (pyro.sample(f"z_{depth}", top),)
+        read: tuple[Tensor, ...] = (pyro.sample(f"z_{depth}", top),)
         for i in range(depth - 2, -1, -1):
             h = decoders[i](*read)
             fn = self.normals[i](h) if evidence is None else self._merged(i, evidence[i], h)
@@ -173,7 +173,7 @@ class LadderVAE(PyroModule):
         return normal(self.merges[i](evidence, h))
 
 
-def _evidence(encoders: Sequence[Any], normals: Sequence[Any], x: Tensor) -> list[Tensor]:
+def _evidence(encoders: Iterable[Any], normals: Iterable[Any], x: Tensor) -> list[Tensor]:
     """The (loc, s) of each layer that x gives: each encoder reads the mean of the layer below."""
     found, read = [], x
     for encoder, normal in zip(encoders, normals, strict=True):
