@@ -73,6 +73,18 @@ def test_pictures_of_a_run(trained, tmp_path, words, picture):
     assert is_picture(path) and path.name in out
 
 
+def test_reconstruct_prints_the_errors_of_all_data_that_were_asked_for(trained):
+    code, out, _ = trained("reconstruct", "a", "-n", 300)
+    said = re.search(r"300 test data: absolute error (\S+) a pixel, PSNR (\S+) dB", out)
+    assert code == 0 and said
+    x = digits().test.x
+    made = pyro_vae.inference.reconstruct(pyro_vae.load("a"), x)
+    # of other draws of z: means of 19,200 pixels
+    assert float(said[1]) == pytest.approx((x - made).abs().mean().item(), rel=0.02)
+    decibels = -10 * (x - made).square().mean((1, 2, 3)).log10()
+    assert float(said[2]) == pytest.approx(decibels.mean().item(), rel=0.02)
+
+
 def test_evaluate_prints_bound_rate_distortion_and_likelihood(trained, tmp_path):
     code, out, _ = trained("evaluate", "a", "--num-particles", 20, "--limit", 30)
     assert code == 0

@@ -8,7 +8,7 @@ import torch
 from scipy import linalg
 from torch import nn
 
-from pyro_vae.inference import diversity, frechet_distance, sharpness
+from pyro_vae.inference import diversity, frechet_distance, peak_snr, sharpness
 
 
 def test_an_image_that_is_a_plane_has_no_laplacian():
@@ -101,3 +101,21 @@ def test_what_is_no_set_of_images_is_refused(run, sentence):
 def test_the_distance_is_symmetric():
     x, y = torch.randn(2, 40, 3, generator=torch.Generator().manual_seed(0))
     assert math.isclose(frechet_distance(x, y), frechet_distance(y, x), rel_tol=1e-9)
+
+
+def test_an_error_of_a_tenth_everywhere_is_20_decibels_below_the_peak_and_half_of_it_6_more():
+    x = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert peak_snr(x, x + 0.1).tolist() == pytest.approx([20.0] * 3, abs=1e-4)
+    halves = torch.tensor([0.05, 0.025, 0.0])[:, None, None, None]
+    expected = [20 + 20 * math.log10(2), 20 + 40 * math.log10(2), math.inf]
+    assert peak_snr(x, x + halves).tolist() == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_ratio_is_the_same_for_images_of_other_levels():
+    x, y = torch.rand(2, 3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(peak_snr(255 * x, 255 * y, peak=255), peak_snr(x, y), atol=1e-4)
+
+
+def test_pairs_of_two_shapes_have_no_ratio():
+    with pytest.raises(ValueError, match=r"\(2, 1, 4, 4\) and \(1, 4, 4\)"):
+        peak_snr(torch.zeros(2, 1, 4, 4), torch.zeros(1, 4, 4))

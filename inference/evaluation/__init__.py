@@ -9,7 +9,7 @@ from .evaluation import (
     log_likelihood,
     mean_and_error,
 )
-from .picture_quality import diversity, frechet_distance, sharpness
+from .picture_quality import diversity, frechet_distance, peak_snr, sharpness
 from .predictive import decode, discrete_latents, encode, reconstruct, sample
 from .true_bounds import points_of_guide
 
@@ -27,6 +27,7 @@ __all__ = [
     "frechet_distance",
     "log_likelihood",
     "mean_and_error",
+    "peak_snr",
     "points_of_guide",
     "reconstruct",
     "sample",

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from pyro_vae.checks import check_positive
 from pyro_vae.program import in_evaluation_mode
 
-__all__ = ["diversity", "frechet_distance", "sharpness"]
+__all__ = ["diversity", "frechet_distance", "peak_snr", "sharpness"]
 
 Features = Callable[[Tensor], Tensor]
 
@@ -40,6 +41,32 @@ def sharpness(images: Tensor) -> Tensor:
     channels = images.reshape(-1, 1, *images.shape[-2:])
     laplacian = conv2d(channels, kernel.expand(1, 1, 3, 3)).reshape(len(images), -1)
     return laplacian.var(1, unbiased=False)
+
+
+def peak_snr(images: Tensor, others: Tensor, *, peak: float = 1.0) -> Tensor:
+    """The peak signal-to-noise ratio of each pair of images in decibels (PSNR), (N,).
+
+        10 log10(peak^2 / mean |x - x'|^2)
+
+    The mean is over all numbers of an image. Twice the error are 6 decibels less; of equal images
+    it is infinite. It says how near reconstructions are, and nothing of samples.
+
+    Args:
+        images: (N, *x_shape).
+        others: As many of the same shape, such as their reconstructions.
+        peak: White less black.
+
+    Raises:
+        ValueError: If the shapes differ, or the peak is not positive.
+    """
+    if images.dim() < 2 or images.shape != others.shape:
+        raise ValueError(
+            f"peak_snr is of pairs of images (N, *x_shape), but got {tuple(images.shape)} and "
+            f"{tuple(others.shape)}; give both the same shape"
+        )
+    check_positive(peak=peak)
+    errors = (images.float() - others.float()).square().flatten(1).mean(1)
+    return 10 * (peak**2 / errors).log10()
 
 
 def frechet_distance(images: Tensor, others: Tensor, features: Features | None = None) -> float:

@@ -15,7 +15,18 @@ from pyro_vae.inference import decode, encode, reconstruct, sample
 from pyro_vae.inference.evaluation import discrete_latents
 from pyro_vae.program import Program, device_of
 
-__all__ = ["arithmetic", "interpolation", "latent_space", "reconstructions", "samples", "save"]
+__all__ = [
+    "arithmetic",
+    "beside",
+    "interpolation",
+    "latent_space",
+    "reconstructed",
+    "reconstructions",
+    "samples",
+    "save",
+]
+
+_ROWS = 500  # of data at a time
 
 
 def samples(
@@ -86,7 +97,20 @@ def _what_is_sampled(given: str, mean: bool) -> str:
 
 def reconstructions(program: Program, x: Tensor, y: Tensor | None = None) -> Figure:
     """Data above their reconstructions."""
-    return plots.pairs(x.cpu(), reconstruct(program, x, y).cpu(), levels=_levels(x))
+    return beside(x, reconstructed(program, x, y))
+
+
+def reconstructed(program: Program, x: Tensor, y: Tensor | None = None) -> Tensor:
+    """The reconstructions of data (N, *x_shape), a part of them at a time."""
+    if y is None:
+        return torch.cat([reconstruct(program, part) for part in x.split(_ROWS)])
+    parts = zip(x.split(_ROWS), y.split(_ROWS), strict=True)
+    return torch.cat([reconstruct(program, *part) for part in parts])
+
+
+def beside(x: Tensor, made: Tensor) -> Figure:
+    """Data above their reconstructions, which are made already."""
+    return plots.pairs(x.cpu(), made.cpu(), levels=_levels(x))
 
 
 def _levels(x: Tensor) -> tuple[float, float]:

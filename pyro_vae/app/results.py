@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyro_vae import plots
 from pyro_vae.datasets import DataSource, Split
-from pyro_vae.inference import Fit, evaluate, log_likelihood, mean_and_error
+from pyro_vae.inference import Fit, evaluate, log_likelihood, mean_and_error, peak_snr
 from pyro_vae.inference.evaluation import code_usage
 from pyro_vae.program import ProgramModule, device_of, evaluating
 
@@ -20,7 +20,7 @@ from .objective import is_bound_after, objective, summed_out
 from .prepare import Prepared, labelled
 from .run import Run
 
-__all__ = ["evaluation", "finish"]
+__all__ = ["evaluation", "finish", "reconstruction_errors"]
 
 
 def evaluation(
@@ -75,6 +75,15 @@ def finish(run: Run, prepared: Prepared, training: Fit) -> dict[str, Any]:
         except ValueError as error:
             print(f"no {name}.png: {error}")
     return results
+
+
+def reconstruction_errors(x: Tensor, made: Tensor) -> str:
+    """How far images from 0 to 1 are from their reconstructions, in words; "" of other data."""
+    is_of_images = x.dim() == 4 and x.shape[1] in (1, 3) and x.is_floating_point()
+    if not is_of_images or not (0 <= x.min() and x.max() <= 1):
+        return ""
+    decibels, error = peak_snr(x, made).mean().item(), (x - made).abs().mean().item()
+    return f"absolute error {error:.4f} a pixel, PSNR {decibels:.2f} dB"
 
 
 def _results(prepared: Prepared, steps: int) -> dict[str, Any]:

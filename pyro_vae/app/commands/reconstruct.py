@@ -20,10 +20,14 @@ def reconstruct(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Writes a picture of data above their reconstructions."""
+    """Writes a picture of up to 50 data above their reconstructions; prints the errors of all."""
     from pyro_vae.app import figures
     from pyro_vae.app.prepare import labelled
+    from pyro_vae.app.results import reconstruction_errors
 
     program, part = trained(run, data, data_dir, split, seed, device)
-    figure = figures.reconstructions(program, *labelled(program, first(part, num)))
-    print(figures.save(figure, out or run / "reconstructions.png"))
+    x, y = labelled(program, first(part, num))
+    made = figures.reconstructed(program, x, y)
+    if said := reconstruction_errors(x, made):
+        print(f"{len(x)} {split} data: {said}")
+    print(figures.save(figures.beside(x, made), out or run / "reconstructions.png"))
