@@ -61,6 +61,11 @@ class Evaluation:
         is_estimate: Whether a density of the model is known by an estimate of a bound alone, as
             that of a `DiffusionPrior`. Then `bound` is one on average, and there is no
             log-likelihood.
+        rates: E_q[log q - log p] of each latent site of a datum, (N,), by its name, in the model's
+            order: of a hierarchy from the top down. They sum up to `rate`, less the share of
+            latents that all data have together. One of several may be below 0. Empty where the
+            guide has auxiliary draws, since no site has a rate of its own then, or where the data
+            have other latents in one batch than in another.
 
     Reference:
         Alemi et al., 2018, https://arxiv.org/abs/1711.00464
@@ -70,6 +75,7 @@ class Evaluation:
     distortion: Tensor
     is_bound: bool = True
     is_estimate: bool = False
+    rates: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def bound(self) -> Tensor:
@@ -127,23 +133,30 @@ def evaluate(
 def evaluate_batches(program: Program, batches: Batches, num_particles: int = 1) -> Evaluation:
     """As `evaluate`, for data that are in batches of arguments already."""
 
-    def rate_and_distortion(args: Any, kwargs: Any) -> Tensor:
+    def rates_and_distortion(args: Any, kwargs: Any) -> Tensor:
         t = _terms(program, args, **kwargs)
-        return torch.stack([_rate(t), -t.log_px[0]])
+        return torch.stack([_rate(t), -t.log_px[0], *_rates(t).values()])
 
-    parts = []  # of each batch, (2, N)
+    parts = []  # of each batch, (2 + sites, N)
     with evaluating(program):
         t = _first_terms(program, batches)
         check_true_bounds(t, "evaluate")
         num_particles = 1 if are_fixed(t) else num_particles
         runs_in_all = num_particles * batches.num_batches()
-        run = _captured(program, rate_and_distortion, "evaluate", runs_in_all)
+        run = _captured(program, rates_and_distortion, "evaluate", runs_in_all)
         for batch in batches.once():
             runs = [run(batch, {}) for _ in range(num_particles)]
             parts.append(torch.stack(runs).mean(0))
-    rate, distortion = torch.cat(parts, -1)
+    names = _rates(t) if all(len(part) == 2 + len(_rates(t)) for part in parts) else ()
+    rate, distortion, *each = torch.cat([part[: 2 + len(names)] for part in parts], -1)
     points, estimates = points_of_guide(t), estimated_sites(t.traces[0])
-    result = Evaluation(rate, distortion, is_bound=not points, is_estimate=bool(estimates))
+    result = Evaluation(
+        rate,
+        distortion,
+        is_bound=not points,
+        is_estimate=bool(estimates),
+        rates=dict(zip(names, each, strict=True)),
+    )
     warn_if_impossible(result.bound, t, "evaluate", stacklevel=4)
     return result
 
@@ -318,6 +331,15 @@ def _rate(t: Terms) -> Tensor:
     local = sum(latent.log_q[0] - latent.log_p[0] for latent in t.latents.values())
     shared = sum((v.log_q - v.log_p).sum() for v in t.global_latents.values())
     return local + shared / (t.scale * t.log_px.shape[1]) + torch.zeros_like(t.log_px[0])
+
+
+def _rates(t: Terms) -> dict[str, Tensor]:
+    """The rate of each latent site of a datum, (N,), in the model's order; see `Evaluation`."""
+    if any(latent.p is None for latent in t.latents.values()):
+        return {}
+    names = [name for name in t.traces[0].nodes if name in t.latents]
+    zero = torch.zeros_like(t.log_px[0])
+    return {n: t.latents[n].log_q[0] - t.latents[n].log_p[0] + zero for n in names}
 
 
 def _log_w(program: Program, args: Sequence[Tensor], **options: Any) -> Tensor:

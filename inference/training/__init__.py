@@ -5,6 +5,7 @@ from .fit import fit
 from .optimizer import check_arguments, check_clip_norm
 from .plate_scale import Counts
 from .progress import Fit, Progress
+from .site_rates import line_of_rates
 from .svi import SVI
 from .training_data import check_counts, has_labels, training_batches
 
@@ -19,6 +20,7 @@ __all__ = [
     "check_counts",
     "fit",
     "has_labels",
+    "line_of_rates",
     "take_step",
     "training_batches",
 ]

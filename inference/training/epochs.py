@@ -19,6 +19,7 @@ from .payback import Payback
 from .plate_scale import Counts
 from .progress import Fit
 from .pyro_checks import Checks
+from .site_rates import rates_of_training
 from .training_data import kind_of_batch
 from .validation import Validation
 
@@ -54,6 +55,7 @@ class Epochs:
         self.validation, self.counts = validation, counts
         self.total, self.payback, self.stop, self.bar = total, payback, stop, bar
         self.checks = Checks()
+        self.last_batch: Sequence[Any] = ()
 
     def steps(self, resumed: Mapping[str, Any] | None) -> bool:
         """Takes the steps of an epoch, or those that are left of it.
@@ -69,6 +71,7 @@ class Epochs:
         losses: list[Tensor] = []
         for batch in batches:
             losses.append(self._step(batch))
+            self.last_batch = batch
             at.data_in_epoch += num_data(batch)
             at.steps_in_epoch += 1
             self.bar.update()
@@ -101,6 +104,8 @@ class Epochs:
             first = at.epoch == 0
             with self.checks.on() if first else nullcontext():
                 record |= self.validation.record(training.svi.steps)
+        elif self.counts.num_latents > 1:
+            record |= rates_of_training(self.counts.program, self.train, self.last_batch)
         record |= training.svi.objective.weights(training.svi.steps)
         at.records.append({**record, "seconds": at.seconds})
         loss = record.get("valid_loss", record.get("train_loss", at.best))

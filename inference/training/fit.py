@@ -24,6 +24,7 @@ from .payback import Payback
 from .plate_scale import Counts
 from .progress import Fit, Progress
 from .second_stage import on_latents
+from .site_rates import RateLine
 from .svi import SVI
 from .training_data import (
     check_counts,
@@ -141,7 +142,7 @@ def fit(
         validation = Validation(judge, loss, judged, Counts(judge, loss), total)
     began = time.perf_counter() - training.progress.seconds
     bar = tqdm(total=total, initial=svi.steps, unit="step", disable=None if progress else True)
-    with bar, interrupts() as stop:
+    with RateLine(shown=not bar.disable) as line, bar, interrupts() as stop:
         payback = Payback() if compile is None else None
         loop = Epochs(training, train, validation, counts, total, payback, stop, bar)
         with loop.checks.off():
@@ -156,6 +157,7 @@ def fit(
                     training.best = snapshot(program, svi)
                 bar.set_description(svi.mode)
                 bar.set_postfix(_shown(training.records[-1]))
+                line.show(training.records[-1])
                 if on_epoch is not None:
                     with loop.checks.on():
                         on_epoch(training, is_best)

@@ -38,6 +38,7 @@ class Counts:
         self.program, self.loss = program, loss
         self._plates: dict[int, Any] = {}
         self.observed: list[Observed] = []
+        self.num_latents = 0  # of each datum, where the loss is an Estimator
         self.has_bounds = True  # whether the value of a bound is one on log p(x)
 
     def weight(self, batch: Sequence[Any]) -> float:
@@ -83,6 +84,7 @@ class Counts:
             factors = (*terms.factors, *terms.global_factors)
             no_bound = points_of_guide(terms) or factors or otherwise_masked(*terms.traces)
             self.has_bounds = not no_bound
+            self.num_latents = len(terms.latents)
             return sample_sites(terms.traces[0]), terms.layout.data
         trace, _ = traces(model, guide, batch, {})
         sites = sample_sites(prune_subsample_sites(trace))

@@ -64,7 +64,9 @@ class Fit:
             mean loss of its steps ("train_loss"), the value of each schedule, the seconds so far
             ("seconds"); and, of the validation data, their loss with all schedules at their end
             ("valid_loss"), "rate" and "distortion"; and the program's bound ("valid_bound") beside
-            a loss, such as that of `VAEGAN`, that is none. Losses are in nats per datum.
+            a loss, such as that of `VAEGAN`, that is none. Of two latent sites or more, the rate of
+            each ("rate of z_1"): of the validation data, or of the epoch's last batch where there
+            are none. Losses and rates are in nats per datum.
         interrupted: Whether Ctrl-C ended it.
     """
 

@@ -16,6 +16,7 @@ from pyro_vae.program import Program, evaluating, in_evaluation_mode
 
 from .explained import explained
 from .plate_scale import Counts
+from .site_rates import sums_of_rates
 
 __all__ = ["Validation"]
 
@@ -61,6 +62,8 @@ class Validation:
 
     def record(self, step: int) -> dict[str, float]:
         """The loss, and rate and distortion if each datum has its own, in nats per datum.
+
+        Of two latent sites or more, the rate of each is beside them.
 
         Where epochs are not compared by the loss and it is no bound on log p(x), the program's
         own, minus their sum, is beside it.
@@ -112,6 +115,7 @@ class Validation:
             else:
                 values["rate"] = terms.rate.sum().item()
                 values["distortion"] = terms.distortion.sum().item()
+                values |= sums_of_rates(terms)
                 if terms.is_bound and not (self.loss.is_bound or self.loss.compares_epochs):
                     values["valid_bound"] = terms.bound.sum().item()
         return values

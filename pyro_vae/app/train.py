@@ -13,6 +13,7 @@ import torch
 from pyro_vae.batches import near
 from pyro_vae.datasets import Dataset
 from pyro_vae.inference import Fit, fit
+from pyro_vae.inference.training import line_of_rates
 from pyro_vae.kl_weights import weights_come_later
 from pyro_vae.program import ProgramModule, device_of
 
@@ -163,8 +164,12 @@ def _telling_what_is_kept(run: Run) -> Iterator[None]:
 
 def _log(record: Mapping[str, float]) -> None:
     """A line of progress where there is no terminal for a bar."""
-    if not sys.stderr.isatty():
-        print("  ".join(f"{name} {value:.5g}" for name, value in record.items()), flush=True)
+    if sys.stderr.isatty():
+        return
+    numbers = {name: value for name, value in record.items() if not name.startswith("rate of ")}
+    print("  ".join(f"{name} {value:.5g}" for name, value in numbers.items()), flush=True)
+    if rates := line_of_rates(record, columns=120):
+        print(rates, flush=True)
 
 
 def _tensorboard(folder: Path) -> Any:
