@@ -101,7 +101,7 @@ def test_buffers_and_dropout_go_on_as_in_eager_steps():
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself
 @pytest.mark.parametrize("mode", ["captured", "compiled"])
 def test_a_moving_average_goes_on_as_in_eager_steps(mode):
-    program, runs = vae(), []
+    program, runs = vae(hidden=()), []
     for compile in (False, Compile(mode=mode, eager_random=True)):
         loss = ScoreFunction(2, baseline=MovingAverage(0.5))
         svi, losses = train(copy.deepcopy(program), loss, compile, steps=70)  # one looks again
@@ -197,7 +197,7 @@ def test_a_compiled_step_is_the_eager_one_to_rounding(networks, two_threads, mon
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself
 def test_adam_within_the_graph_is_the_eager_one():
     """Through a schedule, a loss that is not finite, and a state that is loaded midway."""
-    program, runs = vae(), {}
+    program, runs = vae(hidden=()), {}
     adam = {"lr": 1e-2, "weight_decay": 0.01, "betas": (0.8, 0.99)}
     for compile in (False, Compile(eager_random=True)):
         twin = copy.deepcopy(program)

@@ -35,7 +35,7 @@ KNOWN = {"x_shape": (1, 8, 8)}
 @pytest.fixture(scope="module")
 def first_run(command, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "first"
-    assert command("train", FIRST, "--epochs", 2, "--out", folder) == 0
+    assert command("train", FIRST, "--epochs", 2, "--no-compile", "--out", folder) == 0
     return folder
 
 
@@ -99,7 +99,7 @@ def test_a_captured_second_stage_is_the_eager_one_bit_for_bit(first):
 
 
 def test_a_second_stage_reconstructs_as_its_first_does(first):
-    first("train", SECOND, "--epochs", 1, "--out", "runs/second")
+    first("train", SECOND, "--steps", 1, "--out", "runs/second")
     x, found = digits().test.x[:5], []
     for program in (load("runs/first"), load("runs/second")):
         torch.manual_seed(0)
@@ -108,7 +108,7 @@ def test_a_second_stage_reconstructs_as_its_first_does(first):
 
 
 def test_the_weights_and_the_checkpoint_hold_what_was_trained_and_no_first_stage(first, tmp_path):
-    first("train", SECOND, "--epochs", 1, "--out", "runs/second")
+    first("train", SECOND, "--steps", 1, "--out", "runs/second")
     assert load("runs/second").prior.logits.shape == (3,)
     checkpoint = torch.load(tmp_path / "runs/second/checkpoint.pt", weights_only=True)
     fit = checkpoint["fit"]
@@ -146,11 +146,11 @@ def test_a_run_keeps_a_copy_of_the_first_stage_and_the_hash_of_its_weights(first
 def test_a_second_stage_is_opened_from_anywhere_and_after_it_has_moved(
     first, tmp_path, monkeypatch
 ):
-    first("train", SECOND, "--epochs", 1, "--out", "runs/second")
+    first("train", SECOND, "--steps", 1, "--out", "runs/second")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert first("sample", "../runs/second")[0] == 0
-    assert first("train", "--resume", "../runs/second", "--epochs", 2)[0] == 0
+    assert first("train", "--resume", "../runs/second", "--steps", 2)[0] == 0
     os.rename(tmp_path / "runs/second", tmp_path / "moved")
     assert first("sample", "../moved")[0] == 0
 
@@ -158,13 +158,13 @@ def test_a_second_stage_is_opened_from_anywhere_and_after_it_has_moved(
 OPENING = (
     ("sample", "runs/second"),
     ("evaluate", "runs/second", "--num-particles", 2),
-    ("train", "--resume", "runs/second", "--epochs", 2),
+    ("train", "--resume", "runs/second", "--steps", 2),
 )
 
 
 @pytest.mark.parametrize("words", OPENING, ids=lambda words: words[0])
 def test_a_second_stage_keeps_the_weights_that_it_was_trained_on(first, tmp_path, words):
-    first("train", SECOND, "--epochs", 1, "--out", "runs/second")
+    first("train", SECOND, "--steps", 1, "--out", "runs/second")
     before = tensors(load("runs/second").decoder)
     assert first("train", "--resume", "runs/first", "--epochs", 3)[0] == 0
     assert not are_equal(tensors(load("runs/first").decoder), before)
@@ -176,7 +176,7 @@ def test_a_second_stage_keeps_the_weights_that_it_was_trained_on(first, tmp_path
 
 @pytest.mark.parametrize("words", OPENING, ids=lambda words: words[0])
 def test_a_copy_that_was_changed_or_left_out_is_one_sentence(first, tmp_path, words):
-    first("train", SECOND, "--epochs", 1, "--out", "runs/second")
+    first("train", SECOND, "--steps", 1, "--out", "runs/second")
     config = (tmp_path / "runs/second/config.json").read_bytes()
     weights = tmp_path / "runs/second/first_stages/1/weights.safetensors"
     other = weights.read_bytes()[:-1] + b"?"
@@ -192,13 +192,13 @@ def test_a_copy_that_was_changed_or_left_out_is_one_sentence(first, tmp_path, wo
 
 
 def test_a_second_stage_may_stand_in_the_folder_of_its_first(first, tmp_path):
-    assert first("train", SECOND, "--epochs", 1, "--out", "runs/first/second")[::2] == (0, "")
+    assert first("train", SECOND, "--steps", 1, "--out", "runs/first/second")[::2] == (0, "")
     os.rename(tmp_path / "runs/first/second", tmp_path / "second")
     assert first("sample", "second")[0] == 0
 
 
 def test_the_same_command_again_tells_that_the_first_stage_is_another(first):
-    words = ("train", SECOND, "--epochs", 1, "--out", "runs/second")
+    words = ("train", SECOND, "--steps", 1, "--out", "runs/second")
     assert first(*words)[0] == 0
     assert "nothing to do" in first(*words)[1]
     assert first("train", "--resume", "runs/first", "--epochs", 3)[0] == 0
@@ -266,9 +266,9 @@ def guide(x):
 
 def test_a_file_of_functions_may_load_its_first_stage(first, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(FILE)
-    assert first("train", "mine.py", "--epochs", 1, "--out", "runs/second")[::2] == (0, "")
+    assert first("train", "mine.py", "--steps", 1, "--out", "runs/second")[::2] == (0, "")
     monkeypatch.chdir(tmp_path / "runs")
-    code, _, err = first("train", "--resume", "second", "--epochs", 2)
+    code, _, err = first("train", "--resume", "second", "--steps", 2)
     assert (code, err) == (0, "")
     monkeypatch.chdir(tmp_path)
     assert are_equal(tensors(load("runs/second").parts.first), tensors(load("runs/first")))
@@ -294,12 +294,12 @@ class Mine(Estimator):
 
 def test_an_estimator_of_a_file_may_load_what_is_trained(first, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(ESTIMATOR)
-    words = ("train", "VAE(2, hidden=(8,))", "--loss", "mine.py:Mine", "--epochs", 1)
+    words = ("train", "VAE(2, hidden=(8,))", "--loss", "mine.py:Mine", "--steps", 1)
     assert first(*words, "--out", "runs/second")[::2] == (0, "")
     monkeypatch.chdir(tmp_path / "runs")
-    assert first("train", "--resume", "second", "--epochs", 2)[::2] == (0, "")
+    assert first("train", "--resume", "second", "--steps", 2)[::2] == (0, "")
     shutil.rmtree(tmp_path / "runs/first")
-    assert first("train", "--resume", "second", "--epochs", 3)[::2] == (0, "")
+    assert first("train", "--resume", "second", "--steps", 3)[::2] == (0, "")
 
 
 CLASS = """
@@ -315,10 +315,10 @@ class Second(VAE):
 
 def test_a_whole_program_may_be_an_argument_and_a_third_stage_stands_on_a_second(first, tmp_path):
     (tmp_path / "mine.py").write_text(CLASS)
-    words = ("train", "mine.py:Second(first=load('runs/first'))", "--epochs", 1)
+    words = ("train", "mine.py:Second(first=load('runs/first'))", "--steps", 1)
     assert first(*words, "--out", "runs/second")[::2] == (0, "")
     third = "VAE(2, encoder=load('runs/second').encoder, prior=load('runs/second').first.prior)"
-    assert first("train", third, "--epochs", 1, "--out", "runs/third")[::2] == (0, "")
+    assert first("train", third, "--steps", 1, "--out", "runs/third")[::2] == (0, "")
     assert first("sample", "runs/third")[0] == 0
     assert set(Run(tmp_path / "runs/third").first_stages) == {"runs/second"}
     for name in ("first", "second"):
@@ -328,9 +328,9 @@ def test_a_whole_program_may_be_an_argument_and_a_third_stage_stands_on_a_second
 
 def test_a_vamp_prior_stays_that_of_its_own_encoder(first, tmp_path):
     text = "VAE(2, hidden=(8,), prior=VampPrior(2, components=3))"
-    first("train", text, "--epochs", 1, "--out", "runs/vamp")
+    first("train", text, "--steps", 1, "--out", "runs/vamp")
     second = "VAE(2, hidden=(16,), prior=load('runs/vamp').prior)"
-    assert first("train", second, "--epochs", 1, "--out", "runs/second")[::2] == (0, "")
+    assert first("train", second, "--steps", 1, "--out", "runs/second")[::2] == (0, "")
     z = torch.randn(5, 2)
     log_pz = [load(folder).prior().log_prob(z) for folder in ("runs/vamp", "runs/second")]
     assert torch.equal(*log_pz)

@@ -112,7 +112,8 @@ def test_the_rate_of_the_uniform_prior_is_the_logarithm_of_the_number_of_grids()
 
 def test_the_bound_of_stochastic_codes_is_below_the_evidence_by_the_divergence():
     program, x = vqvae("StochasticCode"), images(3)
-    bound = evaluate(program, x, num_particles=3000).bound
+    copies = x.repeat(100, 1, 1, 1)
+    bound = evaluate(program, copies, num_particles=30).bound.view(100, 3).mean(0)
     with torch.no_grad():
         log_p, log_posterior, grids = exact(program.eval(), x)
         q = program.posterior(program.encoder(x))
@@ -337,7 +338,7 @@ class TestRefit:
         assert evaluate(program, x).bound.isfinite().all()
 
     def test_a_vaes_loss_on_latents_has_the_mean_of_that_on_data(self):
-        first, x = VAE(X_SHAPE, latent_dim=2, hidden=(8,)), images(5)
+        first, x = VAE(X_SHAPE, latent_dim=2, hidden=(8,)), images(5).repeat(30, 1, 1, 1)
         program = Refit(first, prior=StandardNormal(2))
         draws = torch.tensor(
             [
@@ -347,11 +348,11 @@ class TestRefit:
                         *program.on_latents(Split(x))
                     ),
                 )
-                for _ in range(1500)
+                for _ in range(50)
             ]
         )
         difference = draws[:, 0] - draws[:, 1]
-        assert difference.mean().abs() < 4 * difference.std() / 1500**0.5
+        assert difference.mean().abs() < 4 * difference.std() / 50**0.5
 
     def test_its_arguments_are_those_of_the_program(self):
         first = ConditionalVAE(X_SHAPE, latent_dim=2, hidden=(3,))
@@ -484,9 +485,9 @@ class TestRefitWithClasses:
         first, second = program.program.posterior.indices(z).flatten(1).unbind(1)
         y = (first * 4 + second).unique(return_inverse=True)[1].clamp(max=2)
         alone = Refit(vqvae("FSQ"), prior=without_classes(program.program.prior.prior))
-        settings = {"batch_size": 300, "steps": 300, "progress": False}
+        settings = {"batch_size": 300, "steps": 120, "progress": False}
         for each, data in ((program, Split(x, y)), (alone, x)):
-            fit(each, data, optim=pyro.optim.Adam({"lr": 0.03}), **settings)
+            fit(each, data, optim=pyro.optim.Adam({"lr": 0.05}), **settings)
         share = torch.bincount(y).float() / len(y)
         entropy = torch.special.entr(share).sum()
         gain = evaluate(alone, x).rate.mean() - evaluate(program, x, y).rate.mean()

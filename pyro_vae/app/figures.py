@@ -28,6 +28,8 @@ __all__ = [
 
 _ROWS = 500  # of data at a time
 
+_DOTS_PER_INCH = 150
+
 
 def samples(
     program: Program,
@@ -284,5 +286,5 @@ def _axes(names: Sequence[str]) -> tuple[str, str]:
 def save(figure: Figure, path: Path) -> Path:
     """Writes a figure as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=_DOTS_PER_INCH)
     return path
