@@ -117,6 +117,16 @@ def test_the_best_parameters_on_the_validation_data_are_kept(program):
     assert all(torch.equal(value, kept[name]) for name, value in program.state_dict().items())
 
 
+def test_the_validation_data_are_looked_at_once_in_so_many_epochs_and_after_the_last(program):
+    best = []
+    options = {"epochs": 8, "batch_size": 16, "on_epoch": lambda run, is_best: best.append(is_best)}
+    run = fit(program, X, valid=X[:8], valid_every=3, **options)
+    looked = ["valid_loss" in record for record in run.records]
+    assert looked == [False, False, True, False, False, True, False, True]
+    assert all("train_loss" in record for record in run.records)
+    assert best[2] and not any(best[epoch] for epoch in (0, 1, 3, 4, 6))
+
+
 def test_validation_moves_no_parameter_and_no_buffer():
     def trained(valid):
         pyro.set_rng_seed(0)
@@ -202,7 +212,7 @@ def test_a_warm_up_longer_than_the_training_is_warned_of(program):
 def test_what_makes_no_sense_is_refused(program):
     with pytest.raises(ValueError, match="not both"):
         fit(program, X, epochs=1, steps=1)
-    for name in ("epochs", "steps", "batch_size"):
+    for name in ("epochs", "steps", "batch_size", "valid_every"):
         with pytest.raises(ValueError, match=f"{name} must be at least 1"):
             fit(program, X, **{name: 0})
     with pytest.raises(TypeError, match="need steps"):

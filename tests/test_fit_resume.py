@@ -48,6 +48,14 @@ def test_a_resumed_training_is_the_one_that_went_through(loss, data):
     assert torch.equal(straight, resumed)
 
 
+def test_the_look_after_the_last_epoch_changes_no_draw_of_a_training_that_goes_on():
+    options = {"valid": X[:8], "valid_every": 3}
+    _, straight = trained([7], lambda: X, **options)
+    _, resumed = trained([1, 5, 7], lambda: X, **options)
+    losses = [[r["train_loss"] for r in run.records] for run in (straight, resumed)]
+    assert losses[0] == losses[1]
+
+
 @pytest.mark.parametrize("data", [lambda: X, loader])
 def test_a_training_interrupted_within_an_epoch_takes_the_batches_that_were_left(data):
     seen = []

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from itertools import islice
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pyro_vae.batches import Batches, num_data
@@ -33,6 +34,7 @@ class Epochs:
         training: The training, which holds its progress.
         train: The data to train on.
         validation: Judges the validation data after an epoch; None if there are none.
+        valid_every: The epochs from one such judgement to the next.
         counts: Tells how many data the loss of a batch stands for.
         total: The number of steps at which the training ends.
         payback: Decides whether to compile the step; None leaves the step as it is.
@@ -45,6 +47,7 @@ class Epochs:
         training: Fit,
         train: Batches,
         validation: Validation | None,
+        valid_every: int,
         counts: Counts,
         total: int,
         payback: Payback | None,
@@ -52,7 +55,8 @@ class Epochs:
         bar: Any,
     ) -> None:
         self.training, self.train = training, train
-        self.validation, self.counts = validation, counts
+        self.validation, self.valid_every, self.counts = validation, valid_every, counts
+        self._has_validated = False
         self.total, self.payback, self.stop, self.bar = total, payback, stop, bar
         self.checks = Checks()
         self.last_batch: Sequence[Any] = ()
@@ -93,27 +97,37 @@ class Epochs:
         """Writes the record of the epoch that has ended, and begins the next.
 
         Returns:
-            Whether its loss is the lowest so far: that of the validation data, if there are any.
-            Always where epochs are not to be compared by it: the last is the best one then.
+            Whether its loss is the lowest so far: that of the validation data, if there are any,
+            and never after an epoch without a look at them. Always where epochs are not to be
+            compared by it: the last is the best one then.
         """
         training, at = self.training, self.training.progress
         record: dict[str, float] = {"epoch": at.epoch + 1, "step": training.svi.steps}
         if training.svi.objective.has_value:
             record["train_loss"] = at.loss_in_epoch / at.data_in_epoch
-        if self.validation is not None:
-            first = at.epoch == 0
-            with self.checks.on() if first else nullcontext():
-                record |= self.validation.record(training.svi.steps)
-        elif self.counts.num_latents > 1:
+        record |= self._of_validation_data()
+        if self.validation is None and self.counts.num_latents > 1:
             record |= rates_of_training(self.counts.program, self.train, self.last_batch)
         record |= training.svi.objective.weights(training.svi.steps)
         at.records.append({**record, "seconds": at.seconds})
-        loss = record.get("valid_loss", record.get("train_loss", at.best))
+        loss = record.get("train_loss" if self.validation is None else "valid_loss", at.best)
         compares = training.svi.objective.compares_epochs
         is_best = loss < at.best or not compares
         at.best = min(loss, at.best) if compares else loss
         at.epoch, at.steps_in_epoch, at.loss_in_epoch, at.data_in_epoch = at.epoch + 1, 0, 0.0, 0
         return is_best
+
+    def _of_validation_data(self) -> dict[str, float]:
+        """The record of the validation data, of an epoch that is due and of the last one."""
+        at, steps = self.training.progress, self.training.svi.steps
+        is_due = (at.epoch + 1) % self.valid_every == 0
+        if self.validation is None or not (is_due or steps >= self.total):
+            return {}
+        # a training that goes on from here draws what it would have drawn without this look
+        draws = nullcontext() if is_due else torch.random.fork_rng()
+        with draws, nullcontext() if self._has_validated else self.checks.on():
+            self._has_validated = True
+            return self.validation.record(steps)
 
     def _batches(self, resumed: Mapping[str, Any] | None) -> Iterator[Sequence[Any]]:
         """The batches of this epoch that are left.

@@ -47,6 +47,7 @@ def fit(
     steps: int | None = None,
     batch_size: int = 128,
     valid: Data | None = None,
+    valid_every: int = 1,
     clip_norm: float | None = None,
     lr_schedule: Callable[[int], float] | None = None,
     compile: bool | Compile | None = None,
@@ -74,6 +75,8 @@ def fit(
             normalization or the loss is `MMD`, which need two data, it joins the batch before it.
         valid: Data on which the loss is computed after each epoch. At the end the program gets the
             parameters of the epoch where it was lowest.
+        valid_every: So many epochs lie between one look at the validation data and the next, where
+            this takes long, as of all steps of a `DiffusionPrior`. The last epoch has one, too.
         clip_norm: Scales the gradient down where the norm over all parameters exceeds this.
         lr_schedule: A function of the step, whose value multiplies the learning rate.
         compile: As in `SVI`. None captures the step, and compiles it if that is expected to save
@@ -106,7 +109,7 @@ def fit(
         >>> fit(vae, torch.zeros(64, 1, 8, 8), epochs=2, progress=False).svi.steps
         2
     """
-    check_counts(epochs=epochs, steps=steps, batch_size=batch_size)
+    check_counts(epochs=epochs, steps=steps, batch_size=batch_size, valid_every=valid_every)
     check_program(program)
     loss = Trace_ELBO() if loss is None else loss
     check_loss(loss)
@@ -144,7 +147,7 @@ def fit(
     bar = tqdm(total=total, initial=svi.steps, unit="step", disable=None if progress else True)
     with RateLine(shown=not bar.disable) as line, bar, interrupts() as stop:
         payback = Payback() if compile is None else None
-        loop = Epochs(training, train, validation, counts, total, payback, stop, bar)
+        loop = Epochs(training, train, validation, valid_every, counts, total, payback, stop, bar)
         with loop.checks.off():
             while svi.steps < total and not stop.is_set():
                 ended = loop.steps(resume)

@@ -26,13 +26,17 @@ __all__ = [
 ]
 
 
-def check_counts(*, epochs: int | None, steps: int | None, batch_size: int) -> None:
+def check_counts(
+    *, epochs: int | None, steps: int | None, batch_size: int, valid_every: int = 1
+) -> None:
     """Refuses numbers of epochs, steps or data that are no integers from 1 on.
 
     Raises:
         ValueError: If one is not, or if both epochs and steps are given.
     """
-    for name, value in (("epochs", epochs), ("steps", steps), ("batch_size", batch_size)):
+    counts = {"epochs": epochs, "steps": steps}
+    counts |= {"batch_size": batch_size, "valid_every": valid_every}
+    for name, value in counts.items():
         if value is not None and (not isinstance(value, Integral) or isinstance(value, bool)):
             raise ValueError(f"{name} must be an integer, but is {value!r}")
         if value is not None and value < 1:

@@ -27,6 +27,7 @@ class Config:
     seed: int
     data_dir: str | None
     bfloat16: bool = False
+    valid_every: int = 1
     compile: bool | None = field(default=None, compare=False)  # it changes rounding alone
 
 
@@ -36,6 +37,7 @@ _KINDS: dict[str, Any] = {
     **dict.fromkeys(("program", "data", "loss", "optim"), str),
     **dict.fromkeys(("epochs", "steps"), int | None),
     **dict.fromkeys(("batch_size", "seed"), int),
+    "valid_every": int | None,
     **dict.fromkeys(("lr_schedule", "data_dir", "directory"), str | None),
     **dict.fromkeys(("bfloat16", "compile"), bool | None),
     "clip_norm": float | int | None,

@@ -103,6 +103,7 @@ def _fit(
             steps=config.steps,
             batch_size=config.batch_size,
             valid=near(data.valid, device),
+            valid_every=config.valid_every,
             clip_norm=config.clip_norm,
             lr_schedule=prepared.lr_schedule,
             compile=config.compile,
@@ -129,7 +130,7 @@ class _Epochs:
 
     def __init__(self, run: Run, program: ProgramModule, steps: int, events: Any) -> None:
         self.run, self.program, self.events = run, program, events
-        self.every, self.lines = max(steps // 10, 1), 0
+        self.every, self.lines = max(steps // 10, 1), -1  # the first epoch tells how long it takes
 
     def __call__(self, training: Fit, is_best: bool) -> None:
         self.run.save_checkpoint(self.program, training.state_dict())

@@ -40,6 +40,9 @@ def train(
         float | None,
         typer.Option(help="Scale the gradient of all parameters together down to this norm."),
     ] = None,
+    valid_every: Annotated[
+        int, typer.Option(min=1, help="Judge the validation data once in so many epochs.")
+    ] = 1,
     seed: Seed = 0,
     device: Device = "auto",
     data_dir: DataDir = None,
@@ -81,6 +84,7 @@ def train(
         batch_size=batch_size,
         lr_schedule=lr_schedule,
         clip_norm=clip_norm,
+        valid_every=valid_every,
         seed=seed,
         data_dir=data_dir,
         bfloat16=bfloat16,
