@@ -96,7 +96,7 @@ def test_evaluate_prints_bound_rate_distortion_and_likelihood(trained, tmp_path)
 
 
 def test_a_latent_of_more_dimensions_is_shown_as_a_scatter(run, tmp_path):
-    run("train", "VAE(latent_dim=3, hidden=(8,))", "--epochs", 1, "--out", "a")
+    run("train", "VAE(latent_dim=3, hidden=(8,))", "--steps", 1, "--out", "a")
     assert run("manifold", "a")[0] == 0
     assert is_picture(tmp_path / "a" / "manifold.png")
 
@@ -137,9 +137,9 @@ def test_a_users_file_is_checked_trained_sampled_and_resumed(run, tmp_path):
     )
     code, out, err = run("check", "mine.py")
     assert code == 0 and "Bernoulli" in out, err
-    assert run("train", "mine.py", "--epochs", 1, "--out", "a")[0] == 0
+    assert run("train", "mine.py", "--steps", 1, "--out", "a")[0] == 0
     (tmp_path / "mine.py").write_text("changed = True")  # the run has its own copy
-    assert run("train", "--resume", "a", "--epochs", 2)[0] == 0
+    assert run("train", "--resume", "a", "--steps", 2)[0] == 0
     assert run("sample", "a")[0] == 0
     assert "pyro_params.sharp" in weights("a")
 
@@ -334,7 +334,7 @@ class VAE(Base):
 def test_files_beside_a_users_file_go_into_the_run(run, tmp_path):
     (tmp_path / "mine.py").write_text(HELPED)
     (tmp_path / "nets_beside.py").write_text("from pyro_vae.models import VAE")
-    assert run("train", "mine.py:VAE(hidden=(8,))", "--epochs", 1, "--out", "a")[0] == 0
+    assert run("train", "mine.py:VAE(hidden=(8,))", "--steps", 1, "--out", "a")[0] == 0
     (tmp_path / "nets_beside.py").unlink()
     code, _, err = run("sample", "a")
     assert code == 0, err
@@ -342,7 +342,7 @@ def test_files_beside_a_users_file_go_into_the_run(run, tmp_path):
 
 def test_a_file_that_changed_is_another_program(run, tmp_path):
     (tmp_path / "mine.py").write_text(HELPED.replace("nets_beside", "pyro_vae.models"))
-    words = ("train", "mine.py:VAE(hidden=(8,))", "--epochs", 1, "--out", "a")
+    words = ("train", "mine.py:VAE(hidden=(8,))", "--steps", 1, "--out", "a")
     assert run(*words)[0] == 0
     assert "nothing to do" in run(*words)[1]
     with open(tmp_path / "mine.py", "a") as file:
@@ -378,7 +378,7 @@ def test_autoguides_whose_parameters_come_late_are_saved_and_loaded(run, tmp_pat
 
 def test_a_run_is_evaluated_from_anywhere(run, tmp_path, monkeypatch):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).random((60, 5)) < 0.5)
-    words = ("train", "VAE(2, hidden=(8,))", "--data", "arrays('x.npy')", "--epochs", 1)
+    words = ("train", "VAE(2, hidden=(8,))", "--data", "arrays('x.npy')", "--steps", 1)
     assert run(*words, "--out", "a")[0] == 0
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -448,7 +448,7 @@ def test_a_semi_supervised_program_is_evaluated_by_the_labels_it_finds(run, tmp_
 
 
 def test_samples_of_a_conditional_program_have_one_row_a_label_or_one_label(run, tmp_path):
-    run("train", "ConditionalVAE(latent_dim=2, hidden=(16,))", "--epochs", 1, "--out", "a")
+    run("train", "ConditionalVAE(latent_dim=2, hidden=(16,))", "--steps", 1, "--out", "a")
     assert run("sample", "a", "--num", 20, "--out", "rows.png")[0] == 0
     assert run("sample", "a", "--label", 3, "--out", "threes.png")[0] == 0
     for name in ("rows", "threes"):

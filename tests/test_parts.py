@@ -98,11 +98,19 @@ def binary(*shape):
     return (torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.5).float()
 
 
-def program_of(model):
+# For what takes many steps; elsewhere programs are what they are by default.
+SMALL = {
+    models.KLAutoencoder: {"channels": (4, 8)},
+    models.LatentDiffusion: {"latent_dim": 3, "prior": priors.DiffusionPrior(3, steps=3)},
+    models.VQVAE: {"channels": (8, 8)},
+}
+
+
+def program_of(model, **options):
     """A program, and the arguments of its model and guide for six data."""
     parameters = inspect.signature(model).parameters
     known = {"num_data": 6, "num_classes": 3}
-    asked = {name: value for name, value in known.items() if name in parameters}
+    asked = options | {name: value for name, value in known.items() if name in parameters}
     x_shape = (4, 3) if model is models.DeepMarkovModel else X_SHAPE
     if model is models.Refit:
         program = model(models.VAE(x_shape, 3, hidden=(8,)), prior=priors.GaussianMixture(3))
@@ -165,7 +173,7 @@ class TestModels:
         assert evaluate(program, *args).bound.shape == (len(args[0]),)
 
     def test_trains(self, model):
-        program, args = program_of(model)
+        program, args = program_of(model, **copy.deepcopy(SMALL.get(model, {})))
         loss = pyro.infer.TraceEnum_ELBO(max_plate_nesting=1) if model in ENUMERATING else None
         svi = SVI(program.model, program.guide, pyro.optim.Adam({"lr": 1e-2}), loss)
         losses = [svi.step(*args).item() for _ in range(60)]
