@@ -187,7 +187,7 @@ def exact_elbo(program: Program, batch: Sequence[Tensor], estimator: ELBO) -> Te
     It is known if the program has one latent with an exact posterior, and the estimator is a plain
     `Trace_ELBO`.
     """
-    plain = type(estimator) is Trace_ELBO and estimator.beta == 1 and estimator.has_plain_kl
+    plain = type(estimator) is Trace_ELBO and estimator.is_bound
     if not (plain and isinstance(program, Solved) and len(batch) == 1):
         return None
     (x,) = batch

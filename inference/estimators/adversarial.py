@@ -53,7 +53,7 @@ class Adversarial(WithAdversary):
         prior_draws: Whether it is shown the means of p(x | z) for z ~ p(z), too.
         r1: As in `VAEGAN`.
         site: The name of the site that has the images.
-        beta: The weight of the KL, as in `Trace_ELBO`, as are free_bits and capacity.
+        beta: The weight of the KL, as in `Trace_ELBO`, as are free_bits, capacity and kl_balance.
 
     Raises:
         TypeError: If discriminator or network is no module.
@@ -108,7 +108,7 @@ class Adversarial(WithAdversary):
     @property
     def is_bound(self) -> bool:
         """Whether its value is the ELBO: beta 1, a plain KL, and no perceptual network."""
-        return self.perceptual is None and self.has_plain_kl and self.beta == 1
+        return self.perceptual is None and super().is_bound
 
     def check(self, t: Terms) -> None:
         """Refuses a perceptual network that cannot take the images, too."""

@@ -2,13 +2,17 @@
 
     ELBO = E_q[log p(x | z)] - beta * |sum_j max(KL_j, free_bits) - capacity|
 
-where j runs over the latent sites, or over the single numbers of their draws.
+where j runs over the latent sites, or over the single numbers of their draws. In a hierarchy each
+site l may have a beta_l and a floor of its own, and the sites may be balanced:
+
+    ELBO = E_q[log p(x | z)] - sum_l beta_l c_l max(KL_l, free_bits_l)
 
 At beta = 1 without free bits and capacity these are Pyro's estimators of the same names: same loss,
 same gradient. Other betas give the beta-VAE; as a schedule, KL warm-up.
 """
 
-import math
+import functools
+import operator
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar
@@ -36,9 +40,12 @@ from pyro_vae.inference.terms import (
 
 from .estimator import Estimator
 from .factor_weights import Weight, is_zero, number
+from .kl_balance import KLBalance, coefficients, read_balance
+from .site_weights import SiteWeight, all_at_least_one, at_site, by_site, check_sites
 
 __all__ = ["TraceMeanField_ELBO", "Trace_ELBO"]
 
+_BY_SITE = ("beta", "free_bits", "free_bits_per_dimension")
 _OTHERS = ("free_bits", "free_bits_per_dimension", "capacity")  # the weights beside beta
 
 
@@ -53,15 +60,21 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
         max_plate_nesting: How many batch dimensions the program's plates take; by default this is
             found by running it once.
         vectorize_particles: All draws in one run, in a plate; else one run each.
-        beta: The weight of the KL, a number or a schedule.
+        beta: The weight of the KL, a number or a schedule; or a mapping from the names of latent
+            sites to such, as {"z_2": linear(0, 1, 1000)}, 1 for the sites not named.
         free_bits: The floor, in nats, of each latent site's KL averaged over the batch of a run: a
-            number or a schedule. Unlike with beta < 1, latents above it keep their full gradient.
-            The KL of a site of many numbers is hardly ever below a floor that suits one number.
+            number or a schedule; or a mapping, as beta, 0 for the sites not named. Unlike with
+            beta < 1, latents above it keep their full gradient. The KL of a site of many numbers is
+            hardly ever below a floor that suits one number.
         free_bits_per_dimension: The floor of the KL of each number of a latent, instead of the
-            site's: a number or a schedule. The numbers must be independent in guide and prior.
+            site's, given in the same ways. The numbers must be independent in guide and prior.
         capacity: Target, in nats, for the KL of a datum averaged over the batch of a run: the
             penalty is beta |KL - capacity|. A number or a schedule, such as linear(0, 25, steps); 0
             turns it off.
+        kl_balance: KL balancing while a beta is below 1, as in a warm-up: the KL of each site is
+            multiplied by c_l, detached and 1 on average, which is the smaller the less of the KL
+            the site has for its size. True takes the grids of the sites as sizes, each shared by
+            the sites on a grid of this size; a mapping gives sizes by name, 1 for those not named.
         strict_enumeration_warning: Taken as Pyro's arguments are, for which it has no use; so are
             ignore_jit_warnings and jit_options.
         retain_graph: As in Pyro: whether backward keeps the graph.
@@ -71,54 +84,62 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
         Kingma and Welling, 2014, https://arxiv.org/abs/1312.6114;
         beta: Higgins et al., 2017, https://openreview.net/forum?id=Sy2fzU9gl;
         free bits: Kingma et al., 2016, https://arxiv.org/abs/1606.04934, eq. 15;
-        capacity: Burgess et al., 2018, https://arxiv.org/abs/1804.03599, eq. 8
+        capacity: Burgess et al., 2018, https://arxiv.org/abs/1804.03599, eq. 8;
+        KL balancing: Vahdat and Kautz, 2020, https://arxiv.org/abs/2007.03898, appendix A
     """
 
     averages: ClassVar[bool] = False  # whether a KL is averaged over draws, by a formula
 
     vectorize_particles: bool = False  # type: ignore[misc]
     _: KW_ONLY
-    beta: Weight = 1.0
-    free_bits: Weight = 0.0
-    free_bits_per_dimension: Weight = 0.0
+    beta: SiteWeight = 1.0
+    free_bits: SiteWeight = 0.0
+    free_bits_per_dimension: SiteWeight = 0.0
     capacity: Weight = 0.0
+    kl_balance: KLBalance = False
     strict_enumeration_warning: bool = field(default=True, repr=False)  # type: ignore[misc]
     ignore_jit_warnings: bool = field(default=False, repr=False)
     jit_options: Mapping[str, Any] | None = field(default=None, repr=False)
     retain_graph: bool | None = field(default=None, repr=False)  # type: ignore[misc]
 
     def __post_init__(self) -> None:
+        user = type(self).__name__
+        for name in _BY_SITE:
+            object.__setattr__(self, name, by_site(getattr(self, name), f"{name} of {user}"))
+        object.__setattr__(self, "kl_balance", read_balance(self.kl_balance, user))
         super().__post_init__()
-        for name in ("beta", *_OTHERS):
-            value = getattr(self, name)
-            if isinstance(value, int | float) and not 0 <= value < math.inf:
-                raise ValueError(
-                    f"{name} of {type(self).__name__} must be finite and not negative, "
-                    f"but is {value}"
-                )
+        by_site(self.capacity, f"capacity of {user}")
+        if not is_zero(self.capacity) and (isinstance(self.beta, Mapping) or self.kl_balance):
+            raise ValueError(
+                f"{user} is given capacity, a target for the KL of all sites together, and sites "
+                "that are weighed each by itself; leave out capacity, or give beta as one number "
+                "and no kl_balance"
+            )
         if not (is_zero(self.free_bits) or is_zero(self.free_bits_per_dimension)):
             raise ValueError(
-                f"{type(self).__name__} is given free_bits, the floor of a whole site, and "
+                f"{user} is given free_bits, the floor of a whole site, and "
                 "free_bits_per_dimension, the floor of each of its numbers; give one of them"
             )
 
     @property
     def has_plain_kl(self) -> bool:
-        """Whether the penalty is beta times the KL, without free bits and capacity."""
-        return all(is_zero(getattr(self, name)) for name in _OTHERS)
+        """Whether the penalty is the sum of beta KL: no free bits, capacity or KL balancing."""
+        balances = self.kl_balance and not all_at_least_one(self.beta)
+        return not balances and all(is_zero(getattr(self, name)) for name in _OTHERS)
 
     @property
     def is_linear(self) -> bool:
-        """Whether the KL is plain: free bits and capacity are not linear in it."""
+        """Whether the KL is plain: free bits, capacity and balancing are not linear in it."""
         return self.has_plain_kl
 
     @property
     def is_bound(self) -> bool:
-        """Whether the KL is plain and beta is 1."""
-        return self.has_plain_kl and self.beta == 1
+        """Whether the KL is plain and beta is 1 at each site."""
+        betas = self.beta.values() if isinstance(self.beta, Mapping) else [self.beta]
+        return self.has_plain_kl and all(beta == 1 for beta in betas)
 
     def reference(self, *, reparameterized: bool) -> ELBO | None:
-        """The same ELBO with drawn KLs; itself with free bits or capacity."""
+        """The same ELBO with drawn KLs; itself if the KL is not plain."""
         return Trace_ELBO(beta=self.beta) if self.has_plain_kl else self
 
     def kl(self, latent: Latent) -> Tensor:
@@ -130,13 +151,24 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
 
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum, (N,)."""
-        rate = self._held(t, self._rate(t, t.latents))
-        return (t.log_px - weighted(number(self.beta), rate)).mean(0)
+        return (t.log_px - self.paid_for_kl(t)).mean(0)
+
+    def paid_for_kl(self, t: Terms) -> Tensor:
+        """The weighted KL of the latents of each datum, (K, N), which the bound takes off."""
+        sites = (*t.latents, *t.global_latents)
+        for name in (*_BY_SITE, "kl_balance"):
+            check_sites(getattr(self, name), sites, f"{name} of {type(self).__name__}")
+        kls = self._floored_kls(t, t.latents)
+        if kls and self.kl_balance and not all_at_least_one(self.beta):
+            kls = self._balanced(t, kls)
+        if not is_zero(self.capacity):
+            kls = {"all": self._held(t, torch.as_tensor(sum(kls.values())))}
+        return self._sum_of_weighted(kls)
 
     def global_objective(self, t: Terms) -> Tensor | float:
         """Minus the weighted KL of the latents that all data share, and score-function terms."""
-        rate = self._rate(t, t.global_latents)
-        total = -weighted(number(self.beta), rate.mean()) if t.global_latents else 0.0
+        kls = self._floored_kls(t, t.global_latents)
+        total = -self._sum_of_weighted(kls).mean() if kls else 0.0
         latents = {**t.latents, **t.global_latents}
         total = total - self._observed_by_guide(t)
         if not t.observed_by_guide and all(v.reparameterized for v in latents.values()):
@@ -162,15 +194,30 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
                 total = total + log_q.sum()
         return total / self.num_particles
 
-    def _rate(self, t: Terms, latents: Mapping[str, Latent]) -> Tensor:
-        """The KL of all these latents, each with its floor: (K, N)."""
-        kls = [self._floored(t, name, latent) for name, latent in latents.items()]
-        return torch.as_tensor(sum(kls))
+    def _sum_of_weighted(self, kls: Mapping[str, Tensor]) -> Tensor:
+        if isinstance(self.beta, Mapping):
+            each = (weighted(number(at_site(self.beta, n, 1.0)), kl) for n, kl in kls.items())
+            return torch.as_tensor(sum(each))
+        return weighted(number(self.beta), torch.as_tensor(sum(kls.values())))
+
+    def _balanced(self, t: Terms, kls: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The KLs, each times its coefficient while the beta of any is below 1."""
+        below = [number(at_site(self.beta, name, 1.0)) < 1 for name in kls]  # tensors in a graph
+        acts = functools.reduce(operator.or_, below)
+        balance = coefficients(self.kl_balance, t.latents, kls)
+        if isinstance(acts, Tensor):
+            balance = {name: torch.where(acts, each, 1.0) for name, each in balance.items()}
+        return {name: balance[name] * kl if acts is not False else kl for name, kl in kls.items()}
+
+    def _floored_kls(self, t: Terms, latents: Mapping[str, Latent]) -> dict[str, Tensor]:
+        """The KL of each of these latents, with its floor: (K, N)."""
+        return {name: self._floored(t, name, latent) for name, latent in latents.items()}
 
     def _floored(self, t: Terms, name: str, latent: Latent) -> Tensor:
         """What a latent's KL comes to, (K, N): a drawn one may be negative where no floor is."""
         kl = self.kl(latent)
-        bits, each = number(self.free_bits), number(self.free_bits_per_dimension)
+        floors = (self.free_bits, self.free_bits_per_dimension)
+        bits, each = (number(at_site(floor, name, 0.0)) for floor in floors)
         if not is_zero(bits):
             counts = counted(t, name).amax(-1, keepdim=True)
             kl = _where_positive(bits, _floor(kl.reshape(-1, 1), counts, bits).view_as(kl), kl)
@@ -212,7 +259,7 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
 
     def _score_function(self, model_trace: Any, guide_trace: Any) -> Tensor:
         """Each latent's score times the part of log w that shares its plates, as in Pyro."""
-        for name in _OTHERS:
+        for name in (*_OTHERS, "kl_balance"):
             if not is_zero(getattr(self, name)):
                 raise ValueError(f"{name} needs latents with reparameterized draws (rsample)")
         log_w = MultiFrameTensor()
@@ -221,7 +268,8 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
             if is_training_factor(site):
                 continue
             if not site["is_observed"]:
-                term = self.beta * (term - guide_trace.nodes[site["name"]]["log_prob"])
+                beta = at_site(self.beta, site["name"], 1.0)
+                term = number(beta) * (term - guide_trace.nodes[site["name"]]["log_prob"])
             log_w.add((site["cond_indep_stack"], term.detach()))
         for role, trace in (("model", model_trace), ("guide", guide_trace)):
             for site in filter(is_training_factor, sample_sites(trace)):

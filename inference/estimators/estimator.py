@@ -28,14 +28,13 @@ from pyro_vae.inference.terms import (
 )
 from pyro_vae.repetition import repetition
 
-from .factor_weights import FactorWeights, Weight, check_names, number
+from .factor_weights import ByName, FactorWeights, Weight, check_names, number
 from .modules import WithModules
 
 __all__ = ["Estimator", "describes_formula", "with_gradient"]
 
 # What a subclass changes an estimator's value or gradient by.
 _FORMULA = {"bound", "differentiable_loss", "global_objective", "kl", "objective", "terms"}
-_FACTOR = "factors."  # before the names of training factors among those of schedules
 
 
 @dataclass(frozen=True)
@@ -92,6 +91,14 @@ class Estimator(WithModules, ELBO):
                 f"{type(self).__name__} needs at least one particle, "
                 f"but num_particles is {self.num_particles}"
             )
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(each.default, int | float) and _is_plain_mapping(value):
+                raise ValueError(
+                    f"{each.name} of {type(self).__name__} is {value!r:.80}, but must be one "
+                    "number or schedule for all sites; Trace_ELBO and what derives from it take "
+                    "one for each, as beta and free bits"
+                )
         weights = FactorWeights(self.factors, type(self).__name__)
         object.__setattr__(self, "factors", weights)  # a copy, as the value is not to change
 
@@ -201,20 +208,27 @@ class Estimator(WithModules, ELBO):
 
     def with_values(self, values: Mapping[str, Any]) -> Self:
         """This estimator with values, numbers or 0-dim tensors, in the place of `schedules`."""
-        if not values:
-            return self
-        given = {n.removeprefix(_FACTOR): v for n, v in values.items() if n.startswith(_FACTOR)}
-        others = {name: v for name, v in values.items() if not name.startswith(_FACTOR)}
-        return replace(self, factors={**self.factors, **given}, **others)
+        changed: dict[str, Any] = {}
+        for name, value in values.items():
+            weights, _, site = name.partition(".")
+            if site:
+                value = {**changed.get(weights, getattr(self, weights)), site: value}
+            changed[weights] = value
+        return replace(self, **changed) if changed else self
 
     def schedules(self) -> dict[str, Callable[[int], float]]:
         """The schedules, by name: functions where a field's default is a number.
 
-        Those of training factors are called "factors.label", for one of the name "label".
+        Those of a field that is a mapping have its name and their own in it, such as "beta.z_1",
+        or "factors.label" for the training factor "label".
         """
-        numbers = [field.name for field in fields(self) if isinstance(field.default, int | float)]
-        values = {name: getattr(self, name) for name in numbers}
-        values |= {f"{_FACTOR}{name}": weight for name, weight in self.factors.items()}
+        values: dict[str, Any] = {}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, ByName):
+                values |= {f"{each.name}.{name}": weight for name, weight in value.items()}
+            elif isinstance(each.default, int | float):
+                values[each.name] = value
         return {name: value for name, value in values.items() if callable(value)}
 
     def prepared(self, model: Function, guide: Function, *args: Any, **kwargs: Any) -> Self:
@@ -317,6 +331,11 @@ def describes_formula(estimator: Estimator, name: str) -> bool:
         if _FORMULA & vars(kind).keys():
             break
     return False
+
+
+def _is_plain_mapping(value: Any) -> bool:
+    """Whether it is a mapping that the class has not made weights by name of."""
+    return isinstance(value, Mapping) and not isinstance(value, ByName)
 
 
 def _with_score(factor: Tensor | float, log_q: Tensor) -> Tensor | float:

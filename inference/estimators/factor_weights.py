@@ -1,4 +1,4 @@
-"""What an estimator weighs training factors by: numbers and schedules, by the names of sites."""
+"""Weights by the names of sites, numbers and schedules, such as those of training factors."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -7,13 +7,35 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["FactorWeights", "Weight", "check_names", "is_zero", "number"]
+__all__ = ["ByName", "FactorWeights", "Weight", "check_names", "is_weight", "is_zero", "number"]
 
 Weight = float | Callable[[int], float]  # a number or a schedule
 
 
-class FactorWeights(Mapping[str, Weight]):
-    """A mapping that cannot be changed and is hashed, as estimators are.
+class ByName(Mapping[str, Weight]):
+    """Weights by the names of sites: a mapping that cannot be changed and is hashed."""
+
+    def __init__(self, weights: Mapping[str, Weight]) -> None:
+        self._weights = dict(weights)
+
+    def __getitem__(self, name: str) -> Weight:
+        return self._weights[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._weights.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._weights)
+
+
+class FactorWeights(ByName):
+    """What an estimator weighs training factors by.
 
     Args:
         weights: A number or a schedule for each name. What is not named weighs 1.
@@ -32,28 +54,13 @@ class FactorWeights(Mapping[str, Weight]):
                 f"factors of {user} is {weights!r:.80}, but must be a mapping of names to weights, "
                 'such as {"label": 50.0}'
             )
-        self._weights = dict(weights)
-        for name, weight in self._weights.items():
-            if not isinstance(name, str) or not _is_weight(weight):
+        super().__init__(weights)
+        for name, weight in self.items():
+            if not isinstance(name, str) or not is_weight(weight):
                 raise ValueError(
                     f"{user} weighs the factor {name!r} by {weight!r:.80}, but names are texts, "
                     "and weights finite numbers or schedules"
                 )
-
-    def __getitem__(self, name: str) -> Weight:
-        return self._weights[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._weights)
-
-    def __len__(self) -> int:
-        return len(self._weights)
-
-    def __hash__(self) -> int:
-        return hash(frozenset(self._weights.items()))
-
-    def __repr__(self) -> str:
-        return repr(self._weights)
 
 
 def check_names(weights: Iterable[str], stated: Iterable[str], user: str) -> None:
@@ -89,11 +96,14 @@ def number(weight: Weight) -> float:
 
 
 def is_zero(weight: Any) -> bool:
-    """Whether it is the number 0; a tensor, a schedule's value in a graph, may be anything."""
+    """Whether it is the number 0, or 0 for each name; a schedule and its value may be anything."""
+    if isinstance(weight, ByName):
+        return all(map(is_zero, weight.values()))
     return isinstance(weight, int | float) and weight == 0
 
 
-def _is_weight(weight: Any) -> bool:
+def is_weight(weight: Any) -> bool:
+    """Whether it is a finite number, a schedule, or a schedule's value in a graph."""
     if isinstance(weight, int | float) and not isinstance(weight, bool):
         return math.isfinite(weight)
-    return isinstance(weight, Tensor) or callable(weight)  # in a graph a schedule is a tensor
+    return isinstance(weight, Tensor) or callable(weight)

@@ -68,7 +68,7 @@ class VAEGAN(WithAdversary):
         r1: Weight of r1 / 2 E|dD(x)/dx|^2, which smooths the discriminator (Mescheder et al.,
             2018, https://arxiv.org/abs/1801.04406): a number or a schedule.
         site: The name of the site that has the images.
-        beta: The weight of the KL, as in `Trace_ELBO`, as are free_bits and capacity.
+        beta: The weight of the KL, as in `Trace_ELBO`, as are free_bits, capacity and kl_balance.
 
     Raises:
         TypeError: If the discriminator is no module.
@@ -126,7 +126,7 @@ class VAEGAN(WithAdversary):
 
     def objective(self, t: Terms) -> Tensor:
         """-(KL + L_feat) of each datum, (N,), with the gradient of the three."""
-        rate = weighted(number(self.beta), self._held(t, self._rate(t, t.latents)))  # (K, N)
+        rate = self.paid_for_kl(t)  # (K, N)
         x, x_mean = self.data(t), self.reconstructed(t)
         if not torch.is_grad_enabled():
             return (self._log_features(*self._seen(x, x_mean)).view_as(rate) - rate).mean(0)
