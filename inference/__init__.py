@@ -12,6 +12,7 @@ from .comparison import Comparison, compare
 from .estimators import *  # noqa: F403 (an estimator is listed in its room alone)
 from .evaluation import (
     Evaluation,
+    active_units,
     decode,
     diversity,
     encode,
@@ -37,6 +38,7 @@ __all__ = [
     "Latent",
     "SVI",
     "Terms",
+    "active_units",
     "compare",
     "constant",
     "cosine",

@@ -6,10 +6,11 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 from torch import nn
 
 from pyro_vae import plots
-from pyro_vae.inference import IWAE, Trace_ELBO, evaluate, fit
+from pyro_vae.inference import IWAE, Trace_ELBO, active_units, evaluate, fit
 from pyro_vae.inference.training import line_of_rates
 from pyro_vae.models import VAE, HierarchicalVAE
 
@@ -152,3 +153,68 @@ def test_rates_that_are_not_finite_leave_their_place_in_the_curves_empty():
     ]
     (colours,) = plots.curves(broken).axes[2].collections
     assert colours.get_array().mask[-2:].all() and not colours.get_array().mask[:-2].any()
+
+
+class Columns(nn.Module):
+    """z ~ N(0, I) over (2, 2) numbers, whose means given x are known multiples of columns of x."""
+
+    FACTORS = torch.tensor([[1.0, 0.05], [0.0, 0.2]], dtype=torch.float64)
+
+    def __init__(self, noise=0.0):
+        super().__init__()
+        self.noise = noise
+        self.one = nn.Parameter(torch.ones((), dtype=torch.float64))
+
+    def model(self, x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("w", dist.Normal(self.one, 1.0))
+            z = pyro.sample("z", dist.Normal(torch.zeros_like(self.FACTORS), 1.0).to_event(2))
+            pyro.sample("x", dist.Normal(z.flatten(-2)[..., :3], 1.0).to_event(1), obs=x)
+
+    def guide(self, x):
+        with pyro.plate("data", len(x)):
+            w = pyro.sample("w", dist.Normal(self.one.expand(len(x)), 1.0))
+            loc = self.FACTORS * x[:, :1, None] + self.noise * w[:, None, None]
+            pyro.sample("z", dist.Normal(loc, 1.0).to_event(2))
+
+
+def test_active_units_are_the_numbers_whose_mean_changes_with_the_datum():
+    found = evaluate(Columns(), X).active_units
+    assert str(found["z"]) == "2 of 4 units active" and str(found["w"]) == "0 of 1 units active"
+    expected = (Columns.FACTORS.square() * X[:, 0].var()).flatten()
+    torch.testing.assert_close(found["z"].variances, expected)
+    assert evaluate(Columns(), X).active_units["z"].active == 2
+
+
+def test_noise_of_the_latents_above_activates_no_unit():
+    """Var_x(E_q[z | x]) is that without noise; a mean of K draws alone would have 1 / K more."""
+    program, x = Columns(noise=1.0), X.repeat(40, 1)
+    found = active_units(program, x, num_particles=10)["z"].variances
+    expected = (Columns.FACTORS.square() * x[:, 0].var()).flatten()
+    # 1 / K times that of a sample variance of 2,000 data, and twice the covariance with x
+    error = (2 * (0.1**2 + 2 * 0.1 * expected) / 2000).sqrt()
+    assert ((found - expected).abs() < 4 * error).all() and error.min() < 0.004
+
+
+def test_batches_do_not_change_the_active_units():
+    one, many = (active_units(Columns(), X, batch_size=size) for size in (50, 7))
+    torch.testing.assert_close(one["z"].variances, many["z"].variances)
+
+
+def test_masked_numbers_count_in_no_variance():
+    class Masked(Columns):
+        def model(self, x):
+            with poutine.mask(mask=x[:, 0] > 0):
+                super().model(x)
+
+        def guide(self, x):
+            with poutine.mask(mask=x[:, 0] > 0):
+                super().guide(x)
+
+    found = active_units(Masked(), X)["z"].variances
+    kept = X[X[:, 0] > 0, 0]
+    torch.testing.assert_close(found, (Columns.FACTORS.square() * kept.var()).flatten())
+
+
+def test_a_datum_alone_has_no_active_units():
+    assert not evaluate(Chain(), X[:1]).active_units

@@ -1,5 +1,6 @@
 """A trained program, judged and used: log likelihoods, bounds, samples, reconstructions."""
 
+from .active_units import ActiveUnits, active_units
 from .code_usage import CodeUsage, code_usage, usage_in
 from .evaluation import (
     Evaluation,
@@ -14,8 +15,10 @@ from .predictive import decode, discrete_latents, encode, reconstruct, sample
 from .true_bounds import points_of_guide
 
 __all__ = [
+    "ActiveUnits",
     "CodeUsage",
     "Evaluation",
+    "active_units",
     "code_usage",
     "decode",
     "discrete_latents",

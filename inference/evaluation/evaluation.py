@@ -27,6 +27,7 @@ from pyro_vae.inference.terms import (
 )
 from pyro_vae.program import Program, evaluating
 
+from .active_units import ActiveUnits, active_units_in
 from .true_bounds import (
     are_fixed,
     check_true_bounds,
@@ -66,6 +67,8 @@ class Evaluation:
             latents that all data have together. One of several may be below 0. Empty where the
             guide has auxiliary draws, since no site has a rate of its own then, or where the data
             have other latents in one batch than in another.
+        active_units: How many numbers of each continuous latent of a datum tell data apart, by its
+            name; see `ActiveUnits`. Of two data or more.
 
     Reference:
         Alemi et al., 2018, https://arxiv.org/abs/1711.00464
@@ -76,6 +79,7 @@ class Evaluation:
     is_bound: bool = True
     is_estimate: bool = False
     rates: Mapping[str, Tensor] = field(default_factory=dict)
+    active_units: Mapping[str, ActiveUnits] = field(default_factory=dict)
 
     @property
     def bound(self) -> Tensor:
@@ -127,11 +131,13 @@ def evaluate(
     """
     _check(x, y, num_particles=num_particles, batch_size=batch_size)
     batches = _each_once(program, x, y, batch_size)
-    return evaluate_batches(program, batches, num_particles)
+    result = evaluate_batches(program, batches, num_particles)
+    with evaluating(program), torch.random.fork_rng():  # as the units draw more than the bound does
+        return replace(result, active_units=active_units_in(program, batches, len(x)))
 
 
 def evaluate_batches(program: Program, batches: Batches, num_particles: int = 1) -> Evaluation:
-    """As `evaluate`, for data that are in batches of arguments already."""
+    """As `evaluate`, without active units, for data that are in batches of arguments already."""
 
     def rates_and_distortion(args: Any, kwargs: Any) -> Tensor:
         t = _terms(program, args, **kwargs)

@@ -30,7 +30,7 @@ from pyro_vae.sampling import UnfitSampling, sampling
 
 from .ancestral import another, draw, refuse_copies
 
-__all__ = ["decode", "discrete_latents", "encode", "reconstruct", "sample"]
+__all__ = ["decode", "discrete_latents", "encode", "mean_or_draw", "reconstruct", "sample"]
 
 Function = Callable[..., Any]
 
@@ -131,7 +131,7 @@ def encode(
         A tensor (N, ...) for each latent site, by name.
     """
     return {
-        site["name"]: site["value"] if _is_of_levels(site["fn"]) else _value(site, mean)
+        site["name"]: site["value"] if _is_of_levels(site["fn"]) else mean_or_draw(site, mean)
         for site in _latents(program, x, y)
     }
 
@@ -251,12 +251,15 @@ def _data(
             q = twin.nodes[site["name"]]["fn"]
             changes |= bool(differing(site["fn"], q, site["value"]).any())
     if not changes:
-        return _placed(parts, {name: _value(pruned.nodes[name], mean) for name in names}, x)
+        return _placed(parts, {name: mean_or_draw(pruned.nodes[name], mean) for name in names}, x)
     refuse_copies(parts)
     drawn, final = draw(run.observing, x, parts, given)
     return _placed(
         parts,
-        {p.name: _value({**final.nodes[p.name], "value": p.take(drawn)}, mean) for p in parts},
+        {
+            p.name: mean_or_draw({**final.nodes[p.name], "value": p.take(drawn)}, mean)
+            for p in parts
+        },
         x,
     )
 
@@ -305,7 +308,7 @@ def _dtype_of(program: Program) -> torch.dtype:
     return next(kinds, torch.get_default_dtype())
 
 
-def _value(site: Mapping[str, Any], mean: bool) -> Tensor:
+def mean_or_draw(site: Mapping[str, Any], mean: bool) -> Tensor:
     """The mean of a site; its draw if there is no mean, which is NaN for Categorical."""
     try:
         value = site["fn"].mean if mean else None

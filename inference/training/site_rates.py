@@ -113,4 +113,4 @@ def _bars(rates: Sequence[float]) -> list[str]:
 
 
 def _short(rate: float) -> str:
-    return f"{rate:.2f}" if abs(rate) < 1 else f"{rate:.3g}"
+    return f"{round(rate, 2) + 0.0:.2f}" if abs(rate) < 1 else f"{rate:.3g}"  # and no -0.00

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyro_vae import plots
 from pyro_vae.datasets import DataSource, Split
-from pyro_vae.inference import Fit, evaluate, log_likelihood, mean_and_error, peak_snr
+from pyro_vae.inference import Evaluation, Fit, evaluate, log_likelihood, mean_and_error, peak_snr
 from pyro_vae.inference.evaluation import code_usage
 from pyro_vae.program import ProgramModule, device_of, evaluating
 
@@ -47,7 +47,8 @@ def evaluation(
         result["num_particles"] = num_particles
     if len(x_shape := part.shapes["x"]) > 1:  # images: as many bits for each number of one
         values["bits_per_dim"] = -terms.bound / (math.prod(x_shape) * math.log(2))
-    return result | _means(values) | _usage(program, part) | _accuracy(program, part)
+    result |= _means(values) | _sites(terms)
+    return result | _usage(program, part) | _accuracy(program, part)
 
 
 def finish(run: Run, prepared: Prepared, training: Fit) -> dict[str, Any]:
@@ -103,6 +104,14 @@ def _results(prepared: Prepared, steps: int) -> dict[str, Any]:
     results = objective(program, prepared.loss, test, steps) | _accuracy(program, test)
     print(why, end="\n" if why else "")
     return results
+
+
+def _sites(terms: Evaluation) -> dict[str, Any]:
+    """The rate of each latent of a datum, and how many of its numbers are active."""
+    sites: dict[str, Any] = {name: _means({"rate": rate}) for name, rate in terms.rates.items()}
+    for name, units in terms.active_units.items():
+        sites.setdefault(name, {}).update(active=units.active, units=len(units))
+    return {"sites": sites} if sites else {}
 
 
 def _usage(program: ProgramModule, part: Split | DataSource) -> dict[str, Any]:

@@ -27,12 +27,10 @@ def print_results(results: Mapping[str, Any], folder: Path) -> None:
 
 
 def print_table(results: Mapping[str, Any], title: str) -> None:
-    """Prints each mean with its standard error, and what it says of log p(x)."""
-    try:
-        "±".encode(sys.stdout.encoding or "ascii")
-        sign = "±"
-    except UnicodeEncodeError:
-        sign = "+-"
+    """Prints each mean with its standard error, and what it says of log p(x).
+
+    Below it, the rate and the active units of each latent.
+    """
     rows = []
     for name in [name for name in results if f"{name}_error" in results]:
         mean, error, shown = results[name], results[f"{name}_error"], ".2f"
@@ -45,11 +43,35 @@ def print_table(results: Mapping[str, Any], title: str) -> None:
             name, shown = "bits per dimension", ".4f"
         elif name == "objective" and "rate" in results:  # of a point, or of what was trained
             says = "no bound"
-        margin = "-" if error is None else f"{sign} {error:{shown}}"
-        rows.append((name, f"{mean:{shown}}", margin, says))
+        rows.append((name, f"{mean:{shown}}", _margin(error, shown), says))
     print_rows((title, "mean, in nats per datum", "standard error", "of log p(x)"), rows)
+    _print_sites(results.get("sites", {}))
     for name, usage in results.get("codes", {}).items():
         print(f"{name}: {usage}")
+
+
+def _print_sites(sites: Mapping[str, Mapping[str, Any]]) -> None:
+    """A row a latent; of one latent, whose rate is known already, a line."""
+    active = {n: f"{s['active']} of {s['units']}" for n, s in sites.items() if "active" in s}
+    if len(sites) < 2:
+        for name, units in active.items():
+            print(f"{name}: {units} units active")
+        return
+    rows = []
+    for name, site in sites.items():
+        rate = f"{site['rate']:.2f}" if "rate" in site else "-"
+        margin = _margin(site.get("rate_error"), ".2f")
+        rows.append((name, rate, margin, active.get(name, "-")))
+    print_rows(("latent", "rate, in nats per datum", "standard error", "active units"), rows)
+
+
+def _margin(error: float | None, shown: str) -> str:
+    try:
+        "±".encode(sys.stdout.encoding or "ascii")
+        sign = "±"
+    except UnicodeEncodeError:
+        sign = "+-"
+    return "-" if error is None else f"{sign} {error:{shown}}"
 
 
 def print_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
