@@ -2,6 +2,7 @@
 
 import copy
 import random
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyro_vae.inference import (
     CIWAE,
@@ -226,6 +228,27 @@ def test_adam_within_the_graph_is_the_eager_one():
             assert [kind.updates for kind in svi.graphs.kinds] == [False]
         runs[bool(compile)] = losses, twin.state_dict(), moments(svi)
     torch.testing.assert_close(runs[True], runs[False], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself
+def test_a_large_product_with_a_part_of_a_matrix_takes_no_longer_than_with_all_of_it():
+    """As the weights' gradient of a layer of a concatenation; else thousands of times as long."""
+    x, seconds = torch.randn(160, 128), {}
+
+    def part_times(wide):
+        return x.T @ wide[:, :64]
+
+    for columns in (64, 65):
+        wide = torch.randn(160, columns)
+        product = torch._inductor.compile(passes.prepare(make_fx(part_times)(wide)), [wide])
+        torch.testing.assert_close(product(wide), part_times(wide), rtol=1e-4, atol=1e-4)
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            product(wide)
+            times.append(time.perf_counter() - began)
+        seconds[columns] = min(times)
+    assert seconds[65] < 50 * seconds[64]
 
 
 def moments(svi):

@@ -76,7 +76,9 @@ def _call_directly(operator: Any) -> None:
     """Has compiled code call oneDNN itself, not by way of the operator's Python.
 
     That way takes 10 us more a product. And x must be contiguous: the compiler's own loops make it
-    so in all threads, oneDNN's operator in one.
+    so in all threads, oneDNN's operator in one. A weight may be transposed, but in rows that do not
+    follow each other at once, as of one part of a concatenation, it takes thousands of times as
+    long: 160 ms in place of 0.06 for 256 x 200 x 40.
     """
     from torch._inductor import ir, mkldnn_ir
     from torch._inductor.lowering import register_lowering
@@ -87,6 +89,9 @@ def _call_directly(operator: Any) -> None:
     def lower(x: Any, weight: Any, bias: Any) -> Any:
         x = need.require_contiguous(need.realize_input(x))
         weight = need.realize_input(weight)
+        rows, columns = weight.get_size()
+        if tuple(weight.get_stride()) not in {(columns, 1), (1, rows)}:
+            weight = need.require_contiguous(weight)
         tensors: list[Any] = [x, weight]
         constants: list[Any] = ["none", [-1], ""]  # no activation after the product
         if bias is None:  # then it is a constant, and stands before these
