@@ -181,10 +181,11 @@ def test_with_the_optimal_denoiser_the_bound_is_the_density(training):
 
 
 @pytest.mark.parametrize("noise", [NUMBERS, (0.3,), tuple(cosine_noise(30).tolist())])
-@pytest.mark.parametrize("training", [True, False])
-def test_the_estimate_has_the_mean_of_the_papers_sum(training, noise):
-    prior, z = prior_in_1d(noise).train(training), torch.tensor([0.4, -2.0])
-    exact, number = bound_in_1d(prior.chain, z), 100_000 // (len(noise) if not training else 4)
+@pytest.mark.parametrize("drawn_steps", [1, 3, None])
+def test_the_estimate_has_the_mean_of_the_papers_sum(drawn_steps, noise):
+    prior, z = prior_in_1d(noise).eval(), torch.tensor([0.4, -2.0])
+    prior.evaluation_steps = drawn_steps
+    exact, number = bound_in_1d(prior.chain, z), 100_000 // (drawn_steps or len(noise))
     with torch.no_grad():
         log_p = prior().log_prob(z.repeat(number)[:, None]).reshape(-1, 2)
     for found, truth in zip(log_p.unbind(1), exact, strict=True):
@@ -361,6 +362,58 @@ def test_all_steps_are_summed_in_calls_of_bounded_size():
     assert rows == [500]
 
 
+def test_some_steps_are_drawn_for_each_z_where_that_is_asked_for():
+    prior = DiffusionPrior(2, steps=8, network=small, drawn_steps=2, evaluation_steps=4)
+    rows = counted(prior)
+    for training, number in ((True, 2), (False, 4)):
+        prior.train(training)().log_prob(torch.randn(30, 2))
+        assert rows == [number * 30]
+        rows.clear()
+
+
+def test_more_drawn_steps_make_the_estimate_less_noisy():
+    prior, z = prior_in_1d(cosine_noise(30)), torch.full((20_000, 1), 0.4)
+    noise = []
+    for prior.drawn_steps in (1, 4):
+        noise.append(prior().log_prob(z).detach().std())
+    assert noise[1] < 0.6 * noise[0]
+
+
+def counted(prior):
+    """The number of z in each call of the prior's network, as a list that grows."""
+    rows, network = [], prior.chain.network
+    network.register_forward_pre_hook(lambda _, x: rows.append(x[0].shape[:-1].numel()))
+    return rows
+
+
+def untrained(program, x, **options):
+    """The record of an epoch of validation on x, after a step that changes nothing."""
+    adam = pyro.optim.Adam({"lr": 1e-30})
+    return fit(program, x[:10], optim=adam, steps=1, valid=x, progress=False, **options).records[0]
+
+
+def test_validation_draws_a_step_for_each_datum_and_evaluation_sums_all():
+    prior = awake(DiffusionPrior(2, steps=10, network=small))
+    program, x = VAE((1, 4, 4), 2, prior=prior, hidden=(8,)), binary(600)
+    rows = counted(prior)
+    untrained(program, x, compile=False)
+    assert max(rows) <= 500 and sum(rows) < 5 * 600  # loss, rate and distortion, some looks
+    rows.clear()
+    evaluate(program, x)
+    assert sum(rows) >= 10 * 600
+
+
+def test_the_loss_of_the_validation_has_the_mean_of_the_evaluation():
+    prior = awake(DiffusionPrior(2, steps=10, network=small), std=1.0)
+    program, x = VAE((1, 4, 4), 2, prior=prior, hidden=(8,)), binary(20_000)
+    record, exact = untrained(program, x, compile=False), evaluate(program, x).bound
+    prior.evaluation_steps = 1
+    _, error = mean_and_error(evaluate(program, x).bound)
+    assert exact.std() / math.sqrt(len(x)) < 0.9 * error < 0.2
+    for loss in (record["valid_loss"], record["rate"] + record["distortion"]):
+        assert abs(loss + exact.mean()) < 4 * math.sqrt(2) * error
+
+
 def test_the_chain_is_captured_bit_for_bit():
     torch.set_default_dtype(torch.float32)
     program = LatentDiffusion((1, 4, 4), 3, prior=DiffusionPrior(3, steps=3, network=small))
@@ -449,6 +502,11 @@ def test_the_variances_are_learned():
         (lambda: UNet(((4, 8, 8), (1,)), (4, 8, 8), groups=3), "3 do not divide all of"),
         (lambda: UNet((4, 8, 8), (4, 8, 8)), "maps and their noise level"),
         (lambda: VAE((1, 4, 4), 3, prior=DiffusionPrior(4)), "prior's latent_dim is"),
+        (lambda: DiffusionPrior(3, steps=5, drawn_steps=0), "drawn_steps must be at least 1"),
+        (
+            lambda: DiffusionPrior(3, steps=5, evaluation_steps=6),
+            "^evaluation_steps is 6, but the diffusion has 5 steps; give at most as many$",
+        ),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(make, sentence):

@@ -10,6 +10,7 @@ import pyro
 import torch
 
 from pyro_vae.batches import Batches, num_data
+from pyro_vae.estimating import on_average
 from pyro_vae.inference.estimators import Estimator, judged_by
 from pyro_vae.inference.evaluation import evaluate_batches, usage_in
 from pyro_vae.program import Program, evaluating, in_evaluation_mode
@@ -41,6 +42,7 @@ class Validation:
         self.parts = isinstance(loss, Estimator)  # whether there are rate and distortion
         self._may_have_codes = True  # until a pass has met none
 
+    @on_average()
     def look(self) -> None:
         """Runs the program on the first batch, to find data that do not fit it before a step.
 
@@ -60,6 +62,7 @@ class Validation:
                 f"{str(error).strip().splitlines()[0]}"
             ) from error
 
+    @on_average()
     def record(self, step: int) -> dict[str, float]:
         """The loss, and rate and distortion if each datum has its own, in nats per datum.
 

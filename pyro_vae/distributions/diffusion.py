@@ -134,9 +134,9 @@ class DiffusionDistribution(EstimatedDensity):
 
     Args:
         chain: The chain.
-        one_step: Whether to estimate the sum by one t for each z, drawn nine times in ten in
-            proportion to w_t, else from all alike, and stratified over the batch; else all are
-            summed.
+        drawn_steps: How many t stand for the sum at each z, spread evenly: each drawn nine times in
+            ten in proportion to w_t, else from all alike, and stratified over the batch. None sums
+            over all t.
 
     Reference:
         Ho et al., 2020, https://arxiv.org/abs/2006.11239, equations 5 and 8
@@ -144,8 +144,8 @@ class DiffusionDistribution(EstimatedDensity):
 
     arg_constraints: dict[str, constraints.Constraint] = {}
 
-    def __init__(self, chain: DenoisingChain, *, one_step: bool) -> None:
-        self.chain, self.one_step = chain, one_step
+    def __init__(self, chain: DenoisingChain, *, drawn_steps: int | None) -> None:
+        self.chain, self.drawn_steps = chain, drawn_steps
         super().__init__(torch.Size(), chain.shape)
 
     @property
@@ -159,7 +159,8 @@ class DiffusionDistribution(EstimatedDensity):
             self._validate_sample(value)
         z = value.reshape(-1, *self.event_shape)
         estimate = self._without_network(z)
-        estimate = estimate - (self._one_step(z) if self.one_step else self._all_steps(z))
+        number = self.drawn_steps
+        estimate = estimate - (self._all_steps(z) if number is None else self._some(z, number))
         return estimate.reshape(value.shape[: value.dim() - self.event_dim])
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
@@ -186,17 +187,19 @@ class DiffusionDistribution(EstimatedDensity):
         v_squared = chain.signal * d + chain.noise * squares  # (M, T)
         return normal - of_variances - (self._weights() * change * v_squared).sum(1)
 
-    def _one_step(self, z: Tensor) -> Tensor:
-        """The network's part of the sum over t for z (M, *shape), by one t each, (M,)."""
+    def _some(self, z: Tensor, number: int) -> Tensor:
+        """The network's part of the sum over t for z (M, *shape), by some t for each, (M,)."""
         weights = self._weights()
         # The error's size in v hardly hangs on t, so that this is near the least variance: 10 to
         # 20 % more of a standard deviation on trained chains. In proportion to w_t / signal_t, the
         # weight of the error in e, it would be ten times as much, nearly all draws the last step.
         share = 0.9 * weights / weights.sum() + 0.1 / len(weights)
-        places = torch.arange(len(z), device=z.device, dtype=z.dtype)
-        u = (torch.rand((), device=z.device, dtype=z.dtype) + places / len(z)) % 1
-        t = torch.searchsorted(share.cumsum(0), u).clamp(max=len(share) - 1)
-        return (weights * torch.exp(-self.chain.log_ratio) / share)[t] * self._excess(z, t)
+        most = number * len(z)
+        places = torch.arange(most, device=z.device, dtype=z.dtype).reshape(number, -1)
+        u = (torch.rand((), device=z.device, dtype=z.dtype) + places / most) % 1
+        t = torch.searchsorted(share.cumsum(0), u).clamp(max=len(share) - 1)  # (number, M)
+        of_each = (weights * torch.exp(-self.chain.log_ratio) / share)[t]
+        return (of_each * self._excess(z.expand(number, *z.shape), t)).mean(0)
 
     def _all_steps(self, z: Tensor) -> Tensor:
         """The network's part of the sum over t for z (M, *shape), (M,)."""

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from pyro_vae.checks import check_sizes
 from pyro_vae.distributions import (
     DenoisingChain,
     DiffusionDistribution,
@@ -9,6 +10,7 @@ from pyro_vae.distributions import (
     cosine_noise,
     noise_levels,
 )
+from pyro_vae.estimating import is_on_average
 from pyro_vae.networks import TimeMLP, UNet
 from pyro_vae.shapes import LatentDim, latent_shape
 from pyro_vae.wiring import Network, Parts
@@ -23,10 +25,10 @@ class DiffusionPrior(nn.Module):
 
     It starts as N(0, I) exactly, whatever the number of steps, since the network starts as 0; then
     it learns the network and the variances sigma_t^2. Its `log_prob` is an unbiased estimate of a
-    lower bound on log p(z), with the gradient in z: of one step for each z in training, and of all
-    in evaluation. So the ELBO of the program stays a bound on log p(x). What is not linear in
-    log p(z), such as `IWAE` and `log_likelihood`, refuses it; `LatentDiffusion` is the same model
-    with all steps as sites, of which these are right.
+    lower bound on log p(z), with the gradient in z: of one step for each z in training and where
+    `fit` validates, and of all steps in evaluation. So the ELBO of the program stays a bound on
+    log p(x). What is not linear in log p(z), such as `IWAE` and `log_likelihood`, refuses it;
+    `LatentDiffusion` is the same model with all steps as sites, of which these are right.
 
     A draw takes all steps, or fewer by `sample(..., ddim_steps=20)`.
 
@@ -41,7 +43,8 @@ class DiffusionPrior(nn.Module):
             or a function of T, such as `cosine_noise`, `linear_noise` or `log_snr_noise`.
 
     Raises:
-        ValueError: If there are no steps, or the noise does not grow; if the network does not fit.
+        ValueError: If there are no steps, or the noise does not grow; if the network does not fit;
+            if more steps are to be drawn than there are.
 
     Reference:
         Ho et al., 2020, https://arxiv.org/abs/2006.11239; as a prior: Vahdat et al., 2021,
@@ -61,13 +64,29 @@ class DiffusionPrior(nn.Module):
         steps: int | None = None,
         network: Network | None = None,
         noise: Noise = cosine_noise,
+        drawn_steps: int = 1,
+        evaluation_steps: int | None = None,
     ) -> None:
         super().__init__()
         self.latent_dim, shape = latent_dim, latent_shape(latent_dim)
         levels, default = noise_levels(noise, steps), UNet if len(shape) == 3 else TimeMLP
         net = Parts(self).network("network", network, default, (shape, (1,)), shape)
         self.chain = DenoisingChain(net, levels, shape)
+        self.drawn_steps, self.evaluation_steps = drawn_steps, evaluation_steps
+        _check_number("drawn_steps", drawn_steps, len(levels))
+        if evaluation_steps is not None:
+            _check_number("evaluation_steps", evaluation_steps, len(levels))
 
     def forward(self) -> DiffusionDistribution:
         """Returns p(z), batch shape (), event shape that of z."""
-        return DiffusionDistribution(self.chain, one_step=self.training)
+        drawn = self.training or is_on_average()
+        steps = self.drawn_steps if drawn else self.evaluation_steps
+        return DiffusionDistribution(self.chain, drawn_steps=steps)
+
+
+def _check_number(name: str, number: int, most: int) -> None:
+    check_sizes(**{name: number})
+    if number > most:
+        raise ValueError(
+            f"{name} is {number}, but the diffusion has {most} steps; give at most as many"
+        )
