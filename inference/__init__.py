@@ -26,7 +26,7 @@ from .evaluation import (
     sharpness,
 )
 from .graphs import Compile
-from .schedules import constant, cosine, cyclical, delayed, linear
+from .schedules import constant, cosine, cyclical, delayed, linear, warm_up
 from .terms import Latent, Terms
 from .training import SVI, Fit, fit
 
@@ -57,5 +57,6 @@ __all__ = [
     "reconstruct",
     "sample",
     "sharpness",
+    "warm_up",
     *(name for name in estimators.__all__ if isinstance(getattr(estimators, name), type)),
 ]

@@ -4,9 +4,10 @@ A schedule is a function from the step (0, 1, ...) to a number; any such functio
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["constant", "cosine", "cyclical", "delayed", "linear"]
+__all__ = ["constant", "cosine", "cyclical", "delayed", "linear", "warm_up"]
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,42 @@ class delayed:
     def __call__(self, step: int) -> float:
         """Returns the value at a step."""
         return self.value if step >= self.steps else 0.0
+
+
+@dataclass(frozen=True)
+class warm_up:
+    """Up to the value that `then` begins with, in `steps` equal steps, and on by `then`.
+
+    With `warm_up(1000, cosine(1, 0.01, 30_000))` as its schedule the learning rate rises to its
+    full height in 1,000 steps, and falls to a hundredth of it in the 30,000 after these
+    (Goyal et al., 2017, https://arxiv.org/abs/1706.02677, section 2.2). The first step already has
+    1 / `steps` of the height, as a step of rate 0 would be none.
+
+    Args:
+        steps: The steps of the rise.
+        then: The schedule that follows, which counts from the end of the rise.
+
+    Example:
+        >>> [warm_up(4, linear(1, 0, steps=2))(step) for step in (0, 1, 3, 4, 5, 6)]
+        [0.25, 0.5, 1.0, 1.0, 0.5, 0.0]
+    """
+
+    steps: int
+    then: Callable[[int], float] = constant(1.0)
+
+    def __post_init__(self) -> None:
+        _at_least_one("warm_up", "steps", self.steps)
+        if not callable(self.then):
+            raise ValueError(
+                f"then of warm_up is {self.then!r}, but must be a schedule, such as constant(0.5) "
+                "or cosine(1, 0.01, steps=30_000)"
+            )
+
+    def __call__(self, step: int) -> float:
+        """Returns the value at a step."""
+        if step < self.steps:
+            return self.then(0) * (step + 1) / self.steps
+        return self.then(step - self.steps)
 
 
 def _at_least_one(schedule: str, argument: str, value: int) -> None:

@@ -2,11 +2,14 @@
 
 import copy
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
-from torch.optim import SGD, Adam, AdamW, lr_scheduler
+from torch.optim import SGD, Adam, Adamax, AdamW, lr_scheduler
 
-from pyro_vae.inference.training import AdamInGraph, adam, take_step
+from pyro_vae.inference import SVI, Compile
+from pyro_vae.inference.training import AdamInGraph, adam, adamax, take_step
 
 
 def parameters(dtype=torch.float32):
@@ -40,6 +43,12 @@ BUILDS = {
     "not fused": lambda p: Adam(p, lr=0.1, foreach=False),
     "a tensor's rate": lambda p: Adam(p, lr=torch.tensor(0.1), fused=True),
     "SGD": lambda p: SGD(p, lr=0.1, momentum=0.9),
+    "Adamax": lambda p: Adamax(p, lr=0.1),
+    "Adamax's arguments": lambda p: Adamax(
+        p, lr=0.1, betas=(0.5, 0.8), eps=1e-3, weight_decay=0.1, maximize=True
+    ),
+    "Adamax's groups": lambda p: Adamax([{"params": p[:1], "lr": 0.5}, {"params": p[1:]}]),
+    "Adamax of tensors' lists": lambda p: Adamax(p, lr=0.1, foreach=True),
 }
 
 
@@ -76,6 +85,40 @@ def test_who_watches_torchs_step_sees_it(watch):
     else:
         scheduler.step()  # which warns if it saw no step of the optimizer
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.05)
+
+
+def test_adamaxes_of_pyro_are_stepped_by_one_call(monkeypatch):
+    params, gradients = parameters(), [torch.ones_like(p) for p in parameters()]
+    apart, together = ([Adamax([p], lr=0.1) for p in parameters()] for _ in range(2))
+    calls, step = [], adamax.adamax
+    monkeypatch.setattr(adamax, "adamax", lambda *args, **kw: (calls.append(1), step(*args, **kw)))
+    for _ in range(3):
+        for optimizers in (apart, together):
+            for optimizer, gradient in zip(optimizers, gradients, strict=True):
+                optimizer.param_groups[0]["params"][0].grad = gradient
+        for optimizer in apart:
+            optimizer.step()
+        take_step(*together)
+    assert len(calls) == 2  # the first step makes the states
+    found, known = ([o.param_groups[0]["params"][0] for o in each] for each in (together, apart))
+    assert all(map(torch.equal, found, known)) and not torch.equal(found[0], params[0])
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself
+@pytest.mark.parametrize("mode", ["captured", "compiled"])
+def test_adamax_steps_after_a_graph_as_after_an_eager_run(mode):
+    def program(x):
+        loc = pyro.param("loc", torch.zeros(3))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(loc, 1.0).to_event(1), obs=x)
+
+    x, found = torch.tensor([[1.0, 2.0, -0.5]]), []
+    for compile in (False, Compile(mode=mode)):
+        pyro.clear_param_store()
+        svi = SVI(program, lambda x: None, pyro.optim.Adamax({"lr": 0.1}), compile=compile)
+        found.append([*(svi.step(x).item() for _ in range(6)), *pyro.param("loc").tolist()])
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+    assert svi.mode == mode and not svi.graphs.kinds[0].updates
 
 
 def in_graph(optimizer):

@@ -148,7 +148,7 @@ def test_losses_schedules_optimizers_and_clipping_are_options(run, tmp_path):
     code, _, err = run(
         "train", SMALL, "--epochs", 2, "--out", "a",
         "--loss", "TraceMeanField_ELBO(beta=linear(0, 1, 20), free_bits=0.1)",
-        "--optim", "ClippedAdam({'lr': 1e-3})", "--lr-schedule", "cosine(1, 0, 22)",
+        "--optim", "Adamax({'lr': 1e-3})", "--lr-schedule", "warm_up(5, cosine(1, 0, 17))",
         "--clip-norm", 10, "--batch-size", 64,
     )  # fmt: skip
     assert code == 0, err

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pyro_vae.inference import constant, cosine, cyclical, linear
+from pyro_vae.inference import constant, cosine, cyclical, linear, warm_up
 
 
 def test_linear_rises_and_stays():
@@ -25,8 +25,26 @@ def test_constant_is_constant():
     assert constant(4.0)(0) == constant(4.0)(10**9) == 4.0
 
 
+def test_a_warm_up_rises_to_where_the_next_schedule_begins_and_hands_over():
+    schedule = warm_up(10, linear(2, 0, steps=4))
+    assert [schedule(step) for step in (0, 4, 9)] == pytest.approx([0.2, 1.0, 2.0])
+    assert [schedule(step) for step in (10, 11, 14, 99)] == [2, 1.5, 0, 0]
+    assert [warm_up(2)(step) for step in (0, 1, 2, 99)] == [0.5, 1, 1, 1]
+
+
+def test_a_warm_up_to_what_is_no_schedule_is_refused():
+    with pytest.raises(ValueError, match=r"then of warm_up is 0.5, but must be a schedule"):
+        warm_up(10, 0.5)
+
+
 @pytest.mark.parametrize(
-    "build", [lambda: linear(0, 1, 0), lambda: cosine(1, 0, -1), lambda: cyclical(0, 1, 0)]
+    "build",
+    [
+        lambda: linear(0, 1, 0),
+        lambda: cosine(1, 0, -1),
+        lambda: cyclical(0, 1, 0),
+        lambda: warm_up(0),
+    ],
 )
 def test_no_steps_are_refused(build):
     with pytest.raises(ValueError, match="at least 1"):

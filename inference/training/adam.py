@@ -19,6 +19,8 @@ from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
+from .adamax import step_together
+
 __all__ = ["AdamInGraph", "is_dense", "parts_of", "take_step"]
 
 _FEW = 20  # tensors whose update goes into a graph: each takes the compiler 0.2 s
@@ -31,19 +33,24 @@ def take_step(*optimizers: Optimizer) -> None:
     """Does `step()` of each optimizer; fused Adams whose step nobody watches go by one kernel.
 
     Pyro makes an optimizer for each parameter. Those with the same settings share one call, which
-    for 100 tensors takes 0.46 ms where their own steps take 5.5.
+    for 100 tensors takes 0.46 ms where their own steps take 5.5. So do Adamaxes.
     """
+    others: list[Optimizer] = []
     batches: dict[Any, list[tuple[Tensor, ...]]] = {}
     for optimizer in chain.from_iterable(map(parts_of, optimizers)):
         groups = _by_group(optimizer)
         if groups is None:
-            optimizer.step()
+            if _is_watched(optimizer):
+                optimizer.step()
+            else:
+                others.append(optimizer)
             continue
         for group, rows in groups:
             batches.setdefault((group["lr"], *_settings(group)), []).extend(rows)
     for settings, rows in batches.items():
         if rows:
             _by_kernel(settings, *zip(*rows, strict=True))
+    step_together(others)
 
 
 def parts_of(optimizer: Any) -> Sequence[Optimizer]:

@@ -77,7 +77,8 @@ class SVI(pyro.infer.SVI):
         lr_schedule: A function of the step that returns what to multiply the learning rates by.
         compile: Whether to capture the step as a graph and compile it; a `Compile` says how. What
             cannot be captured runs eagerly, with one warning that says why; `svi.graphs` says it
-            too. A compiled step may include the update by Adam, and then leaves no gradients.
+            too. A compiled step may include the update by Adam, and then leaves no gradients;
+            other optimizers, such as Adamax, update after it.
         bfloat16: Whether linear and convolutional layers multiply in bfloat16, which is faster
             where the machine has it; parameters, draws, log densities and their sums stay float32.
 

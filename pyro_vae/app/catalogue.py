@@ -72,7 +72,7 @@ def catalogue() -> dict[str, dict[str, Any]]:
         "activations": {name: getattr(nn, name) for name in activations},
         "optimizers": {
             name: getattr(pyro.optim, name)
-            for name in ("Adagrad", "Adam", "AdamW", "ClippedAdam", "RMSprop", "SGD")
+            for name in ("Adagrad", "Adam", "AdamW", "Adamax", "ClippedAdam", "RMSprop", "SGD")
         },
     }
 
