@@ -14,6 +14,7 @@ from .kl_autoencoder import KLAutoencoder
 from .ladder_vae import LadderVAE
 from .latent_diffusion import LatentDiffusion
 from .linear_gaussian import LinearGaussian
+from .nvae import NVAE
 from .refit import Refit
 from .semi_supervised_vae import SemiSupervisedVAE
 from .vae import VAE
@@ -31,6 +32,7 @@ __all__ = [
     "LadderVAE",
     "LatentDiffusion",
     "LinearGaussian",
+    "NVAE",
     "Refit",
     "SemiSupervisedVAE",
     "VAE",

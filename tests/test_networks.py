@@ -34,9 +34,11 @@ CASES = {
     "Combiner": lambda: networks.Combiner(((2, 3), (4,)), (2, 5)),
     "ConvDecoder": lambda: networks.ConvDecoder((5,), (2, 1, 9, 6), channels=(4, 8)),
     "ConvEncoder": lambda: networks.ConvEncoder((1, 9, 6), (2, 5), channels=(4, 8)),
+    "DecoderCell": lambda: networks.DecoderCell((4, 3, 2), (6, 6, 4)),
     "Discriminator": lambda: networks.Discriminator(
         (1, 9, 6), channels=(4, 8), spectral_norm=False
     ),
+    "EncoderCell": lambda: networks.EncoderCell((4, 6, 4), (6, 3, 2)),
     "GatedMLP": lambda: networks.GatedMLP((2, 3), (4,), hidden=(5, 6)),
     "GatedTransition": lambda: networks.GatedTransition((2, 3), (2, 2, 3)),
     "Joined": lambda: networks.Joined(((2, 4, 3), (4,)), (2, 5)),
@@ -56,6 +58,7 @@ CASES = {
     ),
     "ResidualDecoder": lambda: networks.ResidualDecoder((5,), (2, 1, 9, 6), channels=(4, 8)),
     "ResidualEncoder": lambda: networks.ResidualEncoder((1, 9, 6), (2, 5), channels=(4, 8)),
+    "SqueezeExcitation": lambda: networks.SqueezeExcitation((5, 3, 2), (5, 3, 2)),
     "TimeMLP": lambda: awake(networks.TimeMLP(((2, 3), (1,)), (2, 5), hidden=6)),
     "UNet": lambda: awake(networks.UNet(((2, 4, 6), (1,)), (2, 4, 6), channels=(4, 8))),
     "ZeroImputed": lambda: networks.ZeroImputed((7,), (2, 3), hidden=(8,)),

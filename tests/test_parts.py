@@ -115,7 +115,8 @@ def program_of(model, **options):
     if model is models.Refit:
         program = model(models.VAE(x_shape, 3, hidden=(8,)), prior=priors.GaussianMixture(3))
     else:
-        program = model(x_shape, **asked)
+        small = {"channels": 4, "groups": (1, 1)} if model is models.NVAE else {}
+        program = model(x_shape, **asked, **small)
     y = (torch.arange(6) % 3,) if takes_labels(program) else ()
     if model is models.LinearGaussian:
         return program, (torch.randn(6, *x_shape), *y)

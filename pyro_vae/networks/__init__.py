@@ -13,10 +13,12 @@ from .kl import KLDecoder, KLEncoder
 from .made import MaskedMLP
 from .missing import ZeroImputed
 from .mlp import MLP, GatedMLP
+from .network import Network as Network
 from .perceptual import PerceptualDistance
 from .pixelcnn import PixelCNN
 from .recurrent import BackwardGRU, Combiner, GatedTransition
 from .residual import ResidualDecoder, ResidualEncoder
+from .residual_cells import DecoderCell, EncoderCell, SqueezeExcitation
 from .time_mlp import TimeMLP
 from .unet import UNet
 
@@ -26,7 +28,9 @@ __all__ = [
     "Combiner",
     "ConvDecoder",
     "ConvEncoder",
+    "DecoderCell",
     "Discriminator",
+    "EncoderCell",
     "GatedMLP",
     "GatedTransition",
     "Joined",
@@ -40,6 +44,7 @@ __all__ = [
     "PixelCNN",
     "ResidualDecoder",
     "ResidualEncoder",
+    "SqueezeExcitation",
     "TimeMLP",
     "UNet",
     "ZeroImputed",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .one_hot import RelaxedOneHot as RelaxedOneHot
     from .power_spherical import PowerSpherical as PowerSpherical
     from .residual_codes import ResidualCodes as ResidualCodes
+    from .soft_bounded_normal import SoftBoundedNormal as SoftBoundedNormal
     from .softplus_normal import SoftplusNormal as SoftplusNormal
     from .spline_flow import SplineFlow as SplineFlow
     from .stochastic_code import StochasticCode as StochasticCode
