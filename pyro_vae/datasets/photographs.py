@@ -52,7 +52,7 @@ def cifar10(data_dir: str | os.PathLike[str] = "data") -> Dataset:
         )
     raise FileNotFoundError(
         f"{data_dir} has neither {full.name} nor {subset.relative_to(data_dir)}; unpack there "
-        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz, or name another data_dir"
     )
 
 
