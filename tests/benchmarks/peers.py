@@ -64,7 +64,7 @@ def pyro_svi(case: Case) -> Peer:
 
 def by_hand(case: Case, *, compile: bool = False) -> Peer:
     """Plain PyTorch with a fused Adam."""
-    optimizer = torch.optim.Adam(case.program.parameters(), LEARNING_RATE, fused=True)
+    optimizer = torch.optim.Adam(case.parameters(), LEARNING_RATE, fused=True)
     loss_of = torch.compile(case.by_hand) if compile else case.by_hand
 
     def step(x: Tensor) -> None:
@@ -104,6 +104,8 @@ if find_spec("numpyro"):
 
 
 def peers_of(case: Case) -> dict[str, Build]:
-    """The peers that have this case: NumPyro has it where its peer was written."""
-    lacks = any(isinstance(part, nn.Conv2d | DenoisingChain) for part in case.program.modules())
-    return {name: b for name, b in PEERS.items() if not (lacks and name.startswith("NumPyro"))}
+    """The peers that have this case: NumPyro where its peer was written, Pyro with its bounds."""
+    no_numpyro = any(isinstance(p, nn.Conv2d | DenoisingChain) for p in case.program.modules())
+    lacks = ("NumPyro",) if no_numpyro else ()
+    lacks += () if case.loss.is_bound else ("pyro.infer.SVI",)
+    return {name: build for name, build in PEERS.items() if not name.startswith(lacks)}

@@ -10,9 +10,12 @@ import pyro.distributions as dist
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from pyro_vae.inference import IWAE, Estimator, Trace_ELBO
-from pyro_vae.models import VAE, VQVAE
+from pyro_vae.inference import IWAE, VAEGAN, Estimator, Trace_ELBO
+from pyro_vae.likelihoods import Normal
+from pyro_vae.models import VAE, VQVAE, KLAutoencoder
+from pyro_vae.networks import ConvDecoder, ConvEncoder, Discriminator
 from pyro_vae.priors import DiffusionPrior
 
 
@@ -25,6 +28,10 @@ class Case:
     x: Tensor  # (batches, batch, *x_shape)
     loss: Estimator
     by_hand: Callable[[Tensor], Tensor]
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What is trained: the program's parameters and those of the estimator's modules."""
+        return [p for m in (self.program, *self.loss.modules.values()) for p in m.parameters()]
 
 
 def elbo(vae: VAE, x: Tensor) -> Tensor:
@@ -219,6 +226,63 @@ def diffusion(batch: int = 128) -> Case:
     return Case(f"(f) MLP with a diffusion of z, batch {batch}", vae, x, Trace_ELBO(), loss)
 
 
+def kl_autoencoder() -> Case:
+    """Stable Diffusion's layers with channels of 16, 32 and 32, latents (4, 8, 8), batch 16."""
+    program = KLAutoencoder((3, 32, 32), channels=(16, 32, 32))
+
+    def loss(x: Tensor) -> Tensor:
+        loc, log_scale = program.encoder(x).unbind(-4)
+        noise = torch.randn_like(loc)
+        z = loc + log_scale.exp() * noise
+        distortion = 2 * (x - program.decoder(z)).abs().sum()  # a Laplace's, of scale 1/2
+        return distortion + (0.5 * (z**2 - noise**2) - log_scale).sum()
+
+    x = torch.rand(5, 16, 3, 32, 32)
+    return Case("(g) KL autoencoder, 3x32x32, batch 16", program, x, Trace_ELBO(), loss)
+
+
+def vaegan() -> Case:
+    """Convolutions of 32 and 64 channels, three for the discriminator, 1x28x28, batch 64."""
+    shape, gamma, scale = (1, 28, 28), 0.01, 0.1
+    networks = {"encoder": ConvEncoder, "decoder": ConvDecoder}
+    vae = VAE(shape, 32, likelihood=Normal(shape, scale=0.1), **networks)
+    judge = Discriminator(shape, spectral_norm=False)
+    estimator = VAEGAN(discriminator=judge, gamma=gamma, feature_scale=scale)
+    *low, last = judge.layers.children()
+    features = nn.Sequential(*low[:2])
+    logit = nn.Sequential(*low[2:], last)
+
+    def held(network: nn.Module, given: Tensor) -> Tensor:
+        """The network's output, from which its parameters learn nothing."""
+        return functional_call(
+            network, {n: p.detach() for n, p in network.named_parameters()}, given
+        )
+
+    def log_features(of_x: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+        seen = held(features, images)
+        squares = ((seen - of_x) / scale).square().sum()
+        return -0.5 * (squares + seen.numel() * math.log(2 * math.pi * scale**2)), seen
+
+    def loss(x: Tensor) -> Tensor:
+        loc, log_scale = vae.encoder(x).unbind(-2)
+        z = loc + log_scale.exp() * torch.randn_like(loc)
+        kl = (0.5 * (loc**2 + (2 * log_scale).exp() - 1) - log_scale).sum()
+        made, drawn = vae.decoder(z.detach()), vae.decoder(torch.randn_like(z))
+        of_x = features(x)
+        own = [logit(features(images.detach())) for images in (made, drawn)]
+        judged = F.softplus(-logit(of_x)).sum() + sum(F.softplus(fake).sum() for fake in own)
+        of_x = of_x.detach()
+        for_encoder, _ = log_features(of_x, held(vae.decoder, z))
+        for_decoder, seen = log_features(of_x, made)
+        others = (held(logit, seen), held(judge, drawn))
+        adversary = -sum(F.softplus(fake).sum() for fake in others)
+        learned = kl - for_encoder - gamma * for_decoder + adversary + judged
+        return (kl - for_encoder).detach() + learned - learned.detach()
+
+    x = torch.rand(10, 64, *shape)
+    return Case("(h) VAE-GAN, 1x28x28, batch 64", vae, x, estimator, loss)
+
+
 CASES: dict[str, Callable[[], Case]] = {
     "a": mlp,
     "b1": partial(iwae, 1),
@@ -228,6 +292,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "d": convolutional,
     "e": codes,
     "f": diffusion,
+    "g": kl_autoencoder,
+    "h": vaegan,
 }
 
 
