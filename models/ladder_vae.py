@@ -66,6 +66,13 @@ class LadderVAE(PyroModule):
         >>> vae = LadderVAE((1, 28, 28), (16, 8, 4), hidden=(32,))
         >>> vae.model(torch.zeros(5, 1, 28, 28)).shape
         torch.Size([5, 1, 28, 28])
+
+        Of convolutions, with latents that are maps and a vector on top:
+
+        >>> net = partial(GatedResidual, channels=8)
+        >>> vae = LadderVAE((3, 32, 32), ((8, 8, 8), 16), encoders=net, decoders=net, skips=True)
+        >>> vae.model(torch.zeros(5, 3, 32, 32)).shape
+        torch.Size([5, 3, 32, 32])
     """
 
     prior: Any

@@ -282,6 +282,26 @@ def test_the_networks_are_those_of_the_paper():
     assert isinstance(program.encoders[0].layers[2], nn.LeakyReLU)
 
 
+GATED = partial(networks.GatedResidual, channels=4)
+
+
+@pytest.mark.parametrize(
+    "x_shape, latent_dims",
+    [
+        ((1, 28, 28), ((2, 14, 14), (2, 7, 7), 5)),
+        ((3, 32, 32), ((2, 16, 16), (2, 4, 4))),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"skips": True, "merge": GATED}], ids=lambda o: str([*o]))
+def test_gated_residual_blocks_make_a_ladder_of_maps(x_shape, latent_dims, options):
+    program = LadderVAE(x_shape, latent_dims, encoders=GATED, decoders=GATED, **options)
+    x = (torch.rand(3, *x_shape) < 0.5).float()
+    check(program, x)
+    trace = poutine.trace(program.guide).get_trace(x)
+    assert trace.nodes["z_1"]["value"].shape == (3, *latent_dims[0])
+    assert program.model(x).shape == x.shape
+
+
 def test_one_more_layer_is_one_more_number():
     report = check(LadderVAE(X_SHAPE, (8, 7, 6, 5, 4, 3)), BATCHES[0])
     assert [site.name for site in report.sites] == [f"z_{i}" for i in range(6, 0, -1)] + ["x"]

@@ -40,6 +40,7 @@ CASES = {
     ),
     "EncoderCell": lambda: networks.EncoderCell((4, 6, 4), (6, 3, 2)),
     "GatedMLP": lambda: networks.GatedMLP((2, 3), (4,), hidden=(5, 6)),
+    "GatedResidual": lambda: networks.GatedResidual((1, 9, 6), (2, 3, 5, 3), channels=4),
     "GatedTransition": lambda: networks.GatedTransition((2, 3), (2, 2, 3)),
     "Joined": lambda: networks.Joined(((2, 4, 3), (4,)), (2, 5)),
     "JoinedGatedMLP": lambda: networks.JoinedGatedMLP(((2, 3), (4,)), (2, 5), hidden=(5, 6)),
@@ -423,6 +424,52 @@ def test_batch_normalization_alone_ties_data_together_in_training(name, batch_no
     assert torch.allclose(net(x)[0], net(x[:2])[0]) == (not batch_norm)
 
 
+@pytest.mark.parametrize(
+    "shapes, sizes",
+    [
+        (((1, 28, 28), (2, 3, 7, 7)), [(28, 28), (14, 14), (7, 7)]),
+        (((3, 7, 5), (1, 28, 20)), [(7, 5), (14, 10), (28, 20)]),
+        (((1, 17, 31), (2, 6)), [(17, 31), (9, 16), (5, 8), (3, 4)]),
+        (((6,), (1, 9, 6)), [(3, 2), (5, 3), (9, 6)]),
+        ((((2, 3, 4, 4), (2, 3, 4, 4)), (2, 3, 4, 4)), [(4, 4)]),
+    ],
+    ids=str,
+)
+def test_gated_residual_blocks_stand_at_each_size_between_input_and_output(shapes, sizes):
+    net, seen = networks.GatedResidual(*shapes, channels=4, blocks=2), []
+    for layer in net.layers:
+        if "Gated" in type(layer).__name__:
+            layer.register_forward_hook(lambda *ends: seen.append(tuple(ends[-1].shape[-2:])))
+    assert net(*(x.float() for x in inputs(net, 3))).shape == (3, *shapes[1])
+    assert seen == [size for size in sizes for _ in range(2)]
+
+
+def test_a_gated_block_adds_what_its_gate_lets_through():
+    net = networks.GatedResidual((2, 4, 4), (2, 4, 4), channels=4).double().eval()
+    (block,) = [layer for layer in net.layers if "Gated" in type(layer).__name__]
+    last = block.layers[-2]
+    nn.init.zeros_(last.weight)
+    last.bias.data = torch.tensor([1.0, 2, 3, 4, -50, 0, 0, 50]).double()
+    x = torch.randn(1, 4, 4, 4).double()
+    added = (block(x) - x)[0, :, 0, 0]
+    torch.testing.assert_close(added, torch.tensor([0, 1, 1.5, 4]).double())
+
+
+def test_an_mlp_normalizes_what_it_is_asked_to():
+    shapes, options = ((3,), (2, 2)), {"hidden": (5, 6)}
+    for batch_norm, output, norms in [
+        (False, False, []),
+        (True, False, [5, 6]),
+        (True, True, [5, 6, 4]),
+    ]:
+        net = networks.MLP(*shapes, **options, batch_norm=batch_norm, batch_norm_output=output)
+        found = [layer.num_features for layer in net.layers if isinstance(layer, nn.BatchNorm1d)]
+        assert found == norms
+    h = net.double()(7 * torch.randn(50, 3).double() + 3).flatten(1)  # in training
+    torch.testing.assert_close(h.mean(0), torch.zeros(4).double(), atol=1e-9, rtol=0)
+    torch.testing.assert_close(h.var(0, correction=0), torch.ones(4).double(), atol=1e-2, rtol=0)
+
+
 @pytest.mark.parametrize("net", [networks.ResidualEncoder, networks.MLP])
 def test_other_networks_keep_data_apart_in_training(net):
     net = CASES[net.__name__]().double()
@@ -554,6 +601,12 @@ def test_dropout_leaves_out_a_share_in_training_alone_and_keeps_the_mean(name):
 @pytest.mark.parametrize(
     "build, sentence",
     [
+        (lambda: networks.GatedResidual((3,), (2,)), "between maps, .* take an MLP"),
+        (
+            lambda: networks.GatedResidual((1, 28, 28), (2, 10, 10)),
+            r"halve \(28, 28\) to \(10, 10\), but comes by \(14, 14\), \(7, 7\); give latents",
+        ),
+        (lambda: networks.GatedResidual((1, 8, 8), (2,), blocks=0), "blocks is 0"),
         (lambda: networks.GatedMLP((3,), (2,), hidden=(0,)), r"one unit, but got \[3, 0, 2\]"),
         (lambda: networks.ZeroImputed((0,), (2,)), "at least one unit"),
         (lambda: networks.MaskedMLP((3,), (4,)), r"got \(4,\) for inputs \(3,\)"),

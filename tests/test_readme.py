@@ -117,6 +117,7 @@ assert not estimator.is_bound and "loss" in repr(training)
 assert sharpness(samples).shape == (300,) and diversity(samples) > 0
 """,
     "measured": "assert callable(refitted)",
+    "hierarchies": "assert names == [*(f'z_{i}' for i in range(6, 0, -1)), 'x']",
     "README": "assert images.shape == (64, 1, 8, 8)",
     "write-your-own-model": """
 assert bound.shape == log_px.shape == (300,) and log_px.mean() > bound.mean()

@@ -8,6 +8,7 @@ Discriminators are built from x_shape alone, and their out_shape is that of thei
 from .added import Added
 from .convolutional import ConvDecoder, ConvEncoder
 from .discriminators import Discriminator, PatchDiscriminator
+from .gated_residual import GatedResidual
 from .joined import Joined, JoinedGatedMLP
 from .kl import KLDecoder, KLEncoder
 from .made import MaskedMLP
@@ -32,6 +33,7 @@ __all__ = [
     "Discriminator",
     "EncoderCell",
     "GatedMLP",
+    "GatedResidual",
     "GatedTransition",
     "Joined",
     "JoinedGatedMLP",

@@ -11,7 +11,7 @@ from pyro_vae.shapes import InShape
 from .images import affine, halved_sizes, image_shape, joined_image, seen_in
 from .network import Network, dropped, flat_size
 
-__all__ = ["ResidualDecoder", "ResidualEncoder"]
+__all__ = ["ResidualDecoder", "ResidualEncoder", "group_norm"]
 
 Activation = Callable[[], nn.Module]
 
@@ -53,7 +53,7 @@ class ResidualEncoder(Network):
         for fan_in, fan_out in pairwise([image[0], *channels]):
             layers.append(nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1))
             layers += [_Block(fan_out, activation) for _ in range(blocks)]
-        layers += [_norm(channels[-1]), activation()]
+        layers += [group_norm(channels[-1]), activation()]
         layers += affine((channels[-1], *size), out_shape, dropped("a ResidualEncoder", dropout))
         super().__init__(in_shape, out_shape, nn.Sequential(*layers), seen_as=image)
 
@@ -93,7 +93,7 @@ class ResidualDecoder(Network):
         for (fan_in, fan_out), size in zip(fans, reversed(sizes), strict=True):
             layers += [_Block(fan_in, activation) for _ in range(blocks)]
             layers += [nn.Upsample(size), nn.Conv2d(fan_in, fan_out, 3, padding=1)]
-        layers += [_norm(channels[0]), activation()]
+        layers += [group_norm(channels[0]), activation()]
         layers.append(nn.Conv2d(channels[0], out_channels, 3, padding=1))
         super().__init__(in_shape, out_shape, nn.Sequential(*layers), seen_as=seen_as)
 
@@ -106,14 +106,15 @@ class _Block(nn.Module):
         layers: list[nn.Module] = []
         for _ in range(2):
             convolution = nn.Conv2d(channels, channels, 3, padding=1)
-            layers += [_norm(channels), activation(), convolution]
+            layers += [group_norm(channels), activation(), convolution]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x)
 
 
-def _norm(channels: int) -> nn.GroupNorm:
+def group_norm(channels: int) -> nn.GroupNorm:
+    """The normalization of a residual network, of the channels of one image in groups."""
     # Up to 8 groups of at least 4 channels: on a 1x1 image a group of one would always be 0.
     return nn.GroupNorm(max(1, math.gcd(channels, 32) // 4), channels)
 
