@@ -28,7 +28,7 @@ from .evaluation import (
 from .graphs import Compile
 from .schedules import constant, cosine, cyclical, delayed, linear, warm_up
 from .terms import Latent, Terms
-from .training import SVI, Fit, fit
+from .training import SVI, Fit, Penalty, Spectral, fit
 
 __all__ = [
     "Comparison",
@@ -36,7 +36,9 @@ __all__ = [
     "Evaluation",
     "Fit",
     "Latent",
+    "Penalty",
     "SVI",
+    "Spectral",
     "Terms",
     "active_units",
     "compare",

@@ -5,6 +5,7 @@ from .dreg import DReG
 from .elbo import Trace_ELBO, TraceMeanField_ELBO
 from .enumerated import TraceEnum_ELBO
 from .estimator import Estimator, describes_formula, with_gradient
+from .factor_weights import Weight
 from .gan_losses import Hinge, Minimax, NonSaturating
 from .iwae import IWAE
 from .losses import check_has_value, check_loss, has_value, is_linear, judged_by, total_of
@@ -45,6 +46,7 @@ __all__ = [
     "Trace_ELBO",
     "VAEGAN",
     "VIMCO",
+    "Weight",
     "check_has_value",
     "check_loss",
     "check_particles",

@@ -3,9 +3,11 @@
 from .adam import AdamInGraph, take_step
 from .fit import fit
 from .optimizer import check_arguments, check_clip_norm
+from .penalty import Penalty, check_penalty
 from .plate_scale import Counts
 from .progress import Fit, Progress
 from .site_rates import line_of_rates
+from .spectral import Spectral
 from .svi import SVI
 from .training_data import check_counts, has_labels, training_batches
 
@@ -13,11 +15,14 @@ __all__ = [
     "AdamInGraph",
     "Counts",
     "Fit",
+    "Penalty",
     "Progress",
     "SVI",
+    "Spectral",
     "check_arguments",
     "check_clip_norm",
     "check_counts",
+    "check_penalty",
     "fit",
     "has_labels",
     "line_of_rates",

@@ -109,6 +109,7 @@ class Epochs:
         if self.validation is None and self.counts.num_latents > 1:
             record |= rates_of_training(self.counts.program, self.train, self.last_batch)
         record |= training.svi.objective.weights(training.svi.steps)
+        record |= training.svi.objective.look_at_penalty(training.svi.steps)
         at.records.append({**record, "seconds": at.seconds})
         loss = record.get("train_loss" if self.validation is None else "valid_loss", at.best)
         compares = training.svi.objective.compares_epochs

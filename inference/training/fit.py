@@ -21,6 +21,7 @@ from .epochs import Epochs
 from .interrupts import interrupts
 from .objective import Objective
 from .payback import Payback
+from .penalty import WEIGHT, PenaltyFunction
 from .plate_scale import Counts
 from .progress import Fit, Progress
 from .second_stage import on_latents
@@ -52,6 +53,7 @@ def fit(
     lr_schedule: Callable[[int], float] | None = None,
     compile: bool | Compile | None = None,
     bfloat16: bool = False,
+    penalty: PenaltyFunction | None = None,
     progress: bool = True,
     on_epoch: Callable[[Fit, bool], None] | None = None,
     resume: Mapping[str, Any] | None = None,
@@ -83,6 +85,7 @@ def fit(
             more time than it takes, judged by 100 steps. Draws stay the same, so that results
             change by rounding alone; `Compile(mode="captured")` and False keep all bits.
         bfloat16: Whether layers multiply in bfloat16, as in `SVI`.
+        penalty: As in `SVI`: a function of the program's modules, such as `Spectral(1e-2)`.
         progress: Shows a bar with the time left, on a terminal or in a notebook.
         on_epoch: Called after each epoch with the training, and with whether the loss was the
             lowest so far.
@@ -126,6 +129,7 @@ def fit(
     total = steps or (epochs or 20) * train.num_batches()
     options: dict[str, Any] = {"clip_norm": clip_norm, "lr_schedule": lr_schedule}
     options |= {"compile": _graphs(loss) if compile is None else compile, "bfloat16": bfloat16}
+    options |= {"penalty": penalty}
     svi = SVI(stepped.model, stepped.guide, optim, loss, **options)
     training = Fit(svi, Progress.at_first(train), loss)
     if resume is not None:
@@ -184,10 +188,11 @@ def _shown(record: Mapping[str, float]) -> dict[str, str]:
 
 def _warn_of_late_schedules(objective: Objective, total: int) -> None:
     for name, schedule in objective.schedules.items():
+        owner, name = (objective.penalty, "weight") if name == WEIGHT else (objective.loss, name)
         needed = getattr(schedule, "steps", getattr(schedule, "period", 0))
         if needed > total:
             warnings.warn(
-                f"{name} of {type(objective.loss).__name__} takes {needed} steps to reach its end, "
+                f"{name} of {type(owner).__name__} takes {needed} steps to reach its end, "
                 f"but the training has {total}; shorten the schedule or train longer",
                 stacklevel=3,
             )

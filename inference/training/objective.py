@@ -1,6 +1,6 @@
 """What `SVI` minimizes: an estimator of ours, an ELBO of Pyro's, or a function, under one face."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from pyro_vae.inference.terms import Function, Latent, Terms, log_density_of_poi
 from pyro_vae.parameters import leaving_frozen
 from pyro_vae.precision import layers_in_bfloat16
 
+from .penalty import WEIGHT, Penalty, one_module
 from .trained_parameters import Trained
 
 __all__ = ["Objective"]
@@ -71,6 +72,7 @@ class Objective:
         gradients: A function of (model, guide, *args) that returns the loss and adds its gradient
             to the parameters; None where the loss is to be differentiated.
         trained: What is trained, which tells what is frozen.
+        penalty: What is added to the gradient that no data tell; the value is without it.
         bfloat16: Whether large layers multiply in bfloat16.
         in_graphs: Whether graphs are to be made of it. Then some ELBOs of Pyro's, which read
             numbers, are computed by ours, which have the same value and gradient.
@@ -89,11 +91,13 @@ class Objective:
         gradients: Callable[..., Value] | None = None,
         *,
         trained: Trained,
+        penalty: Penalty | None = None,
         bfloat16: bool = False,
         in_graphs: bool = False,
     ) -> None:
         self.model, self.guide, self.loss = model, guide, loss
         self._trained, self._bfloat16 = trained, bfloat16
+        self.penalty = penalty
         plain = _plain(loss)
         self.has_value = has_value(loss)
         self.differentiable = gradients is None and _is_differentiable(plain)
@@ -103,6 +107,7 @@ class Objective:
         self._gradients = gradients
         # Looked up once, and not at every step: an estimator's fields stay the same.
         self.schedules = self._loss.schedules() if isinstance(self._loss, Estimator) else {}
+        self.schedules |= penalty.schedules if penalty is not None else {}
 
     @property
     def refusal(self) -> str | None:
@@ -114,9 +119,13 @@ class Objective:
 
     @property
     def modules(self) -> dict[str, nn.Module]:
-        """The modules of the loss, such as a critic, by names such as "estimator.critic"."""
+        """The modules of the loss, such as a critic, by names such as "estimator.critic".
+
+        The penalty, which is a module, too, has the name "penalty".
+        """
         modules = self._loss.modules if isinstance(self._loss, Estimator) else {}
-        return {f"estimator.{name}": module for name, module in modules.items()}
+        penalty = {} if self.penalty is None else {"penalty": self.penalty}
+        return {f"estimator.{name}": module for name, module in modules.items()} | penalty
 
     @property
     def compares_epochs(self) -> bool:
@@ -128,7 +137,17 @@ class Objective:
         return {name: schedule(step) for name, schedule in self.schedules.items()}
 
     def value(self, args: Any, kwargs: Any, weights: Mapping[str, Any]) -> Value:
-        """The loss, with its autograd graph where it is differentiable.
+        """The loss, with its autograd graph and the penalty's, where it is differentiable.
+
+        Args:
+            args: Positional arguments of model and guide.
+            kwargs: Keyword arguments of both.
+            weights: The values of the schedules.
+        """
+        return self.penalized(self.loss_of(args, kwargs, weights), weights)
+
+    def loss_of(self, args: Any, kwargs: Any, weights: Mapping[str, Any]) -> Value:
+        """The loss, with its own autograd graph where it is differentiable.
 
         Args:
             args: Positional arguments of model and guide.
@@ -139,16 +158,39 @@ class Objective:
             loss = self._loss
             if isinstance(loss, Estimator):
                 self._loss = loss = loss.prepared(self.model, self.guide, *args, **kwargs)
-                loss = loss.with_values(weights)
+                loss = loss.with_values({n: weights[n] for n in weights if n != WEIGHT})
             if isinstance(loss, ELBO):
                 loss = loss.differentiable_loss
             return loss(self.model, self.guide, *args, **kwargs)
 
-    def backward(self, value: Tensor) -> None:
-        """Adds the gradient of a value to the parameters."""
-        if value.requires_grad:
+    def penalized(self, loss: Value, weights: Mapping[str, Any]) -> Value:
+        """The loss with the gradient of loss and penalty; its value is the loss's."""
+        if self.penalty is None:
+            return loss
+        with self._running():
+            penalty = self.penalty.weighed(self._program, weights)
+        return loss + (penalty - penalty.detach())
+
+    def look_at_penalty(self, step: int) -> dict[str, float]:
+        """The penalty of the parameters as they are, weighed, by its name; nothing if none is."""
+        if self.penalty is None:
+            return {}
+        with self._running():
+            return {"penalty": self.penalty.look(self._program, self.weights(step))}
+
+    def backward(self, value: Tensor, trained: Iterable[Tensor]) -> None:
+        """Adds the gradient of a value to the parameters.
+
+        Args:
+            value: As `penalized` returns it.
+            trained: The parameters that are trained, and alone get a gradient where there is a
+                penalty, which may depend on others.
+        """
+        inputs = None if self.penalty is None else list(trained)
+        if value.requires_grad and inputs != []:
             with self._running():  # an estimator in chunks runs the program once more
-                value.backward(retain_graph=getattr(self.loss, "retain_graph", None))
+                retain = getattr(self.loss, "retain_graph", None)
+                value.backward(retain_graph=retain, inputs=inputs)
 
     def add_gradients(self, args: Any, kwargs: Any) -> Value:
         """The loss; its gradient is added to the parameters by a function of its own."""
@@ -162,7 +204,7 @@ class Objective:
         if isinstance(self.loss, ELBO) and not isinstance(self.loss, Estimator):
             with self._running():
                 return self.loss.loss(self.model, self.guide, *args, **kwargs)
-        return self.value(args, kwargs, self.weights(step))
+        return self.loss_of(args, kwargs, self.weights(step))
 
     def loss_and_grads(self, model: Function, guide: Function, *args: Any, **kwargs: Any) -> Any:
         """What Pyro's `SVI` calls by this name: the loss, its gradient added to the parameters."""
@@ -174,6 +216,11 @@ class Objective:
         if getattr(value, "requires_grad", False):
             value.backward(retain_graph=True)
         return value
+
+    @property
+    def _program(self) -> nn.Module:
+        """The modules of model and guide, which a penalty is a function of."""
+        return one_module(self.model, self.guide)
 
     @contextmanager
     def _running(self) -> Iterator[None]:

@@ -34,6 +34,7 @@ from .finite import check_finite
 from .loss import Loss
 from .objective import Objective
 from .optimizer import check_closure
+from .penalty import PenaltyFunction, read_penalty
 from .trained_parameters import Trained
 
 __all__ = ["SVI"]
@@ -81,6 +82,8 @@ class SVI(pyro.infer.SVI):
             other optimizers, such as Adamax, update after it.
         bfloat16: Whether linear and convolutional layers multiply in bfloat16, which is faster
             where the machine has it; parameters, draws, log densities and their sums stay float32.
+        penalty: A function of the program's modules, such as `Spectral(1e-2)`, whose gradient is
+            added to the loss's; see `Penalty`. The losses that are returned are without it.
 
     Attributes:
         estimator: The `loss` that was given.
@@ -112,6 +115,7 @@ class SVI(pyro.infer.SVI):
         lr_schedule: Callable[[int], float] | None = None,
         compile: bool | Compile = False,
         bfloat16: bool = False,
+        penalty: PenaltyFunction | None = None,
     ) -> None:
         _check(optim, loss)
         TracePosterior.__init__(self, num_chains)
@@ -130,6 +134,7 @@ class SVI(pyro.infer.SVI):
             self.estimator,
             loss_and_grads,
             trained=self._trained,
+            penalty=read_penalty(penalty),
             bfloat16=bfloat16,
             in_graphs=bool(compile),
         )
@@ -197,13 +202,23 @@ class SVI(pyro.infer.SVI):
         return tree_map(Loss.of, self.objective.evaluate(args, kwargs, self.steps))
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of steps and the optimizer's state of each parameter, by its name."""
-        return {"steps": self.steps, "optimizer": self._descent.state_of(self.parameters)}
+        """The number of steps and the optimizer's state of each parameter, by its name.
+
+        With a penalty that has one, its state, too.
+        """
+        state = {"steps": self.steps, "optimizer": self._descent.state_of(self.parameters)}
+        penalty = self.objective.penalty
+        of_penalty = {} if penalty is None else penalty.state_dict()
+        if of_penalty:
+            state["penalty"] = {name: tensor.clone() for name, tensor in of_penalty.items()}
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a `state_dict` of the same program and optimizer."""
         self.steps = state["steps"]
         self._descent.load(self.parameters, state["optimizer"])
+        if self.objective.penalty is not None and "penalty" in state:
+            self.objective.penalty.load_state_dict(state["penalty"])
 
     def _make_graphs(self, compile: bool | Compile) -> Graphs | None:
         if not compile:
@@ -226,17 +241,20 @@ class SVI(pyro.infer.SVI):
     def _run_eagerly(self, kind: Any, args: Any, kwargs: Any) -> Outcome:
         """The loss and its gradient by a run of the program, which shows what there is to train."""
         objective, trained = self.objective, self._trained
+        weights = objective.weights(self.steps)
         trained.prepare(kind)
         trained.clear_gradients()
         with poutine.trace(param_only=True) as sites:
             if not objective.differentiable:
                 loss = objective.add_gradients(args, kwargs)
                 trained.look(kind, sites.trace, None, (args, kwargs))
+                penalty = objective.penalized(torch.zeros(()), weights)
+                objective.backward(penalty, trained.parameters.values())
                 return Outcome(loss, updated=False)
-            loss = torch.as_tensor(objective.value(args, kwargs, objective.weights(self.steps)))
+            loss = torch.as_tensor(objective.loss_of(args, kwargs, weights))
             trained.look(kind, sites.trace, loss, (args, kwargs))
             trained.clear_gradients()  # of parameters, too, that this step is the first to meet
-            objective.backward(loss)
+            objective.backward(objective.penalized(loss, weights), trained.parameters.values())
         return Outcome(loss.detach(), updated=False)
 
 

@@ -57,6 +57,7 @@ def catalogue() -> dict[str, dict[str, Any]]:
                 "RBF",
             )
         },
+        "penalties": {"Spectral": inference.Spectral},
         "data": {
             name: value for name, value in public(datasets).items() if inspect.isfunction(value)
         },

@@ -28,6 +28,7 @@ class Config:
     data_dir: str | None
     bfloat16: bool = False
     valid_every: int = 1
+    penalty: str | None = None
     compile: bool | None = field(default=None, compare=False)  # it changes rounding alone
 
 
@@ -38,7 +39,7 @@ _KINDS: dict[str, Any] = {
     **dict.fromkeys(("epochs", "steps"), int | None),
     **dict.fromkeys(("batch_size", "seed"), int),
     "valid_every": int | None,
-    **dict.fromkeys(("lr_schedule", "data_dir", "directory"), str | None),
+    **dict.fromkeys(("lr_schedule", "data_dir", "directory", "penalty"), str | None),
     **dict.fromkeys(("bfloat16", "compile"), bool | None),
     "clip_norm": float | int | None,
     "known": dict,

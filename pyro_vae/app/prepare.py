@@ -10,7 +10,7 @@ import pyro
 import torch
 from pyro.infer import ELBO
 from pyro.optim import PyroOptim
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_vae.batches import batch_of
 from pyro_vae.datasets import Dataset, DataSource, Split, Tensors
@@ -20,13 +20,21 @@ from pyro_vae.inference.training import (
     check_arguments,
     check_clip_norm,
     check_counts,
+    check_penalty,
     training_batches,
 )
 from pyro_vae.program import ProgramModule
 
 from .config import Config
 from .first_stages import noting
-from .text import read_data, read_loss, read_optim, read_program, read_schedule
+from .text import (
+    read_data,
+    read_loss,
+    read_optim,
+    read_penalty,
+    read_program,
+    read_schedule,
+)
 
 __all__ = ["Prepared", "find_device", "known_from", "labelled", "preflight", "prepare"]
 
@@ -56,6 +64,7 @@ class Prepared:
         loss: The estimator.
         optim: The optimizer.
         lr_schedule: A factor of the learning rate, from the step; None leaves the rate alone.
+        penalty: What is added to the loss's gradient; None if nothing is.
         first_stages: The hashes of the weights of what program and loss load, by path; none of a
             run that is resumed, which knows them already.
     """
@@ -66,6 +75,7 @@ class Prepared:
     loss: ELBO
     optim: PyroOptim
     lr_schedule: Callable[[int], float] | None
+    penalty: Callable[[nn.Module], Tensor] | None
     first_stages: Mapping[str, str]
 
     @classmethod
@@ -76,8 +86,17 @@ class Prepared:
         program: ProgramModule,
         loss: ELBO,
         first_stages: Mapping[str, str] = MappingProxyType({}),
+        penalty: Callable[[nn.Module], Tensor] | None = None,
     ) -> "Prepared":
         """Reads the other texts, and refuses what would go wrong in the training.
+
+        Args:
+            config: The texts and numbers.
+            data: What it trains on.
+            program: What it trains.
+            loss: The estimator.
+            first_stages: The hashes of the weights of what program and loss load, by path.
+            penalty: What is added to the loss's gradient.
 
         Raises:
             ValueError: In one sentence that says what to do.
@@ -86,12 +105,14 @@ class Prepared:
         check_clip_norm(config.clip_norm)
         optim = read_optim(config.optim)
         schedule = None if config.lr_schedule is None else read_schedule(config.lr_schedule)
-        prepared = cls(config, data, program, loss, optim, schedule, first_stages)
+        prepared = cls(config, data, program, loss, optim, schedule, penalty, first_stages)
         report = preflight(program, data, loss, config.batch_size)
         try:
             check_arguments(optim, report.parameters)
         except Exception as error:  # torch's optimizers raise what they like
             raise ValueError(f"{config.optim} cannot be used: {error}") from error
+        if penalty is not None:
+            check_penalty(penalty, program)
         prepared._check_schedule()
         return prepared
 
@@ -127,7 +148,8 @@ def prepare(config: Config, device: torch.device) -> Prepared:
     with noting() as first_stages:
         program = read_program(config.program, known_from(data)).to(device)
         loss = read_loss(config.loss, known_from(data))
-    return Prepared.of(config, data, program, loss, first_stages)
+    penalty = None if config.penalty is None else read_penalty(config.penalty)
+    return Prepared.of(config, data, program, loss, first_stages, penalty)
 
 
 def _number(schedule: Any, step: int) -> float:

@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import chdir
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -32,7 +32,15 @@ from pyro_vae.source import sources
 from .config import Config, read_config
 from .files import CHECKPOINT, CONFIG, METRICS, RESULTS, WEIGHTS
 from .first_stages import FirstStage, finding_again, place_of
-from .text import read_data, read_likelihood, read_loss, read_program, split_file, text_of
+from .text import (
+    read_data,
+    read_likelihood,
+    read_loss,
+    read_penalty,
+    read_program,
+    split_file,
+    text_of,
+)
 from .writing import write_json, write_whole
 
 __all__ = ["Run", "load"]
@@ -89,7 +97,7 @@ class Run:
             ValueError: If two of them would have one copy.
         """
         copies: dict[Path, Path] = {}
-        for text in (config.program, config.loss, config.data):
+        for text in (config.program, config.loss, config.data, config.penalty or ""):
             file, _ = split_file(text)
             for source in [] if file is None else sources(file):
                 copy = self.folder / source.relative_to(Path(file or "").absolute().parent)
@@ -240,6 +248,11 @@ class Run:
         """The estimator that it is trained by; `known` is what the data know."""
         with finding_again(self.first_stages, self.folder):
             return read_loss(_beside(self.config.loss), known, folder=self.folder)
+
+    def penalty(self) -> Callable[[nn.Module], Tensor] | None:
+        """What is added to the loss's gradient, as it begins; None if nothing is."""
+        text = self.config.penalty
+        return None if text is None else read_penalty(_beside(text), folder=self.folder)
 
     def load(self) -> ProgramModule:
         """The program with its trained parameters."""

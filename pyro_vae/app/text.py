@@ -32,6 +32,7 @@ __all__ = [
     "read_data",
     "read_loss",
     "read_optim",
+    "read_penalty",
     "read_program",
     "read_schedule",
     "read_likelihood",
@@ -85,6 +86,30 @@ def read_loss(text: str, known: Names, *, folder: Path = Path()) -> ELBO:
             "pyro_vae.inference.Estimator"
         )
     return loss
+
+
+def read_penalty(text: str, *, folder: Path = Path()) -> Callable[[nn.Module], Tensor]:
+    """A penalty from its text: `Spectral(0.01)`, or `mine.py:L1(1e-4)` or `mine.py:l2` of a file.
+
+    Args:
+        text: The text.
+        folder: Where the paths of files begin.
+    """
+    file, call = split_file(text)
+    if file is None:
+        return build("penalties", text, {})
+    own = vars(load_file(folder / file))
+    if inspect.isfunction(own.get(call)):  # of the modules, and not of arguments
+        return own[call]
+    if not call:
+        raise ValueError(f'name the penalty of {file} that is meant: "{file}:L1(1e-4)"')
+    penalty = build("penalties", call, {}, own=own)
+    if not callable(penalty):
+        raise ValueError(
+            f"{text!r} is a {type(penalty).__name__}, which is no penalty; let its class inherit "
+            "pyro_vae.inference.Penalty"
+        )
+    return penalty
 
 
 def read_likelihood(text: str) -> Callable[[tuple[int, ...]], nn.Module]:
@@ -189,6 +214,7 @@ _EXAMPLES = {
     "losses": "Trace_ELBO(beta=linear(0, 1, 1000))",
     "likelihoods": "Binomial(total_count=16)",
     "schedules": "cosine(1, 0, 10_000)",
+    "penalties": "Spectral(0.01)",
     "data": "mnist(binarize='dynamic')",
     "optimizers": "Adam({'lr': 1e-3})",
 }

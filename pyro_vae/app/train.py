@@ -59,7 +59,8 @@ def resume(
     with weights_come_later() if run.has_checkpoint() else nullcontext():
         program = run.program(known_from(data))
     state = run.load_checkpoint(program) if run.has_checkpoint() else None
-    prepared = Prepared.of(config, data, program.to(device), run.loss(known_from(data)))
+    loss, penalty = run.loss(known_from(data)), run.penalty()
+    prepared = Prepared.of(config, data, program.to(device), loss, penalty=penalty)
     if state is not None and prepared.steps < state["svi"]["steps"]:
         raise ValueError(
             f"{run.folder} has taken {state['svi']['steps']} steps already, and "
@@ -106,6 +107,7 @@ def _fit(
             valid_every=config.valid_every,
             clip_norm=config.clip_norm,
             lr_schedule=prepared.lr_schedule,
+            penalty=prepared.penalty,
             compile=config.compile,
             bfloat16=config.bfloat16,
             on_epoch=_Epochs(run, program, prepared.steps, events),

@@ -36,6 +36,10 @@ def train(
         str | None,
         typer.Option(help='A factor of the learning rate by step: "cosine(1, 0, 10_000)".'),
     ] = None,
+    penalty: Annotated[
+        str | None,
+        typer.Option(help='What is added to the loss: "Spectral(0.01)" or "mine.py:L1(1e-4)".'),
+    ] = None,
     clip_norm: Annotated[
         float | None,
         typer.Option(help="Scale the gradient of all parameters together down to this norm."),
@@ -83,6 +87,7 @@ def train(
         steps=steps,
         batch_size=batch_size,
         lr_schedule=lr_schedule,
+        penalty=penalty,
         clip_norm=clip_norm,
         valid_every=valid_every,
         seed=seed,
