@@ -102,7 +102,9 @@ def test_archives_that_lack_something_say_what(tmp_path):
     _write(tmp_path, "lfw_faces64", x_train=_bytes(9, 64, 64), x_test=_bytes(9, 64, 64))
     with pytest.raises(ValueError, match="has no smile_train, smile_test, but x_train, x_test"):
         datasets.lfw_faces(tmp_path)
-    with pytest.raises(FileNotFoundError, match="put there an archive of images, or name another data_dir"):
+    with pytest.raises(
+        FileNotFoundError, match="put there an archive of images, or name another data_dir"
+    ):
         datasets.frey_faces(tmp_path)
     _write(tmp_path, "frey_faces", images=_bytes(400, 28, 20))
     with pytest.raises(ValueError, match="has 400 images, but expected 1965"):

@@ -92,9 +92,6 @@ def chain(widened=1.0, **options):
     return program, torch.distributions.MultivariateNormal(loc, cov).log_prob(X)
 
 
-ESTIMATORS = [Trace_ELBO(), TraceMeanField_ELBO(), STL(), IWAE(3), DReG(3)]
-
-
 @pytest.mark.parametrize("loss", [Trace_ELBO(), STL(), IWAE(3), DReG(3)], ids=repr)
 def test_every_bound_at_the_exact_merge_is_the_evidence(loss):
     program, evidence = chain()
@@ -240,15 +237,16 @@ def test_a_vamp_prior_is_the_mean_of_the_posteriors_of_the_top_latent():
     torch.testing.assert_close(prior().log_prob(z), components.logsumexp(1) - math.log(5))
 
 
-@pytest.mark.parametrize("loss", ESTIMATORS, ids=lambda loss: type(loss).__name__)
-def test_a_captured_step_is_the_eager_one_bit_for_bit(loss):
-    captured_like_eager(LadderVAE(X_SHAPE, (4, 3, 2), hidden=(8,)), loss, steps=5)
-
-
 @pytest.mark.parametrize(
-    "options", [{"skips": True}, {"shared": False, "merge": networks.GatedMLP}], ids=str
+    "loss", [TraceMeanField_ELBO(), STL(), IWAE(3)], ids=lambda loss: type(loss).__name__
 )
-def test_other_ladders_are_captured_bit_for_bit(options):
+def test_a_captured_step_is_the_eager_one_bit_for_bit(loss):
+    """With the running statistics of batch normalization, which a step updates in its graph."""
+    captured_like_eager(LadderVAE(X_SHAPE, (4, 3), hidden=(8,)), loss, steps=5)
+
+
+def test_a_ladder_of_other_parts_is_captured_bit_for_bit():
+    options = {"skips": True, "shared": False, "merge": networks.GatedMLP}
     program = LadderVAE(X_SHAPE, (4, 3), hidden=(8,), **options)
     captured_like_eager(program, TraceMeanField_ELBO(), steps=5)
 

@@ -63,7 +63,9 @@ def reading(path: Path) -> Iterator[None]:
 def required(path: Path, what: str) -> Path:
     """Returns `path` if there is such a file, and else says what to put there."""
     if not os.path.exists(path):
-        raise FileNotFoundError(f"there is no file {path}; put there {what}, or name another data_dir")
+        raise FileNotFoundError(
+            f"there is no file {path}; put there {what}, or name another data_dir"
+        )
     return path
 
 
