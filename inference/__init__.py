@@ -12,6 +12,7 @@ from .comparison import Comparison, compare
 from .estimators import *  # noqa: F403 (an estimator is listed in its room alone)
 from .evaluation import (
     Evaluation,
+    Traversal,
     active_units,
     decode,
     diversity,
@@ -22,8 +23,10 @@ from .evaluation import (
     mean_and_error,
     peak_snr,
     reconstruct,
+    reconstruct_layers,
     sample,
     sharpness,
+    traverse,
 )
 from .graphs import Compile
 from .schedules import constant, cosine, cyclical, delayed, linear, warm_up
@@ -40,6 +43,7 @@ __all__ = [
     "SVI",
     "Spectral",
     "Terms",
+    "Traversal",
     "active_units",
     "compare",
     "constant",
@@ -57,8 +61,10 @@ __all__ = [
     "mean_and_error",
     "peak_snr",
     "reconstruct",
+    "reconstruct_layers",
     "sample",
     "sharpness",
+    "traverse",
     "warm_up",
     *(name for name in estimators.__all__ if isinstance(getattr(estimators, name), type)),
 ]

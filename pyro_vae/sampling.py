@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .checks import check_sizes
 
-__all__ = ["UnfitSampling", "diffusion_steps", "sampling", "sharpened"]
+__all__ = ["UnfitSampling", "Wishes", "diffusion_steps", "sampling", "sharpened"]
 
 
 class UnfitSampling(ValueError):
@@ -18,25 +18,31 @@ class UnfitSampling(ValueError):
 
 
 @dataclass
-class _Wishes:
+class Wishes:
+    """How priors are to draw, as `sampling` sets it, and how often they have asked.
+
+    The temperature may be set anew between draws, for each site its own.
+    """
+
     temperature: float = 1.0
     top_k: int | None = None
     ddim_steps: int | None = None
-    asked_for_sharpness: bool = False
+    asked_for_sharpness: int = 0
     asked_for_steps: bool = False
 
 
-_WISHES: ContextVar[_Wishes | None] = ContextVar("wishes", default=None)
+_WISHES: ContextVar[Wishes | None] = ContextVar("wishes", default=None)
 
 
 @contextmanager
 def sampling(
     temperature: float = 1.0, top_k: int | None = None, ddim_steps: int | None = None
-) -> Iterator[None]:
+) -> Iterator[Wishes]:
     """Draws classes with probabilities softmax(logits / temperature), of the top_k largest alone.
 
     Args:
-        temperature: 1 is the model; below, probable classes become more so.
+        temperature: 1 is the model; below, probable classes become more so, and at 0 the most
+            probable is drawn.
         top_k: How many classes may be drawn; None for all.
         ddim_steps: By how many steps, without fresh noise, a diffusion draws; None draws from the
             model, by all its steps.
@@ -45,15 +51,15 @@ def sampling(
         ValueError: If the numbers are out of their range, or, at the end, if no prior that they are
             for has drawn.
     """
-    if not 0 < temperature < float("inf"):
-        raise ValueError(f"temperature must be positive and finite, but is {temperature}")
+    if not 0 <= temperature < float("inf"):
+        raise ValueError(f"temperature must be at least 0 and finite, but is {temperature}")
     for name, number in {"top_k": top_k, "ddim_steps": ddim_steps}.items():
         if number is not None:
             check_sizes(**{name: number})
-    wishes = _Wishes(temperature, top_k, ddim_steps)
+    wishes = Wishes(temperature, top_k, ddim_steps)
     token = _WISHES.set(wishes)
     try:
-        yield
+        yield wishes
     finally:
         _WISHES.reset(token)
     if not wishes.asked_for_sharpness and (temperature != 1.0 or top_k is not None):
@@ -90,7 +96,9 @@ def sharpened(logits: Tensor) -> Tensor:
     wishes = _WISHES.get()
     if wishes is None:
         return logits
-    wishes.asked_for_sharpness = True
+    wishes.asked_for_sharpness += 1
+    if wishes.temperature == 0:
+        return torch.where(logits < logits.amax(-1, keepdim=True), -torch.inf, logits)
     logits = logits / wishes.temperature
     if wishes.top_k is None or wishes.top_k >= logits.shape[-1]:
         return logits

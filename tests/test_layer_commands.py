@@ -25,3 +25,35 @@ def test_evaluate_lists_rate_and_active_units_of_each_latent(run, folder):
     sites = json.loads((folder / "evaluation-test.json").read_text())["sites"]
     assert list(sites) == ["z_2", "z_1"] and [s["units"] for s in sites.values()] == [2, 3]
     assert f"{sites['z_1']['active']} of 3" in out
+
+
+def test_layers_and_numbers_are_shown_as_pictures(run, folder):
+    code, out, _ = run("reconstruct", folder, "--layers", "-n", 4, "--temperature", 1)
+    assert code == 0 and str(folder / "layers.png") in out
+    code, out, _ = run("traverse", folder, "--site", "z_2", "-n", 2, "--steps", 3)
+    assert code == 0 and str(folder / "traversal.png") in out
+    assert run("traverse", folder, "--site", "z_1", "--prior", "--out", folder / "p.png")[0] == 0
+    for name in ("layers", "traversal", "p"):
+        assert (folder / f"{name}.png").stat().st_size > 1000
+
+
+def test_samples_have_a_temperature(run, folder):
+    for text in ("0.7", "{'z_1': 0.5}"):
+        assert run("sample", folder, "-n", 4, "--temperature", text)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (("sample", "--temperature", "-1"), "temperature is -1, but must be at least 0"),
+        (("sample", "--temperature", "{'z_3': 1}"), "names ['z_3']"),
+        (("sample", "--temperature", "hot"), "must be a number such as 0.7"),
+        (("reconstruct", "--layers", "--temperature", "{'z_3': 1}"), "names ['z_3']"),
+        (("traverse",), "name one of them as site"),
+        (("traverse", "--site", "z_3"), "no latent 'z_3'"),
+        (("traverse", "--site", "z_1", "--datum", 300), "the test data are 0 to 299"),
+    ],
+)
+def test_layers_that_are_not_there_are_refused(run, folder, words, sentence):
+    code, _, error = run(words[0], folder, *words[1:])
+    assert code == 2 and sentence in error

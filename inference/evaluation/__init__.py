@@ -10,14 +10,19 @@ from .evaluation import (
     log_likelihood,
     mean_and_error,
 )
+from .layers import reconstruct, reconstruct_layers
 from .picture_quality import diversity, frechet_distance, peak_snr, sharpness
-from .predictive import decode, discrete_latents, encode, reconstruct, sample
+from .predictive import decode, discrete_latents, encode, sample
+from .temperature import Temperature
+from .traversal import Traversal, traverse
 from .true_bounds import points_of_guide
 
 __all__ = [
     "ActiveUnits",
     "CodeUsage",
     "Evaluation",
+    "Temperature",
+    "Traversal",
     "active_units",
     "code_usage",
     "decode",
@@ -33,7 +38,9 @@ __all__ = [
     "peak_snr",
     "points_of_guide",
     "reconstruct",
+    "reconstruct_layers",
     "sample",
     "sharpness",
+    "traverse",
     "usage_in",
 ]

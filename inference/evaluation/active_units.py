@@ -18,7 +18,7 @@ from pyro_vae.inference.terms import (
 )
 from pyro_vae.program import Program, evaluating
 
-from .predictive import mean_or_draw
+from .model_run import mean_or_draw
 
 __all__ = ["ActiveUnits", "active_units", "active_units_in"]
 
@@ -96,12 +96,12 @@ def active_units_in(
             num_particles = min(max(_DRAWS_IN_ALL // num_data, _FEWEST), _MOST)
     sums: dict[str, _Sums] = {}
     for batch in batches.once():
-        of_batch: dict[str, list[Tensor]] = {}
+        draws: dict[str, list[Tensor]] = {}
         for _ in range(num_particles):
             for name, means in _means(program, batch, t):
-                of_batch.setdefault(name, []).append(means)
-        for name, means in of_batch.items():
-            sums.setdefault(name, _Sums()).add(torch.stack(means).double())
+                draws.setdefault(name, []).append(means)
+        for name, of_site in draws.items():
+            sums.setdefault(name, _Sums()).add(torch.stack(of_site).double())
     return {name: ActiveUnits(sums[name].variances()) for name in _in_order(t) if name in sums}
 
 

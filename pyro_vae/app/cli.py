@@ -16,6 +16,7 @@ from pyro_vae.app.commands.manifold import manifold
 from pyro_vae.app.commands.reconstruct import reconstruct
 from pyro_vae.app.commands.sample import sample
 from pyro_vae.app.commands.train import train
+from pyro_vae.app.commands.traverse import traverse
 
 from .errors import TRACEBACK, printable, show_warning, stop
 
@@ -34,6 +35,7 @@ app.command()(evaluate)
 app.command()(sample)
 app.command()(reconstruct)
 app.command()(interpolate)
+app.command()(traverse)
 app.command()(arithmetic)
 app.command()(manifold)
 app.command()(check)

@@ -11,8 +11,15 @@ from torch import Tensor
 
 from pyro_vae import plots
 from pyro_vae.arguments import needs_labels, takes_labels
-from pyro_vae.inference import decode, encode, reconstruct, sample
-from pyro_vae.inference.evaluation import discrete_latents
+from pyro_vae.inference import (
+    decode,
+    encode,
+    reconstruct,
+    reconstruct_layers,
+    sample,
+    traverse,
+)
+from pyro_vae.inference.evaluation import Temperature, discrete_latents
 from pyro_vae.program import Program, device_of
 
 __all__ = [
@@ -26,6 +33,7 @@ __all__ = [
     "save",
 ]
 
+_MOST_COLUMNS = 20
 _ROWS = 500  # of data at a time
 
 _DOTS_PER_INCH = 150
@@ -39,7 +47,7 @@ def samples(
     num_classes: int | None = None,
     label: int | None = None,
     mean: bool = True,
-    temperature: float = 1.0,
+    temperature: Temperature = 1.0,
     top_k: int | None = None,
     ddim_steps: int | None = None,
     dtype: torch.dtype | None = None,
@@ -72,7 +80,7 @@ def samples(
         if label is not None:
             raise ValueError("the program is model(x), so it knows no labels")
         x = sample(program, num_samples, x_shape, mean=mean, **options).cpu()
-        return plots.grid(x, levels=_levels(x), title=_what_is_sampled("z", mean))
+        return plots.grid(x, levels=_levels(x), title=_what_is_sampled("z", mean, temperature))
     if num_classes is None:
         raise ValueError(
             "the program's conditions are no classes; take pyro_vae.inference.sample(..., y=...)"
@@ -83,18 +91,19 @@ def samples(
     columns = math.ceil(num_samples / len(labels))
     y = torch.tensor(labels, device=device_of(program)).repeat_interleave(columns)
     x = sample(program, len(y), x_shape, y=y, mean=mean, **options).cpu()
-    title = _what_is_sampled("z, y", mean)
+    title = _what_is_sampled("z, y", mean, temperature)
     if label is not None:
         return plots.grid(x, levels=_levels(x), title=f"{title}, $y = {label}$")
     rows = [f"$y = {label}$" for label in labels]
     return plots.grid(x, columns=columns, row_labels=rows, levels=_levels(x), title=title)
 
 
-def _what_is_sampled(given: str, mean: bool) -> str:
+def _what_is_sampled(given: str, mean: bool, temperature: Temperature) -> str:
     prior = r"p(z \mid y)" if "y" in given else "p(z)"  # which some programs have equal for all y
+    at = "" if temperature == 1 else f" at temperature {temperature}"
     if mean:
-        return rf"means of $p(x \mid {given})$, $z \sim {prior}$"
-    return rf"draws $x \sim p(x \mid {given})$, $z \sim {prior}$"
+        return rf"means of $p(x \mid {given})$, $z \sim {prior}${at}"
+    return rf"draws $x \sim p(x \mid {given})$, $z \sim {prior}${at}"
 
 
 def reconstructions(program: Program, x: Tensor, y: Tensor | None = None) -> Figure:
@@ -113,6 +122,72 @@ def reconstructed(program: Program, x: Tensor, y: Tensor | None = None) -> Tenso
 def beside(x: Tensor, made: Tensor) -> Figure:
     """Data above their reconstructions, which are made already."""
     return plots.pairs(x.cpu(), made.cpu(), levels=_levels(x))
+
+
+def layers(
+    program: Program, x: Tensor, y: Tensor | None = None, *, temperature: Temperature = 0.0
+) -> Figure:
+    """Up to 20 data above what the top latent alone makes of them, the top two, ... and all."""
+    x, y = x[:_MOST_COLUMNS], None if y is None else y[:_MOST_COLUMNS]
+    rows = reconstruct_layers(program, x, y, temperature=temperature)
+    top, *others = rows
+    labels = ["data", top, *(f"and {name}" for name in others)]
+    return plots.grid(
+        torch.cat([x, *rows.values()]).cpu(),
+        columns=len(x),
+        row_labels=labels,
+        levels=_levels(x),
+        title=f"data, what {top} alone says of them, and what each latent below adds",
+    )
+
+
+def traversal(
+    program: Program,
+    x: Tensor,
+    y: Tensor | None = None,
+    *,
+    site: str | None = None,
+    num: int = 8,
+    steps: int = 7,
+    reach: float = 3.0,
+    datum: int | None = 0,
+) -> Figure:
+    """A row for each number of a latent that moves, all else fixed; as `inference.traverse`.
+
+    Args:
+        program: The program.
+        x: Data, (N, *x_shape).
+        y: Their labels, for a program `model(x, y)`.
+        site: The latent; None if there is one alone.
+        num: As of `inference.traverse`.
+        steps: Likewise.
+        reach: Likewise.
+        datum: Likewise.
+
+    Raises:
+        ValueError: As `inference.traverse`; if there are several latents and none is named.
+    """
+    if site is None:
+        names = list(encode(program, x[:2], None if y is None else y[:2]))
+        if len(names) != 1:
+            raise ValueError(f"the latents of the program are {names}; name one of them as site")
+        site = names[0]
+    found = traverse(program, x, site, y, num=num, steps=steps, reach=reach, datum=datum)
+    numbers = found.numbers.tolist()
+    if found.rates is None:
+        labels = [f"{site}[{i}]" for i in numbers]
+    else:
+        labels = [f"{site}[{i}], {r:.2f}" for i, r in zip(numbers, found.rates, strict=True)]
+    whose = "a draw of the prior" if datum is None else f"datum {datum}"
+    rates = "" if found.rates is None else "; beside each its rate, in nats"
+    return plots.grid(
+        found.x.flatten(0, 1).cpu(),
+        columns=steps,
+        row_labels=labels,
+        column_labels=[f"{step:+.3g}" if step else "0" for step in found.offsets.tolist()],
+        levels=_levels(x),
+        title=f"{whose}, a number of {site} moved by standard deviations of its prior{rates}",
+    )
 
 
 def _levels(x: Tensor) -> tuple[float, float]:

@@ -35,6 +35,7 @@ __all__ = [
     "read_penalty",
     "read_program",
     "read_schedule",
+    "read_temperature",
     "read_likelihood",
     "split_file",
     "text_of",
@@ -172,6 +173,21 @@ def name_of(text: str) -> str:
 def read_optim(text: str) -> PyroOptim:
     """A Pyro optimizer from its text, such as `Adam({'lr': 1e-3})`."""
     return build("optimizers", text, {})
+
+
+def read_temperature(text: str) -> float | dict[str, float]:
+    """A temperature from its text: a number, or one for each of some latents."""
+    try:
+        found = ast.literal_eval(text.strip())
+        named = found.items() if isinstance(found, dict) else [("", found)]
+        if all(isinstance(name, str) and type(t) in (int, float) for name, t in named):
+            return found
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+        pass
+    raise ValueError(
+        f"the temperature is {text!r}, but must be a number such as 0.7, or one for each of some "
+        "latents, such as \"{'z_1': 0.5}\""
+    )
 
 
 def split_file(text: str) -> tuple[str | None, str]:

@@ -10,6 +10,7 @@ from .normal_product import product_of_normals
 from .one_hot import OneHotDistribution, RelaxedOneHotDistribution
 from .power_spherical import PowerSphericalDistribution
 from .reshaped import Reshaped, reshaped
+from .tempered import tempered
 from .uniform_sphere import UniformSphereDistribution
 
 __all__ = [
@@ -36,5 +37,6 @@ __all__ = [
     "noise_levels",
     "product_of_normals",
     "reshaped",
+    "tempered",
     "zuko",
 ]

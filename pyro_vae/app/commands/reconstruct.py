@@ -13,6 +13,17 @@ __all__ = ["reconstruct"]
 def reconstruct(
     run: Folder,
     num: Annotated[int, typer.Option("--num", "-n", min=1, help="The number of data.")] = 10,
+    layers: Annotated[
+        bool,
+        typer.Option("--layers", help="Show up to 20 from the top latent alone, the top two, ..."),
+    ] = False,
+    temperature: Annotated[
+        str,
+        typer.Option(
+            help="With --layers, of the latents below: 0 is their mean, 1 a draw; or some by name, "
+            "as of sample."
+        ),
+    ] = "0",
     data: OtherData = None,
     split: Split = Part.test,
     data_dir: DataDir = None,
@@ -24,9 +35,15 @@ def reconstruct(
     from pyro_vae.app import figures
     from pyro_vae.app.prepare import labelled
     from pyro_vae.app.results import reconstruction_errors
+    from pyro_vae.app.text import read_temperature
 
+    at = read_temperature(temperature)
     program, part = trained(run, data, data_dir, split, seed, device)
     x, y = labelled(program, first(part, num))
+    if layers:
+        figure = figures.layers(program, x, y, temperature=at)
+        print(figures.save(figure, out or run / "layers.png"))
+        return
     made = figures.reconstructed(program, x, y)
     if said := reconstruction_errors(x, made):
         print(f"{len(x)} {split} data: {said}")

@@ -21,9 +21,12 @@ def sample(
         typer.Option(help="The label y, for a program model(x, y).  [default: a row for each]"),
     ] = None,
     temperature: Annotated[
-        float,
-        typer.Option(help="Of a prior of codes: below 1, probable codes become more so."),
-    ] = 1.0,
+        str,
+        typer.Option(
+            help="Below 1, latents are drawn nearer to their means, and codes that are probable "
+            "more often: 0.7, or \"{'z_1': 0.5}\" for some latents alone."
+        ),
+    ] = "1",
     top_k: Annotated[
         int | None,
         typer.Option(help="Draw only the most probable codes, so many.  [default: all]"),
@@ -38,7 +41,9 @@ def sample(
 ) -> None:
     """Draws latents from the prior, and writes a picture of what they decode to."""
     from pyro_vae.app import figures
+    from pyro_vae.app.text import read_temperature
 
+    at = read_temperature(temperature)
     program, loaded = trained_program(run, seed, device)
     known = loaded.known
     classes = known.get("num_classes")
@@ -49,7 +54,7 @@ def sample(
         num_classes=classes,
         label=label,
         mean=not draw,
-        temperature=temperature,
+        temperature=at,
         top_k=top_k,
         ddim_steps=ddim_steps,
         dtype=known.get("x_dtype"),
