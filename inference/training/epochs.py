@@ -13,6 +13,7 @@ from torch import Tensor
 from pyro_vae.batches import Batches, num_data
 from pyro_vae.inference.estimators import total_of
 
+from .batch_statistics import BatchStatistics
 from .explained import explained
 from .finite import check_finite_epoch
 from .generators import generators_state, set_generators_state
@@ -40,6 +41,7 @@ class Epochs:
         payback: Decides whether to compile the step; None leaves the step as it is.
         stop: When it is set, the training ends after the step under way.
         bar: The progress bar.
+        statistics: Recomputes the batch statistics before an epoch is judged; None leaves them.
     """
 
     def __init__(
@@ -53,8 +55,9 @@ class Epochs:
         payback: Payback | None,
         stop: threading.Event,
         bar: Any,
+        statistics: BatchStatistics | None = None,
     ) -> None:
-        self.training, self.train = training, train
+        self.training, self.train, self.statistics = training, train, statistics
         self.validation, self.valid_every, self.counts = validation, valid_every, counts
         self._has_validated = False
         self.total, self.payback, self.stop, self.bar = total, payback, stop, bar
@@ -105,6 +108,8 @@ class Epochs:
         record: dict[str, float] = {"epoch": at.epoch + 1, "step": training.svi.steps}
         if training.svi.objective.has_value:
             record["train_loss"] = at.loss_in_epoch / at.data_in_epoch
+        if self.statistics is not None and self._looks:
+            self.statistics.recompute(at.seed, at.steps_in_epoch)
         record |= self._of_validation_data()
         if self.validation is None and self.counts.num_latents > 1:
             record |= rates_of_training(self.counts.program, self.train, self.last_batch)
@@ -120,15 +125,23 @@ class Epochs:
 
     def _of_validation_data(self) -> dict[str, float]:
         """The record of the validation data, of an epoch that is due and of the last one."""
-        at, steps = self.training.progress, self.training.svi.steps
-        is_due = (at.epoch + 1) % self.valid_every == 0
-        if self.validation is None or not (is_due or steps >= self.total):
+        if self.validation is None or not self._looks:
             return {}
         # a training that goes on from here draws what it would have drawn without this look
-        draws = nullcontext() if is_due else torch.random.fork_rng()
+        draws = nullcontext() if self._is_due else torch.random.fork_rng()
         with draws, nullcontext() if self._has_validated else self.checks.on():
             self._has_validated = True
-            return self.validation.record(steps)
+            return self.validation.record(self.training.svi.steps)
+
+    @property
+    def _is_due(self) -> bool:
+        """Whether the epoch that ends is one of every `valid_every`."""
+        return (self.training.progress.epoch + 1) % self.valid_every == 0
+
+    @property
+    def _looks(self) -> bool:
+        """Whether the epoch that ends is to be judged: it is due, or the last one."""
+        return self._is_due or self.training.svi.steps >= self.total
 
     def _batches(self, resumed: Mapping[str, Any] | None) -> Iterator[Sequence[Any]]:
         """The batches of this epoch that are left.

@@ -16,6 +16,7 @@ from pyro_vae.inference.estimators import Estimator, Trace_ELBO, check_has_value
 from pyro_vae.inference.graphs import Compile
 from pyro_vae.program import Program
 
+from .batch_statistics import BatchStatistics
 from .best_parameters import put_back, snapshot
 from .epochs import Epochs
 from .interrupts import interrupts
@@ -54,6 +55,7 @@ def fit(
     compile: bool | Compile | None = None,
     bfloat16: bool = False,
     penalty: PenaltyFunction | None = None,
+    recompute_batch_statistics: bool = False,
     progress: bool = True,
     on_epoch: Callable[[Fit, bool], None] | None = None,
     resume: Mapping[str, Any] | None = None,
@@ -86,6 +88,10 @@ def fit(
             change by rounding alone; `Compile(mode="captured")` and False keep all bits.
         bfloat16: Whether layers multiply in bfloat16, as in `SVI`.
         penalty: As in `SVI`: a function of the program's modules, such as `Spectral(1e-2)`.
+        recompute_batch_statistics: Whether the means and variances by which batch normalization
+            evaluates are taken anew, in one pass over the training data, before each look at the
+            validation data and at the end. Else they are moving averages, which lag behind. The
+            parameters that the training finds, and its random numbers, are the same.
         progress: Shows a bar with the time left, on a terminal or in a notebook.
         on_epoch: Called after each epoch with the training, and with whether the loss was the
             lowest so far.
@@ -151,7 +157,18 @@ def fit(
     bar = tqdm(total=total, initial=svi.steps, unit="step", disable=None if progress else True)
     with RateLine(shown=not bar.disable) as line, bar, interrupts() as stop:
         payback = Payback() if compile is None else None
-        loop = Epochs(training, train, validation, valid_every, counts, total, payback, stop, bar)
+        loop = Epochs(
+            training,
+            train,
+            validation,
+            valid_every,
+            counts,
+            total,
+            payback,
+            stop,
+            bar,
+            BatchStatistics(stepped, train) if recompute_batch_statistics else None,
+        )
         with loop.checks.off():
             while svi.steps < total and not stop.is_set():
                 ended = loop.steps(resume)

@@ -29,6 +29,7 @@ class Config:
     bfloat16: bool = False
     valid_every: int = 1
     penalty: str | None = None
+    recompute_batch_statistics: bool = False
     compile: bool | None = field(default=None, compare=False)  # it changes rounding alone
 
 
@@ -40,7 +41,7 @@ _KINDS: dict[str, Any] = {
     **dict.fromkeys(("batch_size", "seed"), int),
     "valid_every": int | None,
     **dict.fromkeys(("lr_schedule", "data_dir", "directory", "penalty"), str | None),
-    **dict.fromkeys(("bfloat16", "compile"), bool | None),
+    **dict.fromkeys(("bfloat16", "compile", "recompute_batch_statistics"), bool | None),
     "clip_norm": float | int | None,
     "known": dict,
     "first_stages": dict | None,

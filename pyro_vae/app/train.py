@@ -108,6 +108,7 @@ def _fit(
             clip_norm=config.clip_norm,
             lr_schedule=prepared.lr_schedule,
             penalty=prepared.penalty,
+            recompute_batch_statistics=config.recompute_batch_statistics,
             compile=config.compile,
             bfloat16=config.bfloat16,
             on_epoch=_Epochs(run, program, prepared.steps, events),

@@ -40,6 +40,13 @@ def train(
         str | None,
         typer.Option(help='What is added to the loss: "Spectral(0.01)" or "mine.py:L1(1e-4)".'),
     ] = None,
+    recompute_batch_statistics: Annotated[
+        bool,
+        typer.Option(
+            "--recompute-batch-statistics",
+            help="Take batch normalization's averages anew, of all training data, before judging.",
+        ),
+    ] = False,
     clip_norm: Annotated[
         float | None,
         typer.Option(help="Scale the gradient of all parameters together down to this norm."),
@@ -88,6 +95,7 @@ def train(
         batch_size=batch_size,
         lr_schedule=lr_schedule,
         penalty=penalty,
+        recompute_batch_statistics=recompute_batch_statistics,
         clip_norm=clip_norm,
         valid_every=valid_every,
         seed=seed,
