@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.distributions import Normal
 
+from pyro_vae.app.results import evaluation
+from pyro_vae.datasets import Split
 from pyro_vae.distributions import cosine_noise, is_estimated, linear_noise, log_snr_noise
 from pyro_vae.extras import import_diffusers
 from pyro_vae.inference import (
@@ -401,6 +403,16 @@ def test_validation_draws_a_step_for_each_datum_and_evaluation_sums_all():
     rows.clear()
     evaluate(program, x)
     assert sum(rows) >= 10 * 600
+
+
+def test_a_command_evaluates_one_draw_of_each_datum_and_ten_under_other_priors():
+    rows = []
+    for prior in (DiffusionPrior(2, steps=10, network=small), StandardNormal(2)):
+        program, seen = VAE((1, 4, 4), 2, prior=prior, hidden=(8,)), []
+        program.decoder.register_forward_pre_hook(lambda _, z, seen=seen: seen.append(len(z[0])))
+        evaluation(program, Split(binary(600)))
+        rows.append(sum(seen))
+    assert rows[0] < 3 * 600 and rows[1] >= 10 * 600
 
 
 def test_the_loss_of_the_validation_has_the_mean_of_the_evaluation():
