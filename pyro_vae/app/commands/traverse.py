@@ -20,7 +20,7 @@ def traverse(
     num: Annotated[
         int, typer.Option("--num", "-n", min=1, help="The numbers to move, of the highest rate.")
     ] = 8,
-    steps: Annotated[int, typer.Option(min=2, max=40, help="The steps of each.")] = 9,
+    steps: Annotated[int, typer.Option(min=2, max=40, help="The steps of each.")] = 7,
     reach: Annotated[
         float, typer.Option(help="The last step, in standard deviations of the prior.")
     ] = 3.0,
