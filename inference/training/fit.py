@@ -80,7 +80,8 @@ def fit(
         valid: Data on which the loss is computed after each epoch. At the end the program gets the
             parameters of the epoch where it was lowest.
         valid_every: So many epochs lie between one look at the validation data and the next, where
-            this takes long, as of all steps of a `DiffusionPrior`. The last epoch has one, too.
+            this takes long, as of a second stage, which is judged on the data and not on latents.
+            The last epoch has one, too.
         clip_norm: Scales the gradient down where the norm over all parameters exceeds this.
         lr_schedule: A function of the step, whose value multiplies the learning rate.
         compile: As in `SVI`. None captures the step, and compiles it if that is expected to save
