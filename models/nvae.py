@@ -1,7 +1,7 @@
 """NVAE, a deep hierarchy of groups of latents (Vahdat and Kautz, 2020)."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pyro
@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 from pyro_vae.checks import check_sizes
 from pyro_vae.likelihoods import Bernoulli, DiscretizedLogisticMixture
-from pyro_vae.networks import DecoderCell, EncoderCell, Network
+from pyro_vae.networks import (
+    BottomUp,
+    DecoderCell,
+    Network,
+    NormalizedConv,
+    doubling_cells,
+    image_head,
+)
 from pyro_vae.posteriors import SoftBoundedNormal
 from pyro_vae.priors import StandardNormal
 from pyro_vae.wiring import Parts
@@ -20,6 +27,7 @@ from pyro_vae.wiring import Parts
 __all__ = ["NVAE"]
 
 Shape = tuple[int, int, int]
+Cell = Callable[[Shape, Shape], nn.Module]
 
 
 class NVAE(PyroModule):
@@ -51,6 +59,9 @@ class NVAE(PyroModule):
         cells: The residual cells before each group, on the way up and on the way down.
         blocks: How often the image is halved before the finest scale, and doubled after it.
         block_cells: The residual cells at each of these sizes.
+        expansion: How many times as many channels the depthwise convolutions of the path have; in
+            the blocks half as many times.
+        kernel_size: The height and width of the depthwise convolutions.
         padding: Zeros around the image, on all four sides, that make it divisible; what the decoder
             makes of them is cut off.
         prior: p(z_L), by default N(0, I).
@@ -82,6 +93,8 @@ class NVAE(PyroModule):
         cells: int = 1,
         blocks: int = 1,
         block_cells: int = 1,
+        expansion: int = 6,
+        kernel_size: int = 5,
         padding: int = 0,
         prior: nn.Module | None = None,
         likelihood: nn.Module | None = None,
@@ -97,13 +110,16 @@ class NVAE(PyroModule):
         self.prior = parts.prior(prior, StandardNormal, (latent_channels, *size))
         self.likelihood = parts.likelihood(likelihood, Bernoulli, x_shape)
         self.h_0 = nn.Parameter(torch.randn(scales[0]))
-        self.encoder = _BottomUp(x_shape, padding, shapes[: blocks + 1], block_cells, scales, cells)
+        self.encoder = BottomUp(x_shape, padding, shapes[: blocks + 1], block_cells, scales, cells)
+        wide = partial(DecoderCell, expansion=expansion, kernel_size=kernel_size)
         self.groups = nn.ModuleList(
-            _Group(above, shape, latent_channels, cells)
+            _Group(above, shape, latent_channels, cells, wide)
             for above, shape in zip([None, *scales[:-1]], scales, strict=True)
         )
-        outer = shapes[: blocks + 1]
-        self.decoder = _decoder(outer, block_cells, self.likelihood.param_shape, x_shape, padding)
+        h_x = _checked_params(self.likelihood.param_shape, x_shape)
+        half = partial(wide, expansion=max(expansion // 2, 1))
+        after = doubling_cells(shapes[: blocks + 1], block_cells, half)
+        self.decoder = nn.Sequential(*after, image_head(shapes[0], h_x, padding))
 
     @classmethod
     def mnist(cls, x_shape: Sequence[int] = (1, 28, 28), **parts: Any) -> "NVAE":
@@ -152,50 +168,6 @@ class NVAE(PyroModule):
         return h
 
 
-class _BottomUp(nn.Module):
-    """The deterministic pass: s_L, ..., s_1 of images.
-
-    Args:
-        x_shape: The shape of one image.
-        padding: Zeros around it.
-        outer: The shapes of the cells from the image's to the finest scale's.
-        block_cells: The cells at each of these, the last of which halves.
-        scales: The shapes of s_L, ..., s_1.
-        cells: The cells before each.
-    """
-
-    def __init__(
-        self,
-        x_shape: tuple[int, ...],
-        padding: int,
-        outer: Sequence[Shape],
-        block_cells: int,
-        scales: Sequence[Shape],
-        cells: int,
-    ) -> None:
-        super().__init__()
-        image = (math.prod(x_shape[:-2]), *x_shape[-2:])
-        stem = nn.Sequential(_Padded(padding), _Conv(image[0], outer[0][0], 3))
-        layers: list[nn.Module] = [Network(x_shape, outer[0], stem, seen_as=image)]
-        for shape, below in zip(outer, outer[1:], strict=False):
-            layers += [EncoderCell(shape, shape) for _ in range(block_cells - 1)]
-            layers.append(EncoderCell(shape, below))
-        self.stem = nn.Sequential(*layers)
-        up, stages = scales[::-1], []
-        for below, shape in zip([up[0], *up], up, strict=False):
-            halving = [EncoderCell(below, shape)] if below != shape else []
-            same = [EncoderCell(shape, shape) for _ in range(cells)]
-            stages.append(nn.Sequential(*halving, *same))
-        self.stages = nn.ModuleList(stages)
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        s, evidence = self.stem(x), []
-        for stage in self.stages:
-            s = stage(s)
-            evidence.append(s)
-        return evidence[::-1]
-
-
 class _Group(nn.Module):
     """One group of latents on the path: z (..., Z, H, W) beside h (..., C, H, W).
 
@@ -204,27 +176,32 @@ class _Group(nn.Module):
         shape: The shape of h.
         latent_channels: Z.
         cells: The cells on the path from the group above.
+        cell: What builds them from two shapes.
     """
 
-    def __init__(self, above: Shape | None, shape: Shape, latent_channels: int, cells: int) -> None:
+    def __init__(
+        self, above: Shape | None, shape: Shape, latent_channels: int, cells: int, cell: Cell
+    ) -> None:
         super().__init__()
         (channels, *size), z_shape = shape, (latent_channels, *shape[1:])
         self.normal = SoftBoundedNormal(z_shape)
         params, both = self.normal.param_shape, (channels + latent_channels, *size)
-        to_params = _Conv(channels, 2 * latent_channels, 3)
+        to_params = NormalizedConv(channels, 2 * latent_channels, 3)
         path: list[nn.Module] = []
         if above is None:
-            at_top = nn.Sequential(nn.ELU(), _Conv(channels, channels, 1), nn.ELU(), to_params)
+            at_top = nn.Sequential(
+                nn.ELU(), NormalizedConv(channels, channels, 1), nn.ELU(), to_params
+            )
             self.residual = Network(shape, params, at_top)
         else:
-            path += [DecoderCell(above, shape)] if above != shape else []
-            path += [DecoderCell(shape, shape) for _ in range(cells)]
-            to_prior = nn.Sequential(nn.ELU(), _Conv(channels, 2 * latent_channels, 1))
+            path += [cell(above, shape)] if above != shape else []
+            path += [cell(shape, shape) for _ in range(cells)]
+            to_prior = nn.Sequential(nn.ELU(), NormalizedConv(channels, 2 * latent_channels, 1))
             self.params = Network(shape, params, to_prior)
-            self.seen = Network(shape, shape, _Conv(channels, channels, 1))
+            self.seen = Network(shape, shape, NormalizedConv(channels, channels, 1))
             self.residual = Network(shape, params, to_params)
         self.path, self.is_top = nn.Sequential(*path), above is None
-        take_up = _Conv(channels + latent_channels, channels, 1)
+        take_up = NormalizedConv(channels + latent_channels, channels, 1)
         self.taken_up = Network((shape, z_shape), shape, take_up, seen_as=both)
 
     def prior(self, h: Tensor) -> dist.TorchDistribution:
@@ -238,77 +215,6 @@ class _Group(nn.Module):
         return self.normal(self.params(h) + self.residual(s + self.seen(h)))
 
 
-class _Padded(nn.Module):
-    """Images (N, C, H, W) from -1 to 1, with so much of the value -1 around them."""
-
-    def __init__(self, padding: int) -> None:
-        super().__init__()
-        self.padding = padding
-
-    def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.pad(2 * x - 1, [self.padding] * 4, value=-1.0)
-
-
-class _Cut(nn.Module):
-    """Images (N, C, H, W) without so much of their border."""
-
-    def __init__(self, padding: int) -> None:
-        super().__init__()
-        self.padding = padding
-
-    def forward(self, h: Tensor) -> Tensor:
-        return nn.functional.pad(h, [-self.padding] * 4)
-
-
-def _decoder(
-    outer: Sequence[Shape],
-    block_cells: int,
-    param_shape: tuple[int, ...],
-    x_shape: tuple[int, ...],
-    padding: int,
-) -> nn.Sequential:
-    """From h (..., C, H, W) at the finest scale to the likelihood's parameters."""
-    if param_shape[-2:] != x_shape[-2:]:
-        raise ValueError(
-            f"the likelihood of this NVAE needs {param_shape} of its decoder, which makes numbers "
-            f"for each of {x_shape[-2]} x {x_shape[-1]} pixels; give a likelihood of images"
-        )
-    layers: list[nn.Module] = []
-    down = outer[::-1]
-    for above, shape in zip(down, down[1:], strict=False):
-        layers.append(DecoderCell(above, shape, expansion=3))
-        layers += [DecoderCell(shape, shape, expansion=3) for _ in range(block_cells - 1)]
-    last = _Conv(outer[0][0], math.prod(param_shape[:-2]), 3)
-    head = nn.Sequential(nn.ELU(), last, _Cut(padding))
-    return nn.Sequential(*layers, Network(outer[0], param_shape, head))
-
-
-class _Conv(nn.Module):
-    """A convolution that keeps the size, with normalized weights, as all outside of the cells.
-
-    The weights of each output are length direction / |direction| (Salimans and Kingma, 2016,
-    https://arxiv.org/abs/1602.07868). It stands where batch normalization does not.
-    """
-
-    def __init__(self, fan_in: int, fan_out: int, kernel_size: int) -> None:
-        super().__init__()
-        plain = nn.Conv2d(fan_in, fan_out, kernel_size)
-        self.direction, self.bias = plain.weight, plain.bias
-        self.length = nn.Parameter(self._norm().detach())
-        self.padding = kernel_size // 2
-
-    @property
-    def weight(self) -> Tensor:
-        """The weights, (out, in, kernel_size, kernel_size)."""
-        return self.direction * (self.length / self._norm())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.conv2d(x, self.weight, self.bias, padding=self.padding)
-
-    def _norm(self) -> Tensor:
-        return self.direction.square().sum((1, 2, 3), keepdim=True).sqrt()
-
-
 def _checked(groups: Sequence[int]) -> tuple[int, ...]:
     """The numbers of groups, one a scale."""
     if not isinstance(groups, Sequence) or not groups:
@@ -319,6 +225,16 @@ def _checked(groups: Sequence[int]) -> tuple[int, ...]:
     for number in groups:
         check_sizes(groups=number)
     return tuple(groups)
+
+
+def _checked_params(param_shape: tuple[int, ...], x_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of the likelihood's parameters, if they are numbers for each pixel."""
+    if param_shape[-2:] != x_shape[-2:]:
+        raise ValueError(
+            f"the likelihood of this NVAE needs {param_shape} of its decoder, which makes numbers "
+            f"for each of {x_shape[-2]} x {x_shape[-1]} pixels; give a likelihood of images"
+        )
+    return param_shape
 
 
 def _shapes(

@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from pyro_vae.inference.estimators import Weight
+from pyro_vae.networks import NormalizedConv
 
 from .penalty import Penalty
 
@@ -115,9 +116,10 @@ def _iterated(matrices: Tensor, left: Tensor, iterations: int) -> tuple[Tensor, 
 def _matrices(program: nn.Module) -> Iterator[Tensor]:
     """The weights of the layers that are trained, as matrices (out, in)."""
     for layer in program.modules():
-        if isinstance(layer, nn.Linear | _ConvNd):
+        if isinstance(layer, nn.Linear | _ConvNd | NormalizedConv):
             weight = layer.weight
-            if not weight.requires_grad:
+            source = layer.direction if isinstance(layer, NormalizedConv) else weight
+            if not source.requires_grad:
                 continue
             mask = getattr(layer, "mask", None)
             if isinstance(mask, Tensor) and mask.shape == weight.shape:

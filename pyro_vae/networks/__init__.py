@@ -20,6 +20,10 @@ from .pixelcnn import PixelCNN
 from .recurrent import BackwardGRU, Combiner, GatedTransition
 from .residual import ResidualDecoder, ResidualEncoder
 from .residual_cells import DecoderCell, EncoderCell, SqueezeExcitation
+from .scales import BottomUp as BottomUp
+from .scales import NormalizedConv as NormalizedConv
+from .scales import doubling_cells as doubling_cells
+from .scales import image_head as image_head
 from .time_mlp import TimeMLP
 from .unet import UNet
 
