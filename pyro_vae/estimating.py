@@ -4,25 +4,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["is_on_average", "on_average"]
+__all__ = ["averaged_data", "on_average"]
 
-_ON_AVERAGE: ContextVar[bool] = ContextVar("on_average", default=False)
+_DATA: ContextVar[int | None] = ContextVar("data", default=None)
 
 
 @contextmanager
-def on_average() -> Iterator[None]:
-    """Within it, only the mean over many data is of interest, as of a validation after an epoch.
+def on_average(num_data: int) -> Iterator[None]:
+    """Within it, only the mean over so many data is of interest, as of a validation in training.
 
-    A density that is an estimate, such as a `DiffusionPrior`'s, may then be as noisy for each datum
-    as it is in training, and as cheap.
+    A density that is an estimate, such as a `DiffusionPrior`'s, may then be noisier for each datum
+    than where it is evaluated, and cheaper.
     """
-    token = _ON_AVERAGE.set(True)
+    token = _DATA.set(num_data)
     try:
         yield
     finally:
-        _ON_AVERAGE.reset(token)
+        _DATA.reset(token)
 
 
-def is_on_average() -> bool:
-    """Whether only the mean over many data is of interest, by `on_average`."""
-    return _ON_AVERAGE.get()
+def averaged_data() -> int | None:
+    """Over how many data the mean is of interest, by `on_average`; None if each datum is."""
+    return _DATA.get()

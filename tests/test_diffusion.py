@@ -394,15 +394,17 @@ def untrained(program, x, **options):
     return fit(program, x[:10], optim=adam, steps=1, valid=x, progress=False, **options).records[0]
 
 
-def test_validation_draws_a_step_for_each_datum_and_evaluation_sums_all():
-    prior = awake(DiffusionPrior(2, steps=10, network=small))
-    program, x = VAE((1, 4, 4), 2, prior=prior, hidden=(8,)), binary(600)
+@pytest.mark.parametrize("number, drawn", [(10_000, 1), (4_000, 3), (600, 10)])
+def test_validation_draws_ten_thousand_steps_in_all_and_evaluation_sums_all(number, drawn):
+    prior = DiffusionPrior(2, steps=10, network=small)
+    program, x = VAE((1, 4, 4), 2, prior=prior, hidden=(8,)), binary(number)
     rows = counted(prior)
     untrained(program, x, compile=False)
-    assert max(rows) <= 500 and sum(rows) < 5 * 600  # loss, rate and distortion, some looks
+    passes = (sum(rows) - 20) / (drawn * number)  # of the loss, rate and distortion, and looks
+    assert 3 <= passes <= 4
     rows.clear()
     evaluate(program, x)
-    assert sum(rows) >= 10 * 600
+    assert sum(rows) >= 10 * number
 
 
 def test_a_command_evaluates_one_draw_of_each_datum_and_ten_under_other_priors():

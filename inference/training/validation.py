@@ -29,7 +29,7 @@ class Validation:
         program: The program that is trained.
         loss: Its loss. Schedules have their values at the last step, so that all epochs are judged
             by one loss.
-        data: The validation data.
+        data: The validation data, of a `DataSource`.
         counts: Tells how many data the loss of a batch stands for.
         last_step: The step at which the training ends.
     """
@@ -38,11 +38,12 @@ class Validation:
         self, program: Program, loss: Any, data: Batches, counts: Counts, last_step: int
     ) -> None:
         self.program, self.data, self.counts = program, data, counts
+        source: Any = data.data  # which knows its length, as batches of a user need not
+        self.num_data = len(source)
         self.loss = loss.at(last_step) if isinstance(loss, Estimator) else loss
         self.parts = isinstance(loss, Estimator)  # whether there are rate and distortion
         self._may_have_codes = True  # until a pass has met none
 
-    @on_average()
     def look(self) -> None:
         """Runs the program on the first batch, to find data that do not fit it before a step.
 
@@ -54,7 +55,7 @@ class Validation:
         batch = self.data.first()
         shapes = [tuple(part.shape) for part in batch]
         try:
-            with evaluating(self.program), pyro.validation_enabled(False):
+            with self._judging(), pyro.validation_enabled(False):
                 self.counts.look(batch)
         except (ValueError, RuntimeError) as error:
             raise ValueError(
@@ -62,7 +63,6 @@ class Validation:
                 f"{str(error).strip().splitlines()[0]}"
             ) from error
 
-    @on_average()
     def record(self, step: int) -> dict[str, float]:
         """The loss, and rate and distortion if each datum has its own, in nats per datum.
 
@@ -81,7 +81,7 @@ class Validation:
         number = 0
         modules = self.loss.modules.values() if isinstance(self.loss, Estimator) else ()
         # the averages of an estimator's modules, such as a discriminator's, stay as they are
-        with evaluating(self.program), in_evaluation_mode(modules), _named(step):
+        with self._judging(), in_evaluation_mode(modules), _named(step):
             for batch in self.data.once():
                 number += num_data(batch)
                 with explained(batch):
@@ -91,6 +91,12 @@ class Validation:
         _check_finite(sums["valid_loss"], step)
         names = sums if self.parts else ["valid_loss"]
         return {name: sums[name] / number for name in names} | self._usage()
+
+    @contextmanager
+    def _judging(self) -> Iterator[None]:
+        """Judges the program by its mean over all the data."""
+        with evaluating(self.program), on_average(self.num_data):
+            yield
 
     def _usage(self) -> dict[str, float]:
         """How many codes are used, and their perplexity, where the program has codes."""

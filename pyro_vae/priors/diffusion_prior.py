@@ -1,5 +1,7 @@
 """A prior that is a diffusion, learned inside the ELBO."""
 
+import math
+
 from torch import nn
 
 from pyro_vae.checks import check_sizes
@@ -10,12 +12,16 @@ from pyro_vae.distributions import (
     cosine_noise,
     noise_levels,
 )
-from pyro_vae.estimating import is_on_average
+from pyro_vae.estimating import averaged_data
 from pyro_vae.networks import TimeMLP, UNet
 from pyro_vae.shapes import LatentDim, latent_shape
 from pyro_vae.wiring import Network, Parts
 
 __all__ = ["DiffusionPrior"]
+
+# Steps drawn in all where the mean over data is of interest. They leave it an error of 0.12 nats on
+# MNIST, with 40 latents.
+_IN_ALL = 10_000
 
 
 class DiffusionPrior(nn.Module):
@@ -25,8 +31,8 @@ class DiffusionPrior(nn.Module):
 
     It starts as N(0, I) exactly, whatever the number of steps, since the network starts as 0; then
     it learns the network and the variances sigma_t^2. Its `log_prob` is an unbiased estimate of a
-    lower bound on log p(z), with the gradient in z: of one step for each z in training and where
-    `fit` validates, and of all steps in evaluation. So the ELBO of the program stays a bound on
+    lower bound on log p(z), with the gradient in z: of one step for each z in training, of some
+    where `fit` validates, and of all in evaluation. So the ELBO of the program stays a bound on
     log p(x). What is not linear in log p(z), such as `IWAE` and `log_likelihood`, refuses it;
     `LatentDiffusion` is the same model with all steps as sites, of which these are right.
 
@@ -41,6 +47,9 @@ class DiffusionPrior(nn.Module):
             start elsewhere.
         noise: The noise's share of the variance after each step, growing from above 0 to below 1;
             or a function of T, such as `cosine_noise`, `linear_noise` or `log_snr_noise`.
+        drawn_steps: How many steps are drawn for each z in training: more make the gradient less
+            noisy. Where `fit` validates, as many, or 10,000 in all if the data are fewer.
+        evaluation_steps: How many are drawn for each z in evaluation; None sums over all.
 
     Raises:
         ValueError: If there are no steps, or the noise does not grow; if the network does not fit;
@@ -79,9 +88,17 @@ class DiffusionPrior(nn.Module):
 
     def forward(self) -> DiffusionDistribution:
         """Returns p(z), batch shape (), event shape that of z."""
-        drawn = self.training or is_on_average()
-        steps = self.drawn_steps if drawn else self.evaluation_steps
-        return DiffusionDistribution(self.chain, drawn_steps=steps)
+        return DiffusionDistribution(self.chain, drawn_steps=self._drawn_steps())
+
+    def _drawn_steps(self) -> int | None:
+        """How many steps are drawn for each z as things stand; None for all."""
+        if self.training:
+            return self.drawn_steps
+        number = averaged_data()
+        if number is None:
+            return self.evaluation_steps
+        wanted = max(self.drawn_steps, math.ceil(_IN_ALL / number))
+        return wanted if wanted < len(self.chain) else None
 
 
 def _check_number(name: str, number: int, most: int) -> None:
