@@ -17,6 +17,7 @@ from pyro.infer.autoguide import AutoDelta
 from torch import nn
 
 from pyro_vae import plots
+from pyro_vae.app import figures
 from pyro_vae.inference import (
     IWAE,
     MIWAE,
@@ -342,7 +343,8 @@ def test_the_command_prints_tables_and_writes_files(compared, tmp_path):
     assert [row["num_particles"] for row in found["rows"]] == [1, 1, 3, 3]
     for name in ("snr", "variance"):
         with Image.open(folder / f"{name}.png") as picture:
-            assert picture.width > 500 and np.asarray(picture).std() > 5
+            inches = picture.width / figures._DOTS_PER_INCH
+            assert inches > 500 / 150 and np.asarray(picture).std() > 5
     assert compared(SMALL, "--loss", "IWAE", *FEW, "--out", folder)[0] == 2  # of another comparison
 
 
