@@ -196,6 +196,7 @@ def test_a_command_is_understood(page, line, written, command):
     shapes = {
         "cifar10": (3, 32, 32),
         "mnist": (1, 28, 28),
+        "fashion_mnist": (1, 28, 28),
         "lfw_faces": (1, 64, 64),
         "digit_columns": (8, 8),
         "adult": (12,),
