@@ -32,7 +32,7 @@ from pyro_vae.inference import (
     TraceMeanField_ELBO,
     linear,
 )
-from pyro_vae.inference.graphs import passes
+from pyro_vae.inference.graphs import compiled, passes
 from pyro_vae.inference.graphs.watch import Watch
 from pyro_vae.models import VAE
 from pyro_vae.precision import layers_in_bfloat16
@@ -227,6 +227,29 @@ def test_adam_within_the_graph_is_the_eager_one():
             assert [kind.updates for kind in svi.graphs.kinds] == [False]
         runs[bool(compile)] = losses, twin.state_dict(), moments(svi)
     torch.testing.assert_close(runs[True], runs[False], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself
+def test_the_function_that_calls_the_kernels_is_not_optimized(monkeypatch):
+    """It grows with the program, and the time that a C++ compiler takes to optimize it faster."""
+    from torch._inductor.codecache import CppWrapperCodeCache as Cache
+
+    codes, load = [], Cache.load_pybinding_async.__func__
+
+    def noted(cls, *args, **kwargs):
+        codes.append(kwargs["main_code"])
+        return load(cls, *args, **kwargs)
+
+    monkeypatch.setattr(Cache, "load_pybinding_async", classmethod(noted))
+    program = VAE((3,), latent_dim=2, hidden=())
+    adam = pyro.optim.Adam({"lr": 1e-3})
+    svi = SVI(program.model, program.guide, adam, Trace_ELBO(), compile=True)
+    for _ in range(3):
+        svi.step(torch.rand(4, 3).round())
+    (code,) = codes
+    before, _ = code.split("void inductor_entry_impl(")
+    assert before.endswith(compiled._NOT_OPTIMIZED)
+    assert "load_pybinding" not in vars(Cache)  # other users of the compiler have it as it was
 
 
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself
