@@ -13,7 +13,7 @@ from pyro_vae.networks import MLP
 from pyro_vae.posteriors import DiagonalNormal
 from pyro_vae.priors import StandardNormal
 from pyro_vae.shapes import LatentDim, latent_shape
-from pyro_vae.wiring import Network, Parts, attach, of_each_layer, units_of_each_layer
+from pyro_vae.wiring import Network, Parts, attach, units_of_each_layer
 
 __all__ = ["HierarchicalVAE"]
 
@@ -88,15 +88,8 @@ class HierarchicalVAE(PyroModule):
         shapes = [x_shape, *map(latent_shape, latent_dims)]
         h_up = [q.param_shape for q in posteriors]
         h_down = [p.param_shape for p in (self.likelihood, *self.conditionals)]
-        up = zip(of_each_layer("encoders", encoders, depth), shapes[:-1], h_up, strict=True)
-        down = zip(of_each_layer("decoders", decoders, depth), shapes[1:], h_down, strict=True)
-        self.encoders, self.decoders = (
-            nn.ModuleList(
-                parts.network(f"{role} {i}", network, MLP, *ends)
-                for i, (network, *ends) in enumerate(layers, start=1)
-            )
-            for role, layers in (("encoder", up), ("decoder", down))
-        )
+        self.encoders = parts.networks("encoder", encoders, MLP, shapes[:-1], h_up)
+        self.decoders = parts.networks("decoder", decoders, MLP, shapes[1:], h_down)
         attach(self.prior, self.encoders[-1], self.posteriors[-1])
 
     @pyro_method

@@ -16,7 +16,7 @@ from pyro_vae.networks import MLP
 from pyro_vae.posteriors import SoftplusNormal
 from pyro_vae.priors import StandardNormal
 from pyro_vae.shapes import LatentDim, latent_shape
-from pyro_vae.wiring import Network, Parts, attach, of_each_layer, units_of_each_layer
+from pyro_vae.wiring import Network, Parts, attach, units_of_each_layer
 
 __all__ = ["LadderVAE"]
 
@@ -115,24 +115,18 @@ class LadderVAE(PyroModule):
             of_x, *above = [h[::-1] for h in units]
             decoders = [partial(mlp, hidden=of_x), *[partial(normal, hidden=h) for h in above]]
 
-        def networks(role: str, given: Any, ins: Sequence[Any], outs: Sequence[Any]) -> Any:
-            layers = zip(of_each_layer(f"{role}s", given, len(ins)), ins, outs, strict=True)
-            return nn.ModuleList(
-                parts.network(f"{role} {i}", network, MLP, *ends)
-                for i, (network, *ends) in enumerate(layers, start=1)
-            )
-
         z_shapes, h_shapes = [*map(latent_shape, latent_dims)], [q.param_shape for q in normals]
         pairs = [*zip(z_shapes, h_shapes, strict=True)][:-1]
         down = [*(pairs if skips else z_shapes[:-1]), z_shapes[-1]]
-        self.encoders = networks("encoder", encoders, [x_shape, *z_shapes[:-1]], h_shapes)
-        self.decoders = networks(
-            "decoder", decoders, down, [self.likelihood.param_shape, *h_shapes[:-1]]
-        )
+        h_down = [self.likelihood.param_shape, *h_shapes[:-1]]
+        up = [x_shape, *z_shapes[:-1]]
+        self.encoders = parts.networks("encoder", encoders, MLP, up, h_shapes)
+        self.decoders = parts.networks("decoder", decoders, MLP, down, h_down)
         if merge is None:
             self.merges = None
         else:
-            self.merges = networks("merge", merge, [(h, h) for h in h_shapes[:-1]], h_shapes[:-1])
+            both = [(h, h) for h in h_shapes[:-1]]
+            self.merges = parts.networks("merge", merge, MLP, both, h_shapes[:-1])
         self.guide_decoders = None if shared else copy.deepcopy(self.decoders[1:])
         attach(self.prior, _Upward(self.encoders, self.normals), self.normals[-1])
 

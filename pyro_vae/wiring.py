@@ -96,6 +96,22 @@ class Parts:
         check_part(self.owner, f"{name}'s x_shape", part.x_shape, x_shape)
         return part
 
+    def networks(
+        self,
+        role: str,
+        given: Network | Sequence[Network],
+        default: Network,
+        in_shapes: Sequence[InShape],
+        out_shapes: Sequence[Sequence[int]],
+    ) -> Any:
+        """A network for each layer, `role` 1, 2, ..., from one for all or a sequence of them."""
+        networks = of_each_layer(f"{role}s", given, len(in_shapes))
+        layers = zip(networks, in_shapes, out_shapes, strict=True)
+        return nn.ModuleList(
+            self.network(f"{role} {i}", network, default, in_shape, out_shape)
+            for i, (network, in_shape, out_shape) in enumerate(layers, start=1)
+        )
+
     def network(
         self,
         name: str,

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from pyro_vae.frozen import freeze, is_frozen
 from pyro_vae.inference.terms import Terms, weighted
 
-from .adversary import WithAdversary, check_not_negative
+from .adversary import WithAdversary
 from .estimator import with_gradient
-from .factor_weights import Weight, number
+from .factor_weights import Weight, check_not_negative, number
 from .gan_losses import GANLoss, Hinge
 
 __all__ = ["Adversarial"]
@@ -84,7 +84,8 @@ class Adversarial(WithAdversary):
     def __post_init__(self) -> None:
         super().__post_init__()
         name = type(self).__name__
-        check_not_negative(name, weight=self.weight, perceptual_weight=self.perceptual_weight)
+        check_not_negative(f"weight of {name}", self.weight)
+        check_not_negative(f"perceptual_weight of {name}", self.perceptual_weight)
         if self.adaptive and not self.reconstructions:
             raise ValueError(
                 f"the adaptive weight of {name} compares two gradients at the reconstructions, so "

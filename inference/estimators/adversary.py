@@ -23,7 +23,7 @@ from pyro_vae.inference.terms import Terms, trace_prior, weighted
 from pyro_vae.program import in_evaluation_mode
 
 from .elbo import TraceMeanField_ELBO
-from .factor_weights import Weight, is_zero, number
+from .factor_weights import Weight, check_not_negative, is_zero, number
 from .gan_losses import GANLoss, Minimax
 
 __all__: list[str] = []
@@ -69,7 +69,7 @@ class WithAdversary(TraceMeanField_ELBO):
                 f"the discriminator of {name} needs images of the program to tell from the data; "
                 "leave reconstructions or prior_draws at True"
             )
-        check_not_negative(name, r1=self.r1)
+        check_not_negative(f"r1 of {name}", self.r1)
 
     @property
     def compares_epochs(self) -> bool:
@@ -265,9 +265,3 @@ def _judged(network: nn.Module, *images: Tensor) -> Tensor:
     """What a network makes of images, its averages and random numbers left alone."""
     with in_evaluation_mode([network]), torch.random.fork_rng():
         return network(*images)
-
-
-def check_not_negative(owner: str, **weights: Weight) -> None:
-    for name, weight in weights.items():
-        if isinstance(weight, int | float) and not 0 <= weight < float("inf"):
-            raise ValueError(f"{name} of {owner} must be finite and not negative, but is {weight}")

@@ -7,7 +7,16 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["ByName", "FactorWeights", "Weight", "check_names", "is_weight", "is_zero", "number"]
+__all__ = [
+    "ByName",
+    "FactorWeights",
+    "Weight",
+    "check_names",
+    "check_not_negative",
+    "is_weight",
+    "is_zero",
+    "number",
+]
 
 Weight = float | Callable[[int], float]  # a number or a schedule
 
@@ -100,6 +109,12 @@ def is_zero(weight: Any) -> bool:
     if isinstance(weight, ByName):
         return all(map(is_zero, weight.values()))
     return isinstance(weight, int | float) and weight == 0
+
+
+def check_not_negative(what: str, weight: Any) -> None:
+    """Refuses a number that is negative or not finite; a schedule may be anything."""
+    if isinstance(weight, int | float) and not 0 <= weight < math.inf:
+        raise ValueError(f"{what} must be finite and not negative, but is {weight}")
 
 
 def is_weight(weight: Any) -> bool:

@@ -1,10 +1,9 @@
 """Weights of the latent sites, such as the beta of a hierarchy's upper layer, by their names."""
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .factor_weights import ByName, Weight, is_weight
+from .factor_weights import ByName, Weight, check_not_negative, is_weight
 
 __all__ = ["SiteWeight", "SiteWeights", "all_at_least_one", "at_site", "by_site", "check_sites"]
 
@@ -30,21 +29,15 @@ class SiteWeights(ByName):
                     f"{what} is {weight!r:.80} at the site {name!r}, but names are texts, and "
                     "weights finite numbers or schedules"
                 )
-            _check_not_negative(f"{what} at {name!r}", weight)
+            check_not_negative(f"{what} at {name!r}", weight)
 
 
 def by_site(value: SiteWeight, what: str) -> SiteWeight:
     """The weight or weights, checked; a mapping becomes one that cannot be changed."""
     if isinstance(value, Mapping):
         return SiteWeights(value, what)
-    _check_not_negative(what, value)
+    check_not_negative(what, value)
     return value
-
-
-def _check_not_negative(what: str, value: Any) -> None:
-    """Refuses a number that is negative or not finite."""
-    if isinstance(value, int | float) and not 0 <= value < math.inf:
-        raise ValueError(f"{what} must be finite and not negative, but is {value}")
 
 
 def at_site(value: SiteWeight, site: str, otherwise: float) -> Weight:

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from pyro_vae.inference.terms import Terms, weighted
 
-from .adversary import Costs, WithAdversary, check_not_negative, look, power_iterations_off
+from .adversary import Costs, WithAdversary, look, power_iterations_off
 from .estimator import Estimator, with_gradient
-from .factor_weights import Weight, number
+from .factor_weights import Weight, check_not_negative, number
 
 __all__ = ["VAEGAN"]
 
@@ -106,7 +106,7 @@ class VAEGAN(WithAdversary):
                 f"but is {scale}"
             )
         if self.balance is not None:
-            check_not_negative(type(self).__name__, balance=self.balance)
+            check_not_negative(f"balance of {type(self).__name__}", self.balance)
         self._check_layer()
 
     @property

@@ -102,12 +102,7 @@ def active_units_in(
                 draws.setdefault(name, []).append(means)
         for name, of_site in draws.items():
             sums.setdefault(name, _Sums()).add(torch.stack(of_site).double())
-    return {name: ActiveUnits(sums[name].variances()) for name in _in_order(t) if name in sums}
-
-
-def _in_order(t: Terms) -> Iterator[str]:
-    """The latents of each datum in the model's order."""
-    return (name for name in t.traces[0].nodes if name in t.latents)
+    return {name: ActiveUnits(sums[name].variances()) for name in t.latent_names if name in sums}
 
 
 def _means(program: Program, batch: Sequence[Any], t: Terms) -> Iterator[tuple[str, Tensor]]:

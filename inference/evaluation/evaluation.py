@@ -343,9 +343,8 @@ def _rates(t: Terms) -> dict[str, Tensor]:
     """The rate of each latent site of a datum, (N,), in the model's order; see `Evaluation`."""
     if any(latent.p is None for latent in t.latents.values()):
         return {}
-    names = [name for name in t.traces[0].nodes if name in t.latents]
     zero = torch.zeros_like(t.log_px[0])
-    return {n: t.latents[n].log_q[0] - t.latents[n].log_p[0] + zero for n in names}
+    return {n: t.latents[n].log_q[0] - t.latents[n].log_p[0] + zero for n in t.latent_names}
 
 
 def _log_w(program: Program, args: Sequence[Tensor], **options: Any) -> Tensor:

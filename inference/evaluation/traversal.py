@@ -221,9 +221,10 @@ def _numbers(
 ) -> tuple[Tensor, Tensor | None]:
     """The numbers of a latent, those that say most of x first, and the rate of each, if it has."""
     t = collect(program.model, program.guide, arguments(program, x, y), {})
-    names = [name for name in t.traces[0].nodes if name in t.latents]
-    if site not in names:
-        raise ValueError(f"the program has no latent {site!r} of a datum; those are {names}")
+    if site not in t.latents:
+        raise ValueError(
+            f"the program has no latent {site!r} of a datum; those are {t.latent_names}"
+        )
     latent = t.latents[site]
     if support_of(latent.q).is_discrete:
         raise ValueError(

@@ -98,6 +98,11 @@ class Terms:
         return self.layout.scale
 
     @property
+    def latent_names(self) -> list[str]:
+        """The latents of each datum as the model draws them: of a hierarchy from the top down."""
+        return [name for name in self.traces[0].nodes if name in self.latents]
+
+    @property
     def log_p(self) -> Tensor:
         """Log p(x, z), (K, N)."""
         return self.log_px + sum(latent.log_p for latent in self.latents.values())
