@@ -1,6 +1,7 @@
 """The benchmark computes what it says; how long that takes is not tested."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -79,6 +80,17 @@ def test_numpyro_computes_the_bound_of_the_program_and_trains_alike(make):
     for peer in peers.values():
         peer.epoch()
     check_one_training(before, draws(peers))
+
+
+def test_the_adversary_by_hand_takes_the_same_steps():
+    after = []
+    for name in ("PyTorch by hand", "ours, eager"):
+        pyro.clear_param_store()
+        case = seeded(CASES["h"])
+        torch.manual_seed(1)
+        PEERS[name](replace(case, x=case.x[:2, :8])).epoch()
+        after.append(case.parameters())
+    torch.testing.assert_close(*after, rtol=0, atol=1e-5)
 
 
 def test_flops_of_the_mlp_are_six_for_each_weight_and_datum():
