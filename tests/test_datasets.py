@@ -170,6 +170,15 @@ def test_idx_files_are_read_without_torchvision(tmp_path, no_torchvision, name, 
     assert data.valid.y.tolist() == [0, 1] and data.test.y.tolist() == [0, 1, 2, 3]
 
 
+def test_fewer_images_of_mnist_for_validation(tmp_path, no_torchvision):
+    _write_mnist(tmp_path)
+    data = datasets.mnist(tmp_path, valid=1)
+    assert len(data.train) == 11 and len(data.valid) == 1 and len(data.test) == 4
+    for valid in (0, 12, -1):
+        with pytest.raises(ValueError, match=f"valid is {valid}, but must be from 1 to 11, of 12"):
+            datasets.mnist(tmp_path, valid=valid)
+
+
 def test_reading_mnist_writes_nothing(tmp_path, no_torchvision):
     raw = _write_mnist(tmp_path)
     before = sorted(raw.iterdir())

@@ -18,11 +18,13 @@ def mnist(
     data_dir: str | os.PathLike[str] = "data",
     binarize: str | None = "dynamic",
     labels: int | None = None,
+    valid: int | None = None,
 ) -> Dataset:
     """Handwritten digits: x is (1, 28, 28), y is 0 to 9.
 
     50,000 training images, 10,000 validation images, the last of the 60,000 training images of the
-    source, and 10,000 test images. Grey levels have a ContinuousBernoulli likelihood: most are
+    source, and 10,000 test images. Where a paper trains on all 60,000, `valid=1_000` gives 59,000
+    of them. Grey levels have a ContinuousBernoulli likelihood: most are
     exactly 0 or near 1, where a Normal is at its worst.
 
     Args:
@@ -30,22 +32,24 @@ def mnist(
             out; what is missing torchvision downloads.
         binarize: See `pyro_vae.datasets.binarization`.
         labels: How many training images keep their label; see `pyro_vae.datasets.labels`.
+        valid: How many of the last training images are the validation data, by default a sixth.
 
     Raises:
         FileNotFoundError: If a file is missing and cannot be downloaded.
-        ValueError: If a file is damaged, `binarize` is not one of the four ways, or `labels` is no
-            multiple of 10 or too large.
+        ValueError: If a file is damaged, `binarize` is not one of the four ways, `labels` is no
+            multiple of 10 or too large, or `valid` leaves no training or validation images.
 
     Reference:
         LeCun et al., 1998, https://doi.org/10.1109/5.726791
     """
-    return _idx_dataset("mnist", "MNIST", data_dir, binarize, labels)
+    return _idx_dataset("mnist", "MNIST", data_dir, binarize, labels, valid)
 
 
 def fashion_mnist(
     data_dir: str | os.PathLike[str] = "data",
     binarize: str | None = "dynamic",
     labels: int | None = None,
+    valid: int | None = None,
 ) -> Dataset:
     """Pieces of clothing: shapes, sizes, files, likelihood and errors are those of `mnist`.
 
@@ -54,11 +58,12 @@ def fashion_mnist(
             them out; what is missing torchvision downloads.
         binarize: See `pyro_vae.datasets.binarization`.
         labels: How many training images keep their label; see `pyro_vae.datasets.labels`.
+        valid: How many of the last training images are the validation data, by default a sixth.
 
     Reference:
         Xiao, Rasul and Vollgraf, 2017, https://arxiv.org/abs/1708.07747
     """
-    return _idx_dataset("fashion_mnist", "FashionMNIST", data_dir, binarize, labels)
+    return _idx_dataset("fashion_mnist", "FashionMNIST", data_dir, binarize, labels, valid)
 
 
 def _idx_dataset(
@@ -67,6 +72,7 @@ def _idx_dataset(
     data_dir: str | os.PathLike[str],
     binarize: str | None,
     labels: int | None,
+    valid: int | None,
 ) -> Dataset:
     binarized, raw = binarizer(binarize), Path(data_dir) / source / "raw"
     kinds = ("images-idx3-ubyte", "labels-idx1-ubyte")
@@ -78,9 +84,13 @@ def _idx_dataset(
         raise ValueError(f"{files[0]} has shape {x.shape}, but expected (60000, 28, 28)")
     whole = to_split(str(files[0]), x, y, scale=255)
     test = to_split(str(files[2]), x_test, y_test, scale=255)
-    end = len(x) * 5 // 6  # 50,000 of 60,000
-    train, valid = keep_labels(take(whole, slice(end)), labels), take(whole, slice(end, None))
-    return binarized(Dataset(name, train, valid, test, ContinuousBernoulli))
+    end = len(x) - (len(x) // 6 if valid is None else valid)  # 50,000 of 60,000
+    if not 0 < end < len(x):
+        raise ValueError(
+            f"valid is {valid}, but must be from 1 to {len(x) - 1}, of {len(x)} images"
+        )
+    train, held_out = keep_labels(take(whole, slice(end)), labels), take(whole, slice(end, None))
+    return binarized(Dataset(name, train, held_out, test, ContinuousBernoulli))
 
 
 def _packed_or_not(file: Path) -> Path:
