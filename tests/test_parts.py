@@ -57,7 +57,7 @@ def fits(prior, posterior):
     if prior is priors.VampPrior:  # a mixture of posteriors, which needs their density
         return posterior is not posteriors.Delta
     q = posterior(LATENT_DIM)
-    return support_of(prior(LATENT_DIM)()) == support_of(q(torch.zeros(1, *q.param_shape)))
+    return support_of(prior(LATENT_DIM)()) == support_of(q(torch.zeros(2, *q.param_shape)))
 
 
 def name_of(part):

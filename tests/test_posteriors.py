@@ -25,12 +25,12 @@ REPARAMETERIZED = [name for name in POSTERIORS if name != "OneHot"]
 
 
 def build(name, latent_dim=3):
-    """A posterior in float64 whose networks are off their start."""
+    """A posterior in float64 whose networks are off their start, as it is used: in eval()."""
     posterior = getattr(posteriors, name)(latent_dim)
     with torch.no_grad():
         for parameter in posterior.parameters():
             parameter += 0.05 * torch.randn_like(parameter)
-    return posterior.double()
+    return posterior.double().eval()
 
 
 def encoded(posterior, *shape):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pyro_vae.exports import export_files
 
 if TYPE_CHECKING:
+    from .batch_norm_normal import BatchNormNormal as BatchNormNormal
     from .bounded_normal import BoundedNormal as BoundedNormal
     from .delta import Delta as Delta
     from .fsq import FSQ as FSQ
