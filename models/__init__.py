@@ -4,6 +4,7 @@ if not __name__.startswith("pyro_vae."):  # a second copy of every class would f
     raise ImportError("import pyro_vae.models, not models: the folder is installed inside pyro_vae")
 
 from .autoencoder import Autoencoder
+from .autoregressive_model import AutoregressiveModel
 from .bayesian_vae import BayesianVAE
 from .conditional_vae import ConditionalVAE
 from .deep_markov_model import DeepMarkovModel
@@ -22,6 +23,7 @@ from .vqvae import VQVAE
 
 __all__ = [
     "Autoencoder",
+    "AutoregressiveModel",
     "BayesianVAE",
     "ConditionalVAE",
     "DeepMarkovModel",

@@ -1,4 +1,4 @@
-"""How priors draw: temperature and top-k of autoregressive ones, the steps of a diffusion."""
+"""How parts draw: temperature, top-k and top-p of autoregressive ones, the steps of a diffusion."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +27,7 @@ class Wishes:
     temperature: float = 1.0
     top_k: int | None = None
     ddim_steps: int | None = None
+    top_p: float | None = None
     asked_for_sharpness: int = 0
     asked_for_steps: bool = False
 
@@ -36,9 +37,12 @@ _WISHES: ContextVar[Wishes | None] = ContextVar("wishes", default=None)
 
 @contextmanager
 def sampling(
-    temperature: float = 1.0, top_k: int | None = None, ddim_steps: int | None = None
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    ddim_steps: int | None = None,
+    top_p: float | None = None,
 ) -> Iterator[Wishes]:
-    """Draws classes with probabilities softmax(logits / temperature), of the top_k largest alone.
+    """Draws classes with probabilities softmax(logits / temperature), of the largest alone.
 
     Args:
         temperature: 1 is the model; below, probable classes become more so, and at 0 the most
@@ -46,6 +50,8 @@ def sampling(
         top_k: How many classes may be drawn; None for all.
         ddim_steps: By how many steps, without fresh noise, a diffusion draws; None draws from the
             model, by all its steps.
+        top_p: Draw only from the fewest classes whose probabilities sum up to this, the nucleus
+            (Holtzman et al., 2020, https://arxiv.org/abs/1904.09751); None for all.
 
     Raises:
         ValueError: If the numbers are out of their range, or, at the end, if no prior that they are
@@ -56,16 +62,18 @@ def sampling(
     for name, number in {"top_k": top_k, "ddim_steps": ddim_steps}.items():
         if number is not None:
             check_sizes(**{name: number})
-    wishes = Wishes(temperature, top_k, ddim_steps)
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p must be above 0 and at most 1, but is {top_p}")
+    wishes = Wishes(temperature, top_k, ddim_steps, top_p)
     token = _WISHES.set(wishes)
     try:
         yield wishes
     finally:
         _WISHES.reset(token)
-    if not wishes.asked_for_sharpness and (temperature != 1.0 or top_k is not None):
+    if not wishes.asked_for_sharpness and (temperature, top_k, top_p) != (1.0, None, None):
         raise ValueError(
-            "temperature and top_k are for priors that draw codes one after the other, such as "
-            "PixelCNNPrior, and this program has none"
+            "temperature, top_k and top_p are for what draws codes or tokens one after the other, "
+            "such as PixelCNNPrior and RecurrentTokens, and this program has none"
         )
     if not wishes.asked_for_steps and ddim_steps is not None:
         raise ValueError(
@@ -100,7 +108,15 @@ def sharpened(logits: Tensor) -> Tensor:
     if wishes.temperature == 0:
         return torch.where(logits < logits.amax(-1, keepdim=True), -torch.inf, logits)
     logits = logits / wishes.temperature
-    if wishes.top_k is None or wishes.top_k >= logits.shape[-1]:
-        return logits
-    least = logits.topk(wishes.top_k).values[..., -1:]
-    return torch.where(logits < least, -torch.inf, logits)
+    if wishes.top_k is not None and wishes.top_k < logits.shape[-1]:
+        least = logits.topk(wishes.top_k).values[..., -1:]
+        logits = torch.where(logits < least, -torch.inf, logits)
+    return logits if wishes.top_p is None else _nucleus(logits, wishes.top_p)
+
+
+def _nucleus(logits: Tensor, top_p: float) -> Tensor:
+    """Logits (..., K) of the fewest classes of at least this probability; others -infinity."""
+    ordered, order = logits.sort(-1, descending=True)
+    p = ordered.softmax(-1)
+    outside = p.cumsum(-1) - p >= top_p  # those before suffice
+    return logits.masked_fill(outside.gather(-1, order.argsort(-1)), -torch.inf)

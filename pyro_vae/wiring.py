@@ -41,6 +41,7 @@ class Parts:
 
     def __init__(self, program: nn.Module) -> None:
         self.owner = type(program).__name__
+        self.num_tokens: int | None = None
 
     def prior(
         self,
@@ -94,6 +95,7 @@ class Parts:
         part: Any = default(x_shape) if given is None else given
         self._check_declares(name, part, "x_shape", "param_shape")
         check_part(self.owner, f"{name}'s x_shape", part.x_shape, x_shape)
+        self.num_tokens = getattr(part, "num_tokens", None)
         return part
 
     def networks(
@@ -122,18 +124,26 @@ class Parts:
     ) -> nn.Module:
         """A network: the given one, or the default; either is a module or builds it.
 
-        What builds a network is called with in_shape and out_shape. If in_shape is a tuple of
-        shapes, a module that takes one input is given the several ones joined, by `Joined`.
+        What builds a network is called with in_shape and out_shape, and with the num_tokens of a
+        likelihood of tokens if it needs such a number. If in_shape is a tuple of shapes, a module
+        that takes one input is given the several ones joined, by `Joined`.
         """
         network = default if given is None else given
         if not isinstance(network, nn.Module):
-            network = network(in_shape, out_shape)
+            network = network(in_shape, out_shape, **self._of_tokens(network))
         elif len(input_shapes(in_shape)) > 1 and _takes_one_input(network):
             joined = joined_shape(in_shape)
             check_network(self.owner, name, network, joined, out_shape, of=f"{in_shape} joined")
             return Joined(in_shape, out_shape, network=network)  # type: ignore[arg-type]
         check_network(self.owner, name, network, in_shape, out_shape)
         return network
+
+    def _of_tokens(self, build: Callable[..., nn.Module]) -> dict[str, Any]:
+        """The number of tokens, for what builds a network that needs it, if there are any."""
+        needed = inspect.signature(build).parameters.get("num_tokens")
+        if self.num_tokens is None or needed is None or needed.default is not needed.empty:
+            return {}
+        return {"num_tokens": self.num_tokens}
 
     def _check_declares(self, name: str, part: Any, *shapes: str) -> None:
         """Refuses a class, and a part without the shapes by which it is fitted to the others."""

@@ -53,7 +53,7 @@ ABOVE_THE_VOCABULARY = {"pyro_vae.models", "pyro_vae.inference", "pyro_vae.app"}
 OTHERS = {
     "datasets": {"likelihoods"},
     "distributions": set(),
-    "likelihoods": {"distributions"},
+    "likelihoods": {"distributions", "networks"},
     "networks": set(),
     "plots": set(),
     "posteriors": {"distributions", "networks"},

@@ -27,6 +27,7 @@ from pyro_vae.inference.checking import check
 from pyro_vae.inference.terms import collect
 
 from .code_parts import CODE_POSTERIORS, CODE_PRIORS, names_without_codes, of_codes
+from .token_parts import TOKEN_LIKELIHOODS, of_tokens
 from .twins import captured_like_eager
 
 X_SHAPE = (1, 4, 4)
@@ -34,7 +35,11 @@ LATENT_DIM = 3
 
 PRIORS = [getattr(priors, name) for name in names_without_codes(priors)]
 POSTERIORS = [getattr(posteriors, name) for name in names_without_codes(posteriors)]
-LIKELIHOODS = [getattr(likelihoods, name) for name in likelihoods.__all__]
+LIKELIHOODS = [
+    part
+    for part in (getattr(likelihoods, name) for name in likelihoods.__all__)
+    if part not in TOKEN_LIKELIHOODS
+]
 MODELS = [getattr(models, name) for name in models.__all__]
 
 
@@ -131,7 +136,8 @@ class TestModels:
     def test_passes_its_preflight(self, model):
         program, (x, *y) = program_of(model)
         names = {site.name for site in check(program, x, y=y[0] if y else None).sites}
-        assert "x" in names and any(name.startswith("z") for name in names)
+        latents = any(name.startswith("z") for name in names)
+        assert "x" in names and latents == (model is not models.AutoregressiveModel)
 
     def test_the_gradient_reaches_every_parameter_in_float64(self, model):
         program, (x, *y) = program_of(model)
@@ -221,11 +227,20 @@ def test_a_vae_takes_any_posterior_and_likelihood(posterior, likelihood):
 
 
 @pytest.mark.parametrize(
-    "part", [*PRIORS, *POSTERIORS, *LIKELIHOODS, *CODE_PRIORS, *CODE_POSTERIORS], ids=name_of
+    "part",
+    [
+        *PRIORS,
+        *POSTERIORS,
+        *LIKELIHOODS,
+        *TOKEN_LIKELIHOODS,
+        *CODE_PRIORS,
+        *CODE_POSTERIORS,
+    ],
+    ids=name_of,
 )
 class TestParts:
     def build(self, part):
-        program = of_codes(part, X_SHAPE)
+        program = of_codes(part, X_SHAPE) or of_tokens(part)
         if program is not None:
             return program, data_of(program.likelihood)
         if part in PRIORS:
@@ -236,7 +251,7 @@ class TestParts:
 
     def test_the_gradient_reaches_every_parameter_in_float64(self, part):
         program, x = self.build(part)
-        program, x = program.double(), x.double()
+        program, x = program.double(), x.double() if x.is_floating_point() else x
         loss = Trace_ELBO().differentiable_loss(program.model, program.guide, x)
         assert loss.dtype == torch.float64 and loss.isfinite()
         loss.backward()
@@ -267,8 +282,9 @@ class TestParts:
             with pytest.raises(ValueError, match="no prior to sample from"):
                 sample(program, 5, X_SHAPE)
             return
-        assert sample(program, 5, X_SHAPE).shape == (5, *X_SHAPE)
-        assert sample(program, 5, X_SHAPE, mean=False).shape == (5, *X_SHAPE)
+        x_shape = x.shape[1:]
+        assert sample(program, 5, x_shape, dtype=x.dtype).shape == (5, *x_shape)
+        assert sample(program, 5, x_shape, mean=False, dtype=x.dtype).shape == (5, *x_shape)
 
 
 @pytest.mark.parametrize(

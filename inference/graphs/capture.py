@@ -20,6 +20,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from .call import Call
 from .objective import Objective, Outcome, Parameters
+from .recurrent import keep_workspaces
 from .restoring import python_generators, restoring
 from .uncapturable import RefuseChangingSizes, UncapturableError, reason_of
 from .watch import Watch
@@ -114,6 +115,8 @@ def capture(source: Source) -> Captured:
         raise UncapturableError("it draws random numbers of Python or numpy; draw torch's")
     if not _are_same(graph, spare):
         raise UncapturableError("two runs with the same data do different things")
+    for each in (graph, spare):
+        keep_workspaces(each)
     captured = Captured(graph, spare, reached)
     check(captured, source)
     return captured

@@ -11,6 +11,7 @@ from .one_hot import OneHotDistribution, RelaxedOneHotDistribution
 from .power_spherical import PowerSphericalDistribution
 from .reshaped import Reshaped, reshaped
 from .tempered import tempered
+from .token_sequences import TokenModel, TokenSequences
 from .uniform_sphere import UniformSphereDistribution
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "RelaxedOneHotDistribution",
     "Reshaped",
     "StochasticCodes",
+    "TokenModel",
+    "TokenSequences",
     "UniformSphereDistribution",
     "cosine_noise",
     "is_estimated",

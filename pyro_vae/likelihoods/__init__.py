@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from .logistic import DiscretizedLogisticMixture as DiscretizedLogisticMixture
     from .mixed import Mixed as Mixed
     from .optimal import OptimalNormal as OptimalNormal
+    from .pixelcnn import PixelCNNLikelihood as PixelCNNLikelihood
     from .real import HeteroscedasticNormal as HeteroscedasticNormal
     from .real import Laplace as Laplace
     from .real import LogNormal as LogNormal
     from .real import Normal as Normal
     from .real import StudentT as StudentT
+    from .recurrent_tokens import RecurrentTokens as RecurrentTokens
+    from .transformer_tokens import TransformerTokens as TransformerTokens
     from .unit import Bernoulli as Bernoulli
     from .unit import Beta as Beta
     from .unit import ContinuousBernoulli as ContinuousBernoulli

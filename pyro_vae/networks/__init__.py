@@ -6,6 +6,9 @@ Discriminators are built from x_shape alone, and their out_shape is that of thei
 """
 
 from .added import Added
+from .attention import AttentionBlock as AttentionBlock
+from .attention import Past as Past
+from .attention import check_attention as check_attention
 from .convolutional import ConvDecoder, ConvEncoder
 from .discriminators import Discriminator, PatchDiscriminator
 from .gated_residual import GatedResidual
@@ -25,6 +28,7 @@ from .scales import NormalizedConv as NormalizedConv
 from .scales import doubling_cells as doubling_cells
 from .scales import image_head as image_head
 from .time_mlp import TimeMLP
+from .token_encoders import ConvTokensEncoder, RecurrentEncoder, TransformerEncoder
 from .unet import UNet
 
 __all__ = [
@@ -33,6 +37,7 @@ __all__ = [
     "Combiner",
     "ConvDecoder",
     "ConvEncoder",
+    "ConvTokensEncoder",
     "DecoderCell",
     "Discriminator",
     "EncoderCell",
@@ -48,10 +53,12 @@ __all__ = [
     "PatchDiscriminator",
     "PerceptualDistance",
     "PixelCNN",
+    "RecurrentEncoder",
     "ResidualDecoder",
     "ResidualEncoder",
     "SqueezeExcitation",
     "TimeMLP",
+    "TransformerEncoder",
     "UNet",
     "ZeroImputed",
 ]

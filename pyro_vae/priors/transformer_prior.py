@@ -3,16 +3,13 @@
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyro_vae.checks import check_sizes
+from pyro_vae.networks import AttentionBlock, Past, check_attention
 
 from .codes_prior import AutoregressiveCodes
 
 __all__ = ["TransformerPrior"]
-
-Past = tuple[Tensor, Tensor]  # keys and values (N, heads, positions, width / heads)
 
 
 class TransformerPrior(AutoregressiveCodes):
@@ -46,11 +43,7 @@ class TransformerPrior(AutoregressiveCodes):
         num_classes: int = 0,
     ) -> None:
         super().__init__(num_classes)
-        check_sizes(width=width, layers=layers, heads=heads)
-        if width % heads:
-            raise ValueError(f"heads must divide width, but {heads} do not divide {width}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must be from 0 to below 1, but is {dropout}")
+        check_attention(width=width, layers=layers, heads=heads, dropout=dropout)
         self.width, self.num_layers, self.heads, self.dropout = width, layers, heads, dropout
 
     def prepare(self) -> None:
@@ -60,7 +53,7 @@ class TransformerPrior(AutoregressiveCodes):
         self.embedding = nn.Embedding(self.num_codes + starts, self.width)
         self.place = nn.Parameter(0.02 * torch.randn(rows * width, self.width))
         self.blocks = nn.ModuleList(
-            _Block(self.width, self.heads, self.dropout) for _ in range(self.num_layers)
+            AttentionBlock(self.width, self.heads, self.dropout) for _ in range(self.num_layers)
         )
         self.norm = nn.LayerNorm(self.width)
         self.read = nn.Linear(self.width, self.num_codes)
@@ -89,27 +82,3 @@ class TransformerPrior(AutoregressiveCodes):
         """What stands before the first code, (N, 1)."""
         start = indices.new_full((len(indices), 1), self.num_codes)
         return start if y is None else start + y.unsqueeze(1)
-
-
-class _Block(nn.Module):
-    """Attention to the positions up to one's own, then a hidden layer, each added."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
-        self.ask = nn.Linear(width, 3 * width)
-        self.answer = nn.Sequential(nn.Linear(width, width), nn.Dropout(dropout))
-        self.hidden = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width), nn.Dropout(dropout)
-        )
-
-    def forward(self, h: Tensor, past: Past | None) -> tuple[Tensor, Past]:
-        """Maps (N, positions, width), which follow those of `past`, to the same shape."""
-        asked = self.ask(self.norms[0](h)).unflatten(-1, (3, self.heads, -1))
-        query, key, value = asked.movedim(1, 3).unbind(1)  # (N, heads, positions, width / heads)
-        if past is not None:  # one position, which sees all of the past
-            key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
-        attended = F.scaled_dot_product_attention(query, key, value, is_causal=past is None)
-        h = h + self.answer(attended.transpose(1, 2).flatten(2))
-        return h + self.hidden(self.norms[1](h)), (key, value)
