@@ -12,6 +12,7 @@ from .comparison import Comparison, compare
 from .estimators import *  # noqa: F403 (an estimator is listed in its room alone)
 from .evaluation import (
     Evaluation,
+    Information,
     Traversal,
     active_units,
     decode,
@@ -21,6 +22,7 @@ from .evaluation import (
     frechet_distance,
     log_likelihood,
     mean_and_error,
+    mutual_information,
     peak_snr,
     reconstruct,
     reconstruct_layers,
@@ -38,6 +40,7 @@ __all__ = [
     "Compile",
     "Evaluation",
     "Fit",
+    "Information",
     "Latent",
     "Penalty",
     "SVI",
@@ -59,6 +62,7 @@ __all__ = [
     "linear",
     "log_likelihood",
     "mean_and_error",
+    "mutual_information",
     "peak_snr",
     "reconstruct",
     "reconstruct_layers",

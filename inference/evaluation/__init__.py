@@ -10,6 +10,7 @@ from .evaluation import (
     log_likelihood,
     mean_and_error,
 )
+from .information import Information, mutual_information, mutual_information_in
 from .layers import reconstruct, reconstruct_layers
 from .picture_quality import diversity, frechet_distance, peak_snr, sharpness
 from .predictive import decode, discrete_latents, encode, sample
@@ -21,6 +22,7 @@ __all__ = [
     "ActiveUnits",
     "CodeUsage",
     "Evaluation",
+    "Information",
     "Temperature",
     "Traversal",
     "active_units",
@@ -35,6 +37,8 @@ __all__ = [
     "frechet_distance",
     "log_likelihood",
     "mean_and_error",
+    "mutual_information",
+    "mutual_information_in",
     "peak_snr",
     "points_of_guide",
     "reconstruct",

@@ -28,6 +28,7 @@ from pyro_vae.inference.terms import (
 from pyro_vae.program import Program, evaluating
 
 from .active_units import ActiveUnits, active_units_in
+from .information import Information, mutual_information_in
 from .true_bounds import (
     are_fixed,
     check_true_bounds,
@@ -69,6 +70,8 @@ class Evaluation:
             have other latents in one batch than in another.
         active_units: How many numbers of each continuous latent of a datum tell data apart, by its
             name; see `ActiveUnits`. Of two data or more.
+        information: What each latent that the guide draws from a datum alone tells of the data, by
+            its name; see `mutual_information`. Of two data or more.
 
     Reference:
         Alemi et al., 2018, https://arxiv.org/abs/1711.00464
@@ -80,6 +83,7 @@ class Evaluation:
     is_estimate: bool = False
     rates: Mapping[str, Tensor] = field(default_factory=dict)
     active_units: Mapping[str, ActiveUnits] = field(default_factory=dict)
+    information: Mapping[str, Information] = field(default_factory=dict)
 
     @property
     def bound(self) -> Tensor:
@@ -132,12 +136,16 @@ def evaluate(
     _check(x, y, num_particles=num_particles, batch_size=batch_size)
     batches = _each_once(program, x, y, batch_size)
     result = evaluate_batches(program, batches, num_particles)
-    with evaluating(program), torch.random.fork_rng():  # as the units draw more than the bound does
-        return replace(result, active_units=active_units_in(program, batches, len(x)))
+    with evaluating(program), torch.random.fork_rng():  # as these draw more than the bound does
+        return replace(
+            result,
+            active_units=active_units_in(program, batches, len(x)),
+            information=mutual_information_in(program, batches, len(x)),
+        )
 
 
 def evaluate_batches(program: Program, batches: Batches, num_particles: int = 1) -> Evaluation:
-    """As `evaluate`, without active units, for data that are in batches of arguments already."""
+    """As `evaluate`, without what is told of each latent, for data in batches of arguments."""
 
     def rates_and_distortion(args: Any, kwargs: Any) -> Tensor:
         t = _terms(program, args, **kwargs)

@@ -118,10 +118,14 @@ def _results(prepared: Prepared, steps: int) -> dict[str, Any]:
 
 
 def _sites(terms: Evaluation) -> dict[str, Any]:
-    """The rate of each latent of a datum, and how many of its numbers are active."""
+    """The rate of each latent of a datum, its active units, and what it tells of the data."""
     sites: dict[str, Any] = {name: _means({"rate": rate}) for name, rate in terms.rates.items()}
     for name, units in terms.active_units.items():
         sites.setdefault(name, {}).update(active=units.active, units=len(units))
+    for name, found in terms.information.items():
+        told = {"mutual_information": found.told}
+        marginal = {} if found.marginal is None else {"marginal_kl": found.marginal}
+        sites.setdefault(name, {}).update(_means(told | marginal) | {"cap": found.cap})
     return {"sites": sites} if sites else {}
 
 

@@ -1,5 +1,6 @@
 """Tables on the terminal."""
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -51,18 +52,30 @@ def print_table(results: Mapping[str, Any], title: str) -> None:
 
 
 def _print_sites(sites: Mapping[str, Mapping[str, Any]]) -> None:
-    """A row a latent; of one latent, whose rate is known already, a line."""
+    """A row a latent; of one latent, whose rate is known already, a line. Then what it tells."""
     active = {n: f"{s['active']} of {s['units']}" for n, s in sites.items() if "active" in s}
-    if len(sites) < 2:
-        for name, units in active.items():
-            print(f"{name}: {units} units active")
-        return
     rows = []
     for name, site in sites.items():
         rate = f"{site['rate']:.2f}" if "rate" in site else "-"
         margin = _margin(site.get("rate_error"), ".2f")
         rows.append((name, rate, margin, active.get(name, "-")))
-    print_rows(("latent", "rate, in nats per datum", "standard error", "active units"), rows)
+    if len(sites) > 1:
+        print_rows(("latent", "rate, in nats per datum", "standard error", "active units"), rows)
+    for name, units in active.items() if len(sites) < 2 else ():
+        print(f"{name}: {units} units active")
+    for name, site in sites.items():
+        if "mutual_information" in site:
+            print(f"{name}: {_information(name, site)}")
+
+
+def _information(name: str, site: Mapping[str, Any]) -> str:
+    """What a latent tells of the data, and how far the guide's average is from the prior."""
+    found, cap = site["mutual_information"], site["cap"]
+    margin = _margin(site["mutual_information_error"], ".2f")
+    said = f"mutual information {found:.2f} {margin} of at most {cap:.2f} nats, the logarithm of "
+    said += f"{round(math.exp(cap)):,} data"
+    kl = site.get("marginal_kl")
+    return said if kl is None else f"{said}; KL(q({name}) || p({name})) {kl:.2f}"
 
 
 def _margin(error: float | None, shown: str) -> str:
