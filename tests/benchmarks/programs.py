@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import pyro
@@ -12,26 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pyro_vae.inference import IWAE, VAEGAN, Estimator, Trace_ELBO
+from pyro_vae.inference import IWAE, VAEGAN, Trace_ELBO
 from pyro_vae.likelihoods import Normal
 from pyro_vae.models import VAE, VQVAE, KLAutoencoder
 from pyro_vae.networks import ConvDecoder, ConvEncoder, Discriminator
 from pyro_vae.priors import DiffusionPrior
 
-
-@dataclass(frozen=True)
-class Case:
-    """A program, data for it, its estimator, and its loss written by hand."""
-
-    title: str
-    program: nn.Module
-    x: Tensor  # (batches, batch, *x_shape)
-    loss: Estimator
-    by_hand: Callable[[Tensor], Tensor]
-
-    def parameters(self) -> list[nn.Parameter]:
-        """What is trained: the program's parameters and those of the estimator's modules."""
-        return [p for m in (self.program, *self.loss.modules.values()) for p in m.parameters()]
+from .case import Case
+from .hierarchies import ladder, nvae
 
 
 def elbo(vae: VAE, x: Tensor) -> Tensor:
@@ -294,6 +281,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "f": diffusion,
     "g": kl_autoencoder,
     "h": vaegan,
+    "i": ladder,
+    "j": nvae,
 }
 
 
