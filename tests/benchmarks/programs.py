@@ -19,6 +19,7 @@ from pyro_vae.priors import DiffusionPrior
 
 from .case import Case
 from .hierarchies import ladder, nvae
+from .sequences import sentences
 
 
 def elbo(vae: VAE, x: Tensor) -> Tensor:
@@ -283,6 +284,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "h": vaegan,
     "i": ladder,
     "j": nvae,
+    "k": sentences,
 }
 
 
