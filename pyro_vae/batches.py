@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from .arguments import names_in_order, order_of_arguments
 from .datasets import DataSource, Split, Tensors
@@ -38,6 +39,7 @@ class Batches:
         join_last: Whether a last batch of one datum is joined to the batch before it.
         device: Where the program's tensors are; None leaves the data where they are.
         dtype: What floating data become; None leaves them as they are.
+        rows: Where each datum stands in a pass in order, if not in its own place, (N,).
     """
 
     data: DataSource | Iterable[Any]
@@ -46,6 +48,7 @@ class Batches:
     join_last: bool = False
     device: torch.device | None = None
     dtype: torch.dtype | None = None
+    rows: Tensor | None = None
 
     @classmethod
     def of(
@@ -56,6 +59,7 @@ class Batches:
         *,
         batch_size: int,
         join_last: bool = False,
+        by_length: bool = False,
     ) -> "Batches":
         """Data for a program.
 
@@ -67,6 +71,8 @@ class Batches:
             y: Labels of a tensor; a program that takes none is then refused.
             batch_size: Data in a batch where they are not in batches already.
             join_last: Whether a last batch of one datum is joined to the batch before it.
+            by_length: Whether a pass in order takes the shortest of ragged data first, which has
+                less to compute; see `in_order`.
 
         Raises:
             ValueError: If the program does not take such data; see `pyro_vae.arguments`.
@@ -75,6 +81,9 @@ class Batches:
         tensors = [t for top in tops for t in (*top.parameters(), *top.buffers())]
         dtypes = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
         names: tuple[str, ...] = ()
+        rows = None
+        if by_length and isinstance(data, Split) and data.ragged:
+            data, rows = data.by_length()
         if isinstance(data, Tensor):
             order = order_of_arguments(program, labels=y is not None)
             data, names = Split(data, y).source(), tuple("xy"[i] for i in order)
@@ -88,6 +97,7 @@ class Batches:
             join_last=join_last,
             device=tensors[0].device if tensors else None,
             dtype=dtypes.pop() if len(dtypes) == 1 else None,
+            rows=rows,
         )
 
     def num_batches(self) -> int:
@@ -109,6 +119,10 @@ class Batches:
         if self._joins(self.data):
             batches = _with_last_two_joined(batches, self.data.num_batches(self.batch_size))
         return map(self._put, batches)
+
+    def in_order(self, values: Tensor) -> Tensor:
+        """Values (..., N) of a pass in order, brought into the order of the data."""
+        return values if self.rows is None else values[..., self.rows.to(values.device)]
 
     def first(self) -> list[Any]:
         """The first batch, of a pass that takes no random numbers from those to come."""
@@ -257,4 +271,10 @@ def _with_last_two_joined(batches: Iterator[Sequence[Any]], number: int) -> Iter
     """
     for _ in range(number - 2):
         yield next(batches)
-    yield [torch.cat(parts) for parts in zip(*batches, strict=True)]
+    yield [_joined(parts) for parts in zip(*batches, strict=True)]
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Parts of batches as one; sequences of tokens get the width of the widest."""
+    width = max(part.shape[1] for part in parts) if parts[0].dim() == 2 else 0
+    return torch.cat([pad(p, (0, width - p.shape[1]), value=-1) if width else p for p in parts])

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-__all__ = ["import_diffusers"]
+__all__ = ["import_diffusers", "missing_extra"]
 
 
 def import_diffusers() -> Any:
@@ -28,11 +28,22 @@ def import_diffusers() -> Any:
             # It looks here which packages there are, once for all that it imports later.
             import_module("diffusers.utils.import_utils")
         except ImportError as error:
-            raise ValueError(
-                "this needs the package diffusers, which the extra of that name installs: "
-                "pip install 'pyro-vae[diffusers]'"
-            ) from error
+            raise missing_extra("this", "diffusers", "diffusers") from error
     return diffusers
+
+
+def missing_extra(user: str, package: str, extra: str) -> ValueError:
+    """The error that says that a package is not installed, and by which command it is.
+
+    Args:
+        user: What needs it.
+        package: Its name.
+        extra: The extra of the toolkit that installs it.
+    """
+    return ValueError(
+        f"{user} needs the package {package}, which the extra {extra} installs: "
+        f"pip install 'pyro-vae[{extra}]'"
+    )
 
 
 @contextmanager

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import typer
 
+from pyro_vae import datasets
 from pyro_vae.app import cli
 from pyro_vae.app.catalogue import catalogue
+from pyro_vae.app.prepare import known_from
 from pyro_vae.app.text import read_loss, read_program
 from pyro_vae.source import load_file
 
@@ -131,6 +133,10 @@ assert (after.bound - before.bound).mean() > 0.5
 assert abs((same.bound - after.bound).mean()) < 1 and images.shape == (64, 1, 8, 8)
 assert log_px.mean() > after.bound[:20].mean()
 """,
+    "data": """
+assert data.vocabulary.text(data.train.x[0]) == "zesevese"
+assert data.vocabulary.ids("zeta") == [14, 2, 8, 1, 0]
+""",
     "coming-from-pyro": "assert loss.shape == () and not loss.requires_grad",
     "compare-estimators": """
 assert [row.num_particles for row in found.rows] == [1, 1, 4, 4]
@@ -203,6 +209,8 @@ def test_a_command_is_understood(page, line, written, command):
     }
     data = (options.get("data") or "digits").partition("(")[0]
     known = {"x_shape": shapes.get(data, (1, 8, 8)), "num_data": 1297, "num_classes": 10}
+    if data == "names":
+        known = known_from(datasets.names())
     program = options.get("program")
     for folder in set(re.findall(r"load\('(.*?)'[,)]", program or "")):
         (first,) = [other for _, other in COMMANDS if other.endswith(f"--out {folder}")]

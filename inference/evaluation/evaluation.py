@@ -162,7 +162,9 @@ def evaluate_batches(program: Program, batches: Batches, num_particles: int = 1)
             runs = [run(batch, {}) for _ in range(num_particles)]
             parts.append(torch.stack(runs).mean(0))
     names = _rates(t) if all(len(part) == 2 + len(_rates(t)) for part in parts) else ()
-    rate, distortion, *each = torch.cat([part[: 2 + len(names)] for part in parts], -1)
+    rate, distortion, *each = batches.in_order(
+        torch.cat([part[: 2 + len(names)] for part in parts], -1)
+    )
     points, estimates = points_of_guide(t), estimated_sites(t.traces[0])
     result = Evaluation(
         rate,
@@ -235,7 +237,7 @@ def log_likelihood(
                     log_sums.append(run(batch, {"num_particles": size}))
                     bar.update(size * num_data(batch))
                 estimates.append(torch.stack(log_sums).logsumexp(0) - math.log(num_particles))
-    result = torch.cat(estimates)
+    result = batches.in_order(torch.cat(estimates))
     warn_if_impossible(result, t, "log_likelihood")
     return result
 
@@ -254,9 +256,9 @@ def _check(x: Data, y: Tensor | None, **numbers: int) -> None:
 
 
 def _each_once(program: Program, x: Data, y: Tensor | None, batch_size: int) -> Batches:
-    """Batches in which each datum comes once, in order, whatever `Split.labelled` says."""
+    """Batches in which each datum comes once, whatever `Split.labelled` says."""
     data = replace(x, labelled=0.0) if isinstance(x, Split) else x
-    return Batches.of(program, data, y, batch_size=batch_size)
+    return Batches.of(program, data, y, batch_size=batch_size, by_length=True)
 
 
 def _first_terms(program: Program, batches: Batches) -> Terms:

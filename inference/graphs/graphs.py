@@ -30,7 +30,7 @@ __all__ = ["Graphs"]
 
 # Of one objective. A program that asks for more changes at every step, and each graph would cost
 # its capture, 0.2 to 0.9 s, and be run once.
-_MOST_GRAPHS = 8
+_MOST_GRAPHS = 16
 # The calls at which a graph is checked against the program: 64, 256, 1,024 and so on, so that what
 # no value shows is noticed early, and a long training spends no more than 12 steps on it.
 _CHECKS = {4**power for power in range(3, 15)}

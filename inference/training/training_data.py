@@ -98,7 +98,8 @@ def validation_batches(program: Program, valid: Any, loss: Any) -> Batches | Non
     data = _validation_data(valid)
     if data is None:
         return None
-    return Batches.of(program, data, batch_size=500, join_last=isinstance(loss, MMD))
+    join_last = isinstance(loss, MMD)
+    return Batches.of(program, data, batch_size=500, join_last=join_last, by_length=True)
 
 
 def kind_of_batch(batch: Sequence[Any]) -> Any:

@@ -11,6 +11,7 @@ import torch
 from pyro.infer import ELBO
 from pyro.optim import PyroOptim
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from pyro_vae.batches import batch_of
 from pyro_vae.datasets import Dataset, DataSource, Split, Tensors
@@ -165,6 +166,7 @@ def known_from(data: Dataset) -> dict[str, Any]:
         "x_shape": data.x_shape,
         "y_shape": data.y_shape or None,
         "num_classes": data.num_classes,
+        "num_tokens": data.num_tokens,
         "num_data": len(data.train),
         "likelihood": data.likelihood,
     }
@@ -209,6 +211,12 @@ def _with_missing_entries(data: Dataset, num_data: int) -> Split | None:
 def labelled(
     program: ProgramModule, part: Split | DataSource, num_data: int | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """The first data, or all, on the program's device; with labels if the model takes them."""
+    """The first data, or all, on the program's device; with labels if the model takes them.
+
+    Sequences of tokens have the whole shape of a datum, with -1 behind the end of each.
+    """
     batch = batch_of(program, part, size=num_data or len(part))
-    return batch["x"], batch.get("y")
+    x, y = batch["x"], batch.get("y")
+    if isinstance(part, Split) and part.ragged:
+        x = pad(x, (0, part.x.shape[1] - x.shape[1]), value=-1)
+    return x, y

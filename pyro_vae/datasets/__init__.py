@@ -1,21 +1,26 @@
 """Data sets: functions that return real data as tensors, already split for training and testing."""
 
+from .bible import kjv
 from .data_source import DataSource, Tensors
 from .dataset import Dataset
 from .digit_images import digit_columns, digits
 from .files import arrays
 from .fixed_binarization import binarized_mnist
 from .idx import fashion_mnist, mnist
+from .names import names
 from .photographs import cifar10, frey_faces, lfw_faces
 from .pictures import folder
 from .split import Split
 from .tables import adult, letter, spam
+from .texts import text
+from .vocabulary import Vocabulary
 
 __all__ = [
     "DataSource",
     "Dataset",
     "Split",
     "Tensors",
+    "Vocabulary",
     "adult",
     "arrays",
     "binarized_mnist",
@@ -25,8 +30,11 @@ __all__ = [
     "fashion_mnist",
     "folder",
     "frey_faces",
+    "kjv",
     "letter",
     "lfw_faces",
     "mnist",
+    "names",
     "spam",
+    "text",
 ]

@@ -12,6 +12,7 @@ from pyro_vae.likelihoods import Bernoulli
 
 from .data_source import DataSource
 from .split import PARTS, Split
+from .vocabulary import Vocabulary
 
 __all__ = ["Dataset"]
 
@@ -33,9 +34,11 @@ class Dataset:
         likelihood: The natural p(x | h) of such data: what builds it from `x_shape`.
         notes: What numbers and labels were taken for, in words; see `description`.
         classes: The number of classes of a `DataSource` that has such labels.
+        vocabulary: Of sequences of tokens, integers (N, T), what each stands for.
 
     Raises:
-        ValueError: If the parts disagree about the shape of a datum or of a label, or labels lack.
+        ValueError: If the parts disagree about the shape of a datum or of a label, if labels lack,
+            or if a token is none of the vocabulary.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Dataset:
     likelihood: Callable[[tuple[int, ...]], nn.Module] = Bernoulli
     notes: str = ""
     classes: int | None = None
+    vocabulary: Vocabulary | None = None
 
     def __post_init__(self) -> None:
         for part in PARTS:
@@ -72,6 +76,8 @@ class Dataset:
                 f"{self.name}: an item of train has shape {self.x_shape}, but of {part} {found}; "
                 "bring them to one shape"
             )
+        if self.vocabulary is not None and isinstance(data, Split):
+            _check_tokens(f"{self.name}: {part}", data, self.vocabulary)
         unknown = self.classes is None and isinstance(data, DataSource)
         if unknown and "y" in data.dtypes and not data.dtypes["y"].is_floating_point:
             raise ValueError(
@@ -106,6 +112,11 @@ class Dataset:
             return self.classes
         labels = [s.y for s in self._parts if isinstance(s, Split) and s.y is not None]
         return 1 + max(int(y.max()) for y in labels) if labels else None
+
+    @property
+    def num_tokens(self) -> int | None:
+        """The number of tokens of the vocabulary; None if there is none."""
+        return None if self.vocabulary is None else len(self.vocabulary)
 
     @property
     def description(self) -> str:
@@ -148,3 +159,17 @@ class Dataset:
         """Whether they are real numbers, and their shape, for each part that has some."""
         parts = [part for part in self._parts if "y" in part.shapes]
         return [(p.dtypes["y"].is_floating_point, tuple(p.shapes["y"])) for p in parts]
+
+
+def _check_tokens(source: str, data: Split, vocabulary: Vocabulary) -> None:
+    if data.x.is_floating_point() or data.x.dim() != 2:
+        raise ValueError(
+            f"{source} has a vocabulary, but x of shape {tuple(data.x.shape)} and dtype "
+            f"{data.x.dtype}; give ids of its tokens, int64 (N, T), with -1 behind the end of each"
+        )
+    if len(data) and not -1 <= int(data.x.min()) <= int(data.x.max()) < len(vocabulary):
+        raise ValueError(
+            f"{source} has tokens from {int(data.x.min())} to {int(data.x.max())}, but its "
+            f"vocabulary has 0 to {len(vocabulary) - 1}, with -1 behind the end; give the "
+            "vocabulary that numbered them"
+        )

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from .data_source import DataSource, Shard, check_pass, shard_of
 from .epoch_order import epoch_order
+from .ragged import shuffled_by_width, widths_of
 
 __all__ = ["PARTS", "Split"]
 
@@ -29,19 +31,28 @@ class Split:
         draw: Applied to each batch of x afresh; None leaves the data as they are.
         labelled: The share of a batch that has labels, for semi-supervised training, where 100
             labels among 50,000 would rarely be met; 0 leaves them where they are. See `batches`.
+        ragged: Whether x are sequences of tokens, integers (N, T), with -1 behind the end of each.
+            A batch is then (N, t), cut to its longest sequence or a little more, and a shuffled
+            pass puts sequences of similar length into one batch, so that little of it is empty.
 
     Raises:
-        ValueError: If `labelled` is not from 0 to below 1.
+        ValueError: If `labelled` is not from 0 to below 1, or `ragged` data are no such integers.
     """
 
     x: Tensor
     y: Tensor | None = None
     draw: Callable[[Tensor], Tensor] | None = None
     labelled: float = 0.0
+    ragged: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.labelled < 1:
             raise ValueError(f"labelled must be a share from 0 to below 1, but is {self.labelled}")
+        if self.ragged and (self.x.dim() != 2 or self.x.is_floating_point()):
+            raise ValueError(
+                f"ragged data are integers (N, T), but x is of shape {tuple(self.x.shape)} and "
+                f"dtype {self.x.dtype}; leave ragged=True out"
+            )
 
     def __len__(self) -> int:
         return len(self.x)
@@ -84,6 +95,10 @@ class Split:
         rest passes once over the others. All batches then have one size: some of the others come
         twice to fill the last.
 
+        Ragged data in random order come in full batches of similar lengths, and a last one of what
+        is left, of any lengths. The widths of batches are few, so that a training step is captured
+        seldom.
+
         Args:
             batch_size: The items of a batch.
             shuffle: Whether to take the items in random order.
@@ -110,6 +125,16 @@ class Split:
             )
         return math.ceil(len(self) / batch_size)
 
+    def by_length(self) -> tuple["Split", Tensor]:
+        """Ragged data with the shortest first, and the row in which each datum stands then, (N,).
+
+        Batches in order are then narrow, and what is computed of them is brought back into the
+        order of these data by indexing it with the rows.
+        """
+        order = self._widths.argsort(stable=True).to(self.x.device)
+        y = None if self.y is None else self.y[order]
+        return replace(self, x=self.x[order], y=y), order.argsort()
+
     def to(self, device: torch.device | str) -> "Split":
         """Returns the same split on `device`."""
         return replace(self, x=self.x.to(device), y=None if self.y is None else self.y.to(device))
@@ -126,6 +151,8 @@ class Split:
         index, count = shard
         if mixed:
             rows: Iterable[Tensor] = self._mixed(self._order(shuffle, generator), batch_size)
+        elif shuffle and self.ragged:
+            rows = shuffled_by_width(self._widths, batch_size, generator=generator)
         elif shuffle:
             rows = self._order(shuffle, generator).split(batch_size)
         else:  # slices give views, not copies
@@ -160,8 +187,22 @@ class Split:
         others = _in_turn(order[unknown], rows, batch_size - labelled)
         return torch.cat([known, others], 1)
 
+    @cached_property
+    def _widths(self) -> Tensor:
+        """On the CPU, where to look at a width does not wait for a GPU."""
+        return widths_of(self.x)
+
+    def _width(self, index: Any) -> int:
+        """The width of a batch of ragged data."""
+        widths = self._widths[index.cpu() if isinstance(index, Tensor) else index]
+        return int(widths.max()) if len(widths) else self.x.shape[1]
+
     def _batch(self, index: Any, labels: bool) -> tuple[Tensor, ...]:
-        x = self.x[index] if self.draw is None else self.draw(self.x[index])
+        width = self._width(index) if self.ragged else None
+        if isinstance(index, Tensor):
+            index = index.to(self.x.device)
+        x = self.x[index] if width is None else self.x[index, :width]
+        x = x if self.draw is None else self.draw(x)
         return (x, self.y[index]) if labels and self.y is not None else (x,)
 
 
