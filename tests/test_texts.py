@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from functools import partial
 
+import pyro
 import pytest
 import torch
 
@@ -250,6 +251,14 @@ def test_a_resumed_training_is_the_one_that_went_through():
         return torch.cat([p.flatten() for p in program.parameters()])
 
     assert weights(3).equal(weights(1, 2, 3))
+
+
+def test_the_validation_of_a_training_is_the_evaluation_of_its_data():
+    program, data = language_model(), Split(ragged(130, longest=20), ragged=True)
+    options = {"optim": pyro.optim.SGD({"lr": 0.0}), "valid": data, "progress": False}
+    record = fit(program, data, epochs=1, **options).records[0]
+    expected = -evaluate(program, data.x).bound.mean().item()
+    assert record["valid_loss"] == pytest.approx(expected) == record["distortion"]
 
 
 def test_a_training_on_texts_has_no_more_graphs_than_widths_and_sizes():

@@ -118,7 +118,7 @@ class Validation:
         self.parts = self.parts and self.counts.has_columns(batch)
         if self.parts:
             try:
-                terms = evaluate_batches(self.program, replace(self.data, data=[batch]))
+                terms = evaluate_batches(self.program, replace(self.data, data=[batch], rows=None))
             except ValueError:  # the loss takes more programs than have a bound for each datum
                 self.parts = False
             else:
