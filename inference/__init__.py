@@ -33,9 +33,10 @@ from .evaluation import (
 from .graphs import Compile
 from .schedules import constant, cosine, cyclical, delayed, linear, warm_up
 from .terms import Latent, Terms
-from .training import SVI, Fit, Penalty, Spectral, fit
+from .training import SVI, Aggressive, Fit, Penalty, Spectral, fit
 
 __all__ = [
+    "Aggressive",
     "Comparison",
     "Compile",
     "Evaluation",

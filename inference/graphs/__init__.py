@@ -6,7 +6,7 @@ It alone uses what is private to torch's compiler.
 from .graphs import Graphs
 from .objective import Objective, Outcome, Parameters
 from .options import Compile
-from .report import GraphReport, KindOfCall
+from .report import GraphReport, KindOfCall, joined_reports, slowest
 from .update import Update
 
 __all__ = [
@@ -18,4 +18,6 @@ __all__ = [
     "Outcome",
     "Parameters",
     "Update",
+    "joined_reports",
+    "slowest",
 ]

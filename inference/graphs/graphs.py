@@ -10,7 +10,7 @@ It stays counting while it is rare, and if no graph can be made of the program.
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -85,7 +85,7 @@ class Graphs:
         self._update = update
         self._kinds: dict[Any, _Kind] = {}
         self._last: tuple[Any, _Kind] | None = None  # the key of the last call, and its kind
-        self._version: int | None = None  # of the parameters of the last call
+        self._version: Hashable = None  # of the parameters of the last call
         self._values: Mapping[str, Any] = {}  # those in sight when the last kind was looked up
         self._refusal: str | None = None
         self._compiles_next = False
@@ -186,7 +186,7 @@ class Graphs:
         warnings.warn(message, stacklevel=6)
         return replace(captured, failure=failure)
 
-    def _kind_of(self, call: Call, version: int) -> _Kind:
+    def _kind_of(self, call: Call, version: Hashable) -> _Kind:
         """The kind of a call, which counts it."""
         if version != self._version:
             # A program may have made modules since; what is to be watched is found anew.

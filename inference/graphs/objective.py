@@ -1,6 +1,6 @@
 """What a graph is made of, and what a run of it comes to."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -45,12 +45,12 @@ class Parameters:
     Args:
         tensors: Those of all kinds of calls, in an order that stays while `version` does.
         stepped: Those among them that the optimizer steps after a call of this kind.
-        version: A number that differs where other tensors are the parameters.
+        version: What differs where other tensors are the parameters.
     """
 
     tensors: Sequence[Tensor] = ()
     stepped: Sequence[Tensor] = ()
-    version: int = 0
+    version: Hashable = 0
 
     @property
     def dtype(self) -> torch.dtype:

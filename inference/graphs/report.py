@@ -1,8 +1,9 @@
 """What became of the calls of a program: how each kind of them runs, and why no faster."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-__all__ = ["GraphReport", "KindOfCall"]
+__all__ = ["GraphReport", "KindOfCall", "joined_reports", "slowest"]
 
 
 @dataclass(frozen=True)
@@ -49,3 +50,16 @@ class GraphReport:
     def __str__(self) -> str:
         head = f"{self.mode}: {self.refusal}" if self.refusal else self.mode
         return "\n  ".join((head, *map(str, self.kinds)))
+
+
+def joined_reports(reports: Sequence[GraphReport]) -> GraphReport:
+    """The reports of several objectives, or parts of one, as one."""
+    mode = slowest({report.mode for report in reports})
+    kinds = tuple(kind for report in reports for kind in report.kinds)
+    refusals = (report.refusal for report in reports if report.refusal)
+    return GraphReport(mode, kinds, next(refusals, None))
+
+
+def slowest(modes: Collection[str]) -> str:
+    """The mode of several that have graphs: "captured" if any of these graphs is not compiled."""
+    return next((mode for mode in ("captured", "compiled") if mode in modes), "eager")

@@ -2,6 +2,7 @@
 
 from .adam import AdamInGraph, take_step
 from .fit import fit
+from .guide_steps import Aggressive, check_guide_steps
 from .optimizer import check_arguments, check_clip_norm
 from .penalty import Penalty, check_penalty
 from .plate_scale import Counts
@@ -13,6 +14,7 @@ from .training_data import check_counts, has_labels, training_batches
 
 __all__ = [
     "AdamInGraph",
+    "Aggressive",
     "Counts",
     "Fit",
     "Penalty",
@@ -22,6 +24,7 @@ __all__ = [
     "check_arguments",
     "check_clip_norm",
     "check_counts",
+    "check_guide_steps",
     "check_penalty",
     "fit",
     "has_labels",

@@ -47,9 +47,14 @@ class Descent:
         self._version = 0  # of the parameters that the torch optimizer was last compared with
         self._waiting: dict[str, Any] = {}  # saved states of parameters that are still to be met
 
-    def take(self, trained: Trained, kind: Any, step: int) -> None:
-        """Updates the parameters of a kind of call by the gradients in them."""
-        parameters = trained.of(kind)
+    def take(self, parameters: Mapping[str, Tensor], trained: Trained, step: int) -> None:
+        """Updates parameters by the gradients in them.
+
+        Args:
+            parameters: Those of this step, by name.
+            trained: Those of all steps.
+            step: The number of the step, of which the learning rates are.
+        """
         optimizer = self.optimizer
         if isinstance(optimizer, OnePerParameter):
             optimizer.add(parameters.values())

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from typing import Any
@@ -59,7 +59,7 @@ class Epochs:
     ) -> None:
         self.training, self.train, self.statistics = training, train, statistics
         self.validation, self.valid_every, self.counts = validation, valid_every, counts
-        self._has_validated = False
+        self._has_validated = self._has_looked = False
         self.total, self.payback, self.stop, self.bar = total, payback, stop, bar
         self.checks = Checks()
         self.last_batch: Sequence[Any] = ()
@@ -76,8 +76,14 @@ class Epochs:
         training, at = self.training, self.training.progress
         batches = self._batches(resumed)
         losses: list[Tensor] = []
+        guide = training.guide_steps
         for batch in batches:
-            losses.append(self._step(batch))
+            if guide is not None and guide.active:
+                self._look_once()
+                guide.take(self._step_guide, at.seed)
+                losses.append(self._step(batch, training.svi.step_model))
+            else:
+                losses.append(self._step(batch, training.svi.step))
             self.last_batch = batch
             at.data_in_epoch += num_data(batch)
             at.steps_in_epoch += 1
@@ -113,6 +119,8 @@ class Epochs:
         record |= self._of_validation_data()
         if self.validation is None and self.counts.num_latents > 1:
             record |= rates_of_training(self.counts.program, self.train, self.last_batch)
+        if training.guide_steps is not None:
+            record |= training.guide_steps.look(self.validation)
         record |= training.svi.objective.weights(training.svi.steps)
         record |= training.svi.objective.look_at_penalty(training.svi.steps)
         at.records.append({**record, "seconds": at.seconds})
@@ -161,20 +169,27 @@ class Epochs:
             set_generators_state(resumed["rng"])
         return batches
 
-    def _step(self, batch: Sequence[Any]) -> Tensor:
-        """Takes a step; returns its loss, scaled to the number of data in the batch."""
+    def _step_guide(self, batch: Sequence[Any]) -> Tensor:
+        return self._step(batch, self.training.svi.step_guide)
+
+    def _step(self, batch: Sequence[Any], take: Callable[..., Any]) -> Tensor:
+        """Takes a step; returns its loss, scaled to the number of data in the batch.
+
+        Args:
+            batch: The batch.
+            take: Of `SVI`, the method that takes the step.
+        """
         first = self.checks.is_new(batch)
         with (
             self.checks.on() if first else nullcontext(),
             explained(batch) if first else nullcontext(),
         ):
             weight = self.counts.weight(batch)
-            if self.validation is not None and not self.training.svi.steps:
-                self.validation.look()
+            self._look_once()
             if not first and not self.training.progress.epoch:
                 for observed in self.counts.observed:
                     observed.check(batch)
-            loss = self._timed_step(batch)
+            loss = self._timed_step(batch, take)
             self.training.has_bounds = self.counts.has_bounds
             if first and not self.training.svi.parameters:
                 raise ValueError(
@@ -183,14 +198,27 @@ class Epochs:
                 )
         return weight * total_of(loss).detach()
 
-    def _timed_step(self, batch: Sequence[Any]) -> Any:
-        svi, payback = self.training.svi, self.payback
+    def _look_once(self) -> None:
+        """Looks for what would go wrong with the validation data, before the first step."""
+        if self.training.svi.steps or self._has_looked:
+            return
+        self._has_looked = True
+        if self.validation is not None:
+            self.validation.look()
+        if self.training.guide_steps is not None:
+            self.training.guide_steps.check(self.validation)
+
+    def _timed_step(self, batch: Sequence[Any], take: Callable[..., Any]) -> Any:
+        svi, payback, guide = self.training.svi, self.payback, self.training.guide_steps
         if payback is None:
-            return svi.step(*batch)
-        kind = kind_of_batch(batch)
+            return take(*batch)
+        kind = take.__name__, kind_of_batch(batch)
         if payback.is_due(kind):
             svi.compile_next()
         began = time.perf_counter()
-        loss = svi.step(*batch)
-        payback.note(kind, time.perf_counter() - began, svi.mode, self.total - svi.steps)
+        loss = take(*batch)
+        seconds, left = time.perf_counter() - began, self.total - svi.steps
+        if guide is not None and guide.active:  # as many for each step as so far
+            left += round(left * guide.taken / max(svi.steps, 1))
+        payback.note(kind, seconds, svi.mode, left)
         return loss

@@ -19,6 +19,7 @@ from pyro_vae.program import Program
 from .batch_statistics import BatchStatistics
 from .best_parameters import put_back, snapshot
 from .epochs import Epochs
+from .guide_steps import Aggressive, GuideSteps, check_guide_steps
 from .interrupts import interrupts
 from .objective import Objective
 from .payback import Payback
@@ -56,6 +57,7 @@ def fit(
     bfloat16: bool = False,
     penalty: PenaltyFunction | None = None,
     recompute_batch_statistics: bool = False,
+    guide_steps: int | Aggressive | None = None,
     progress: bool = True,
     on_epoch: Callable[[Fit, bool], None] | None = None,
     resume: Mapping[str, Any] | None = None,
@@ -93,6 +95,10 @@ def fit(
             evaluates are taken anew, in one pass over the training data, before each look at the
             validation data and at the end. Else they are moving averages, which lag behind. The
             parameters that the training finds, and its random numbers, are the same.
+        guide_steps: So many steps of the guide alone, on batches of their own, before each step,
+            which then is of the model alone; or `Aggressive()`, which finds out how many, and for
+            how long. What both use belongs to the model. Steps, epochs and schedules count the
+            model's steps. None trains both together.
         progress: Shows a bar with the time left, on a terminal or in a notebook.
         on_epoch: Called after each epoch with the training, and with whether the loss was the
             lowest so far.
@@ -121,6 +127,8 @@ def fit(
     """
     check_counts(epochs=epochs, steps=steps, batch_size=batch_size, valid_every=valid_every)
     check_program(program)
+    if guide_steps is not None:
+        check_guide_steps(guide_steps, has_valid=valid is not None)
     loss = Trace_ELBO() if loss is None else loss
     check_loss(loss)
     if lr_schedule is not None and not callable(lr_schedule):
@@ -138,7 +146,8 @@ def fit(
     options |= {"compile": _graphs(loss) if compile is None else compile, "bfloat16": bfloat16}
     options |= {"penalty": penalty}
     svi = SVI(stepped.model, stepped.guide, optim, loss, **options)
-    training = Fit(svi, Progress.at_first(train), loss)
+    guide = None if guide_steps is None else GuideSteps(guide_steps, train)
+    training = Fit(svi, Progress.at_first(train), loss, guide)
     if resume is not None:
         training.load_state_dict(resume)
         put_back(program, loss, training.last)

@@ -178,15 +178,16 @@ class Objective:
         with self._running():
             return {"penalty": self.penalty.look(self._program, self.weights(step))}
 
-    def backward(self, value: Tensor, trained: Iterable[Tensor]) -> None:
+    def backward(self, value: Tensor, trained: Iterable[Tensor], *, alone: bool = False) -> None:
         """Adds the gradient of a value to the parameters.
 
         Args:
             value: As `penalized` returns it.
             trained: The parameters that are trained, and alone get a gradient where there is a
                 penalty, which may depend on others.
+            alone: Whether these alone get a gradient in any case.
         """
-        inputs = None if self.penalty is None else list(trained)
+        inputs = list(trained) if alone or self.penalty is not None else None
         if value.requires_grad and inputs != []:
             with self._running():  # an estimator in chunks runs the program once more
                 retain = getattr(self.loss, "retain_graph", None)

@@ -143,7 +143,7 @@ def check_covers(optimizer: Any, parameters: Mapping[str, Tensor]) -> None:
         warnings.warn(
             f"the optimizer does not hold {', '.join(missing)}, which stay as they are; "
             "requires_grad_(False) says that this is meant",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

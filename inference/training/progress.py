@@ -13,6 +13,7 @@ from pyro_vae.datasets import DataSource
 from pyro_vae.inference.estimators import Estimator
 
 from .generators import generators_state
+from .guide_steps import GuideSteps
 from .svi import SVI
 
 __all__ = ["Fit", "Progress"]
@@ -66,12 +67,17 @@ class Fit:
             ("valid_loss"), "rate" and "distortion"; and the program's bound ("valid_bound") beside
             a loss, such as that of `VAEGAN`, that is none. Of two latent sites or more, the rate of
             each ("rate of z_1"): of the validation data, or of the epoch's last batch where there
-            are none. Losses and rates are in nats per datum.
+            are none. Losses and rates are in nats per datum. With `guide_steps`, how many steps
+            the guide alone has taken so far ("guide_steps"), and with `Aggressive`, while it
+            lasts, the "mutual_information" by which it ends, in nats.
         interrupted: Whether Ctrl-C ended it.
     """
 
-    def __init__(self, svi: SVI, progress: Progress, loss: Any) -> None:
+    def __init__(
+        self, svi: SVI, progress: Progress, loss: Any, guide_steps: GuideSteps | None = None
+    ) -> None:
         self.svi, self.progress, self.loss, self.interrupted = svi, progress, loss, False
+        self.guide_steps = guide_steps  # those before each step of the model, if there are any
         self.best: dict[str, Tensor] = {}  # parameters and buffers of the best epoch
         self.last: dict[str, Tensor] = {}  # those of the last step, once the best were put back
         self.has_bounds = True  # not where the guide is a point, or training factors count
@@ -106,7 +112,8 @@ class Fit:
     def state_dict(self) -> dict[str, Any]:
         """All that `fit(..., resume=...)` needs to go on, but for the program's parameters."""
         estimator = self.loss.state_dict() if isinstance(self.loss, Estimator) else {}
-        return {
+        guide = {} if self.guide_steps is None else {"guide": self.guide_steps.state_dict()}
+        return guide | {
             "progress": asdict(self.progress),
             "svi": self.svi.state_dict(),
             "estimator": {name: tensor.clone() for name, tensor in estimator.items()},
@@ -132,6 +139,8 @@ class Fit:
         self.svi.load_state_dict(state["svi"])
         if isinstance(self.loss, Estimator) and state.get("estimator"):
             self.loss.load_state_dict(state["estimator"])
+        if self.guide_steps is not None and "guide" in state:
+            self.guide_steps.load_state_dict(state["guide"])
         self.best, self.last = dict(state.get("best", {})), dict(state.get("last", {}))
 
 

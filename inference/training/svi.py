@@ -8,10 +8,12 @@ A step goes one way:
     Graphs.run, or _run_eagerly   the loss and its gradient, both by way of the `Objective`
     check_finite                  refuses a loss that is not finite
     Descent.take                  updates the parameters, unless the graph has
+
+All these are of a `Turn`, which tells whose parameters the step trains.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyro.infer
@@ -26,7 +28,7 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
 
 from pyro_vae.inference.estimators import Trace_ELBO
-from pyro_vae.inference.graphs import Compile, GraphReport, Graphs, Outcome
+from pyro_vae.inference.graphs import Compile, GraphReport, Graphs, Outcome, joined_reports, slowest
 from pyro_vae.inference.terms import Function
 
 from .descent import Descent
@@ -36,6 +38,7 @@ from .objective import Objective
 from .optimizer import check_closure
 from .penalty import PenaltyFunction, read_penalty
 from .trained_parameters import Trained
+from .turns import GuidesOwn, Turn
 
 __all__ = ["SVI"]
 
@@ -89,7 +92,7 @@ class SVI(pyro.infer.SVI):
         estimator: The `loss` that was given.
         objective: The same with its gradient and its schedules, under one face for every kind.
         optimizer: The torch optimizer, or those of the Pyro optimizer read as one.
-        steps: How many steps were taken.
+        steps: How many steps were taken, without those of the guide alone.
         keeps_gradients: Whether gradients stay after a step, to be looked at. By default they are
             cleared, as in Pyro, so that no other training on the same parameters meets them.
 
@@ -138,7 +141,9 @@ class SVI(pyro.infer.SVI):
             bfloat16=bfloat16,
             in_graphs=bool(compile),
         )
-        self._graphs = self._make_graphs(compile)
+        self._compile, self._compiles_next = compile, False
+        self._all = Turn(self._trained, self._make_graphs())
+        self._halves: tuple[Turn, Turn] | None = None
         # Pyro's names for what its own methods call.
         given: Any = self.estimator
         self.loss = given.loss if isinstance(given, ELBO) else given
@@ -156,20 +161,30 @@ class SVI(pyro.infer.SVI):
                 On a GPU, where looking costs time, every 100th step looks, and the parameters may
                 be spoilt by the steps before.
         """
-        if not torch.is_grad_enabled():
-            raise RuntimeError("svi.step trains, so it needs gradients; call svi.evaluate_loss")
-        kind = (*map(type, args), *((key, type(value)) for key, value in sorted(kwargs.items())))
-        outcome = self._run_graph(kind, args, kwargs) or self._run_eagerly(kind, args, kwargs)
-        loss, is_updated = outcome
-        try:
-            check_finite(self.objective, loss, self.steps, self.parameters, args, kwargs)
-            if not is_updated:
-                self._descent.take(self._trained, kind, self.steps)
-        finally:
-            if not is_updated and not self.keeps_gradients:
-                self._trained.clear_gradients()
+        loss = self._take(self._all, args, kwargs)
         self.steps += 1
-        return Loss.of(loss) if isinstance(loss, Tensor) else tree_map(Loss.of, loss)
+        return loss
+
+    def step_guide(self, *args: Any, **kwargs: Any) -> Any:
+        """Takes a step of the parameters that are the guide's alone; the model stays as it is.
+
+        What model and guide both use belongs to the model. `steps` does not count such steps, so
+        that schedules go on with the model's.
+
+        Returns:
+            The loss, as `step`.
+
+        Raises:
+            FloatingPointError: As `step`.
+            ValueError: If the guide has no parameter of its own.
+        """
+        return self._take(self._turn(guides=True), args, kwargs)
+
+    def step_model(self, *args: Any, **kwargs: Any) -> Any:
+        """Takes a step of all parameters but the guide's own; arguments and loss are `step`'s."""
+        loss = self._take(self._turn(guides=False), args, kwargs)
+        self.steps += 1
+        return loss
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -179,14 +194,15 @@ class SVI(pyro.infer.SVI):
     @property
     def mode(self) -> str:
         """How steps run at present: eager, captured or compiled."""
-        return "eager" if self._graphs is None else self._graphs.mode
+        return slowest({turn.graphs.mode for turn in self._turns() if turn.graphs is not None})
 
     @property
     def graphs(self) -> GraphReport:
         """How each kind of batch runs at present, and why no faster; it prints as a table."""
-        if self._graphs is None:
-            return GraphReport("eager", refusal="compile is False")
-        return self._graphs.report()
+        reports = [turn.graphs.report() for turn in self._turns() if turn.graphs is not None]
+        return (
+            joined_reports(reports) if reports else GraphReport("eager", refusal="compile is False")
+        )
 
     def compile_next(self) -> None:
         """Compiles the graph of the next step, if that step runs as one that is only captured.
@@ -194,8 +210,7 @@ class SVI(pyro.infer.SVI):
         With `Compile(eager_random=True)` losses and parameters change by rounding alone, else by
         other random numbers, too.
         """
-        if self._graphs is not None:
-            self._graphs.compile_next()
+        self._compiles_next = True
 
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> Any:
         """The loss at the present step, without training."""
@@ -220,41 +235,80 @@ class SVI(pyro.infer.SVI):
         if self.objective.penalty is not None and "penalty" in state:
             self.objective.penalty.load_state_dict(state["penalty"])
 
-    def _make_graphs(self, compile: bool | Compile) -> Graphs | None:
-        if not compile:
+    def _take(self, turn: Turn, args: Any, kwargs: Any) -> Any:
+        """Takes a step of what has its turn."""
+        if not torch.is_grad_enabled():
+            raise RuntimeError("svi.step trains, so it needs gradients; call svi.evaluate_loss")
+        kind = (*map(type, args), *((key, type(value)) for key, value in sorted(kwargs.items())))
+        outcome = None
+        if turn.graphs is not None and self._prepare_graph(turn, kind):
+            outcome = turn.graphs.run(args, kwargs, self.steps, turn.for_graphs(kind))
+        loss, is_updated = outcome or self._run_eagerly(turn, kind, args, kwargs)
+        try:
+            check_finite(self.objective, loss, self.steps, self.parameters, args, kwargs)
+            if not is_updated:
+                self._descent.take(turn.of(kind), self._trained, self.steps)
+        finally:
+            if not is_updated and not self.keeps_gradients:
+                self._trained.clear_gradients()
+        return Loss.of(loss) if isinstance(loss, Tensor) else tree_map(Loss.of, loss)
+
+    def _turn(self, *, guides: bool) -> Turn:
+        """The turn of the guide's own parameters, or that of all others."""
+        if self._halves is None:
+            own = GuidesOwn(self.model, self.guide, self._trained)
+            self._halves = (
+                Turn(self._trained, self._make_graphs(), own, guides=False),
+                Turn(self._trained, self._make_graphs(), own, guides=True),
+            )
+        return self._halves[guides]
+
+    def _turns(self) -> Sequence[Turn]:
+        return (self._all, *(self._halves or ()))
+
+    def _make_graphs(self) -> Graphs | None:
+        if not self._compile:
             return None
-        options = compile if isinstance(compile, Compile) else Compile()
+        options = self._compile if isinstance(self._compile, Compile) else Compile()
         graphs = Graphs(self.objective, options, update=self._descent.in_graph)
         if self.objective.refusal is not None:
             graphs.refuse(self.objective.refusal, stacklevel=4)
         return graphs
 
-    def _run_graph(self, kind: Any, args: Any, kwargs: Any) -> Outcome | None:
-        """The loss and its gradient by a graph, if there is one for this step."""
+    def _prepare_graph(self, turn: Turn, kind: Any) -> bool:
+        """Whether a graph may run this step; all is ready for it then."""
         # a handler around the step may change what it does, so no graph is good for it
-        if self._graphs is None or _PYRO_STACK or not self._trained.is_current(kind):
-            return None
+        if turn.graphs is None or _PYRO_STACK or not turn.is_current(kind):
+            return False
         self._trained.clear_gradients()
         self._descent.set_rates(self.steps)  # which a graph reads that takes the update, too
-        return self._graphs.run(args, kwargs, self.steps, self._trained.for_graphs(kind))
+        if self._compiles_next:
+            self._compiles_next = False
+            turn.graphs.compile_next()
+        return True
 
-    def _run_eagerly(self, kind: Any, args: Any, kwargs: Any) -> Outcome:
+    def _run_eagerly(self, turn: Turn, kind: Any, args: Any, kwargs: Any) -> Outcome:
         """The loss and its gradient by a run of the program, which shows what there is to train."""
         objective, trained = self.objective, self._trained
         weights = objective.weights(self.steps)
         trained.prepare(kind)
         trained.clear_gradients()
+        if turn.own is not None:
+            turn.own.look(kind, args, kwargs)
         with poutine.trace(param_only=True) as sites:
             if not objective.differentiable:
                 loss = objective.add_gradients(args, kwargs)
                 trained.look(kind, sites.trace, None, (args, kwargs))
                 penalty = objective.penalized(torch.zeros(()), weights)
                 objective.backward(penalty, trained.parameters.values())
+                turn.leave_out_gradients(kind)
                 return Outcome(loss, updated=False)
             loss = torch.as_tensor(objective.loss_of(args, kwargs, weights))
             trained.look(kind, sites.trace, loss, (args, kwargs))
             trained.clear_gradients()  # of parameters, too, that this step is the first to meet
-            objective.backward(objective.penalized(loss, weights), trained.parameters.values())
+            mine = trained.parameters if turn.own is None else turn.of(kind)
+            value = objective.penalized(loss, weights)
+            objective.backward(value, mine.values(), alone=turn.own is not None)
         return Outcome(loss.detach(), updated=False)
 
 

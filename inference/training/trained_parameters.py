@@ -234,7 +234,7 @@ def _warn_of_copy(name: str) -> None:
     warnings.warn(
         f"parameter {normalize_param_name(name)!r} has gaps or overlaps in its memory, so that "
         "Pyro's store has a copy of it, and it is not trained; make it contiguous",
-        stacklevel=5,
+        stacklevel=6,
     )
 
 

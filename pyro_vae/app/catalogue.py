@@ -58,6 +58,7 @@ def catalogue() -> dict[str, dict[str, Any]]:
             )
         },
         "penalties": {"Spectral": inference.Spectral},
+        "guide steps": {"Aggressive": inference.Aggressive},
         "data": {
             name: value for name, value in public(datasets).items() if inspect.isfunction(value)
         },

@@ -30,6 +30,7 @@ class Config:
     valid_every: int = 1
     penalty: str | None = None
     recompute_batch_statistics: bool = False
+    guide_steps: str | None = None
     compile: bool | None = field(default=None, compare=False)  # it changes rounding alone
 
 
@@ -41,6 +42,7 @@ _KINDS: dict[str, Any] = {
     **dict.fromkeys(("batch_size", "seed"), int),
     "valid_every": int | None,
     **dict.fromkeys(("lr_schedule", "data_dir", "directory", "penalty"), str | None),
+    "guide_steps": str | None,
     **dict.fromkeys(("bfloat16", "compile", "recompute_batch_statistics"), bool | None),
     "clip_norm": float | int | None,
     "known": dict,

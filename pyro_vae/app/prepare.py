@@ -1,6 +1,7 @@
 """A training made ready: its texts are read, and what would go wrong is refused."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -15,12 +16,13 @@ from torch.nn.functional import pad
 
 from pyro_vae.batches import batch_of
 from pyro_vae.datasets import Dataset, DataSource, Split, Tensors
-from pyro_vae.inference import Estimator
+from pyro_vae.inference import Aggressive, Estimator
 from pyro_vae.inference.checking import Report, check
 from pyro_vae.inference.training import (
     check_arguments,
     check_clip_norm,
     check_counts,
+    check_guide_steps,
     check_penalty,
     training_batches,
 )
@@ -29,6 +31,7 @@ from pyro_vae.program import ProgramModule
 from .config import Config
 from .first_stages import noting
 from .text import (
+    build,
     read_data,
     read_loss,
     read_optim,
@@ -66,6 +69,7 @@ class Prepared:
         optim: The optimizer.
         lr_schedule: A factor of the learning rate, from the step; None leaves the rate alone.
         penalty: What is added to the loss's gradient; None if nothing is.
+        guide_steps: The steps of the guide alone before each of the model; None if both are one.
         first_stages: The hashes of the weights of what program and loss load, by path; none of a
             run that is resumed, which knows them already.
     """
@@ -77,6 +81,7 @@ class Prepared:
     optim: PyroOptim
     lr_schedule: Callable[[int], float] | None
     penalty: Callable[[nn.Module], Tensor] | None
+    guide_steps: int | Aggressive | None
     first_stages: Mapping[str, str]
 
     @classmethod
@@ -106,7 +111,10 @@ class Prepared:
         check_clip_norm(config.clip_norm)
         optim = read_optim(config.optim)
         schedule = None if config.lr_schedule is None else read_schedule(config.lr_schedule)
-        prepared = cls(config, data, program, loss, optim, schedule, penalty, first_stages)
+        guide = None if config.guide_steps is None else _guide_steps(config.guide_steps)
+        if guide is not None:
+            check_guide_steps(guide, has_valid=True)
+        prepared = cls(config, data, program, loss, optim, schedule, penalty, guide, first_stages)
         report = preflight(program, data, loss, config.batch_size)
         try:
             check_arguments(optim, report.parameters)
@@ -151,6 +159,11 @@ def prepare(config: Config, device: torch.device) -> Prepared:
         loss = read_loss(config.loss, known_from(data))
     penalty = None if config.penalty is None else read_penalty(config.penalty)
     return Prepared.of(config, data, program, loss, first_stages, penalty)
+
+
+def _guide_steps(text: str) -> int | Aggressive:
+    """How many steps of the guide come before each of the model: a number, or `Aggressive()`."""
+    return int(text) if re.fullmatch(r"\s*-?\d+\s*", text) else build("guide steps", text, {})
 
 
 def _number(schedule: Any, step: int) -> float:

@@ -231,11 +231,10 @@ _EXAMPLES = {
     "likelihoods": "Binomial(total_count=16)",
     "schedules": "cosine(1, 0, 10_000)",
     "penalties": "Spectral(0.01)",
+    "guide steps": "Aggressive(max_steps=100)",
     "data": "mnist(binarize='dynamic')",
     "optimizers": "Adam({'lr': 1e-3})",
 }
-
-
 _PARTS = ("priors", "likelihoods", "posteriors")
 
 

@@ -109,6 +109,7 @@ def _fit(
             lr_schedule=prepared.lr_schedule,
             penalty=prepared.penalty,
             recompute_batch_statistics=config.recompute_batch_statistics,
+            guide_steps=prepared.guide_steps,
             compile=config.compile,
             bfloat16=config.bfloat16,
             on_epoch=_Epochs(run, program, prepared.steps, events),

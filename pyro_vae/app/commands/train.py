@@ -47,6 +47,10 @@ def train(
             help="Take batch normalization's averages anew, of all training data, before judging.",
         ),
     ] = False,
+    guide_steps: Annotated[
+        str | None,
+        typer.Option(help='Steps of the guide alone before each of the model: 5, "Aggressive()".'),
+    ] = None,
     clip_norm: Annotated[
         float | None,
         typer.Option(help="Scale the gradient of all parameters together down to this norm."),
@@ -96,6 +100,7 @@ def train(
         lr_schedule=lr_schedule,
         penalty=penalty,
         recompute_batch_statistics=recompute_batch_statistics,
+        guide_steps=guide_steps,
         clip_norm=clip_norm,
         valid_every=valid_every,
         seed=seed,
