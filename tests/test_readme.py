@@ -118,6 +118,11 @@ CLAIMS = {
 assert not estimator.is_bound and "loss" in repr(training)
 assert sharpness(samples).shape == (300,) and diversity(samples) > 0
 """,
+    "collapse": """
+assert told.mutual_information <= told.cap and told.num_data == 100
+assert alone.num_data == 50 and rate > 0 and 0 <= units <= 4
+assert steps_of_the_guide >= 60
+""",
     "hierarchies": "assert names == [*(f'z_{i}' for i in range(6, 0, -1)), 'x']",
     "README": "assert images.shape == (64, 1, 8, 8)",
     "write-your-own-model": """
