@@ -103,8 +103,9 @@ class TokenSequences(dist.TorchDistribution):
 
     def _log_prob(self, tokens: Tensor, h: Tensor) -> Tensor:
         """Log p of rows: (R, t) and (R, C) to (R,)."""
-        logits = self.model.logits(h, tokens.clamp(min=0)).movedim(-1, 1)
-        return -F.cross_entropy(logits, tokens, ignore_index=-1, reduction="none").sum(1)
+        logits = self.model.logits(h, tokens.clamp(min=0)).flatten(0, 1)
+        log_p = -F.cross_entropy(logits, tokens.flatten(), ignore_index=-1, reduction="none")
+        return log_p.reshape(tokens.shape).sum(1)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws (*sample_shape, ..., T), token after token, as `sampling` asks."""
