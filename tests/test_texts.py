@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import pyro
@@ -270,6 +271,8 @@ def test_a_training_on_texts_has_no_more_graphs_than_widths_and_sizes():
 
 def test_the_check_before_a_training_takes_short_batches():
     data = datasets.names()
+    data = replace(data, train=Split(data.train.x[data.train.x[:, 8] < 0], ragged=True))
+    assert next(data.train.batches(32))[0].shape == (32, 8) and data.x_shape == (10,)
     program = read_program("VAE(encoder=partial(RecurrentEncoder, units=8))", known_from(data))
     report = preflight(program, data, Trace_ELBO(), 32)
     assert "x" in [site.name for site in report.sites]

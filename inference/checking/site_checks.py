@@ -8,6 +8,7 @@ import torch
 from pyro.distributions.util import scale_and_mask
 from pyro.util import check_site_shape
 
+from pyro_vae.distributions import TokenSequences
 from pyro_vae.factors import is_training_factor
 from pyro_vae.inference.terms import (
     inner,
@@ -119,7 +120,9 @@ def check_site(role: str, site: Any) -> None:
     """
     name, fn, value = site["name"], site["fn"], site["value"]
     event_shape = tuple(value.shape[value.dim() - len(fn.event_shape) :])
-    if event_shape != tuple(fn.event_shape):
+    # a batch of sequences may be cut to its longest
+    is_cut = isinstance(fn, TokenSequences) and event_shape <= tuple(fn.event_shape)
+    if event_shape != tuple(fn.event_shape) and not is_cut:
         raise ValueError(
             f"site {name!r} of the {role} has a value of event shape {event_shape}, but its "
             f"distribution is over {tuple(fn.event_shape)}; make the network's output fit the data"

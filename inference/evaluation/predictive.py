@@ -37,6 +37,7 @@ def sample(
     dtype: torch.dtype | None = None,
     temperature: Temperature = 1.0,
     top_k: int | None = None,
+    top_p: float | None = None,
     ddim_steps: int | None = None,
 ) -> Tensor:
     """Draws z ~ p(z) and returns E[x | z], which is usually shown as a sample.
@@ -55,8 +56,10 @@ def sample(
         temperature: Of all latents, or of some, such as {"z_1": 0.5}. It multiplies the standard
             deviation of those that are Normal, also given others, so that 0 draws their mean; and
             mixtures of Normals keep the components' means. Of priors that draw codes one after the
-            other, such as `PixelCNNPrior`, probable codes become more so below 1.
-        top_k: How many of the most probable codes such a prior chooses from; None for all.
+            other, such as `PixelCNNPrior`, probable codes become more so below 1; and so do tokens
+            of a likelihood such as `RecurrentTokens`, which {"x": 0.7} is for alone.
+        top_k: How many of the most probable codes, or tokens, are chosen from; None for all.
+        top_p: Choose from the fewest of them whose probabilities sum up to this; None for all.
         ddim_steps: By how many steps, without fresh noise, a `DiffusionPrior` draws (Song et al.,
             2021, https://arxiv.org/abs/2010.02502); None for all its steps.
 
@@ -65,12 +68,13 @@ def sample(
 
     Raises:
         ValueError: As `decode`; for a temperature below 0, or of a latent that is not there or has
-            none; and for a temperature, top_k or ddim_steps that no prior takes.
+            none; and for a temperature, top_k, top_p or ddim_steps that nothing takes.
 
     Reference:
-        Of Normal latents: Vahdat and Kautz, 2020, https://arxiv.org/abs/2007.03898, section 4.1
+        Of Normal latents: Vahdat and Kautz, 2020, https://arxiv.org/abs/2007.03898, section 4.1;
+        of top_p: Holtzman et al., 2020, https://arxiv.org/abs/1904.09751
     """
-    with sampling(top_k=top_k, ddim_steps=ddim_steps) as wishes:
+    with sampling(top_k=top_k, top_p=top_p, ddim_steps=ddim_steps) as wishes:
         tempering = Tempering(temperature, wishes)
         found = _decode(program, {}, num_samples, x_shape, y, dtype, tempering, mean=mean)
         tempering.check()

@@ -22,10 +22,10 @@ class Tempering(Messenger):
     The standard deviation of a Normal, of `Laplace`, of `StudentT` and of the components of a
     mixture of Normals is multiplied by the temperature; at 0 they are drawn at their location. A
     prior of codes draws them one by one with probabilities softmax(logits / temperature), and at 0
-    the most probable one. Other latents are drawn as they are.
+    the most probable one; and so does a likelihood of tokens. Others are drawn as they are.
 
     Args:
-        temperature: That of all latents, or of some by the names of their sites.
+        temperature: That of all latents and data, or of some by the names of their sites.
         wishes: Those of the `sampling` that this stands in, by which priors of codes draw.
 
     Raises:
@@ -60,9 +60,9 @@ class Tempering(Messenger):
         if not isinstance(self.temperature, Mapping):
             if self.temperature != 1 and not any(self._takes.values()):
                 raise ValueError(
-                    "a temperature is for latents with a Normal distribution and for priors that "
-                    "draw codes one after the other, such as PixelCNNPrior, and this program has "
-                    "none"
+                    "a temperature is for latents with a Normal distribution and for what draws "
+                    "codes or tokens one after the other, such as PixelCNNPrior and "
+                    "RecurrentTokens, and this program has none"
                 )
             return
         unknown = [name for name in self.temperature if name not in self._takes]
@@ -79,24 +79,31 @@ class Tempering(Messenger):
                 )
 
     def _pyro_sample(self, msg: Any) -> None:
+        self._asked = self.wishes.asked_for_sharpness
+        if _is_drawn(msg) and not _is_latent(msg):
+            self.wishes.temperature = self.of(msg["name"])
         if _is_latent(msg):
             temperature, name = self.of(msg["name"]), msg["name"]
             fn = tempered(msg["fn"], temperature)
             # a run on draws of an earlier one asks no prior of codes
             self._takes[name] = self._takes.get(name, False) or fn is not None
             self._kinds[name] = type(inner(msg["fn"])).__name__
-            self._asked, self.wishes.temperature = self.wishes.asked_for_sharpness, temperature
+            self.wishes.temperature = temperature
             if fn is not None and temperature != 1:
                 msg["fn"] = fn
 
     def _pyro_post_sample(self, msg: Any) -> None:
-        if _is_latent(msg) and self.wishes.asked_for_sharpness > self._asked:
+        if _is_drawn(msg) and self.wishes.asked_for_sharpness > self._asked:
             self._takes[msg["name"]] = True
 
 
+def _is_drawn(msg: Any) -> bool:
+    """Whether a site is a latent, or data that are drawn."""
+    return not msg["is_observed"] and not site_is_subsample(msg)
+
+
 def _is_latent(msg: Any) -> bool:
-    observed = msg["is_observed"] or msg["infer"].get("was_observed")
-    return not observed and not site_is_subsample(msg)
+    return _is_drawn(msg) and not msg["infer"].get("was_observed")
 
 
 def _check(temperature: Any, of: str) -> None:

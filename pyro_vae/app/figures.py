@@ -1,6 +1,5 @@
 """The figures of a run: samples, reconstructions, curves, interpolations, the latent space."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,32 +9,23 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_vae import plots
-from pyro_vae.arguments import needs_labels, takes_labels
-from pyro_vae.inference import (
-    decode,
-    encode,
-    reconstruct,
-    reconstruct_layers,
-    sample,
-    traverse,
-)
+from pyro_vae.inference import decode, encode, reconstruct_layers, sample
 from pyro_vae.inference.evaluation import Temperature, discrete_latents
-from pyro_vae.program import Program, device_of
+from pyro_vae.program import Program
+
+from .generation import interpolated, labels_to_sample, moved, reconstructed
 
 __all__ = [
     "arithmetic",
     "beside",
     "interpolation",
     "latent_space",
-    "reconstructed",
     "reconstructions",
     "samples",
     "save",
 ]
 
 _MOST_COLUMNS = 20
-_ROWS = 500  # of data at a time
-
 _DOTS_PER_INCH = 150
 
 
@@ -49,6 +39,7 @@ def samples(
     mean: bool = True,
     temperature: Temperature = 1.0,
     top_k: int | None = None,
+    top_p: float | None = None,
     ddim_steps: int | None = None,
     dtype: torch.dtype | None = None,
 ) -> Figure:
@@ -63,6 +54,7 @@ def samples(
         mean: False draws x ~ p(x | z) instead of showing its mean.
         temperature: As of `pyro_vae.inference.sample`.
         top_k: Likewise.
+        top_p: Likewise.
         ddim_steps: Likewise.
         dtype: Of the data, where they are whole numbers.
 
@@ -72,29 +64,21 @@ def samples(
     options: dict[str, Any] = {
         "temperature": temperature,
         "top_k": top_k,
+        "top_p": top_p,
         "ddim_steps": ddim_steps,
         "dtype": dtype,
     }
-    optional = num_classes is None and label is None and not needs_labels(program)
-    if optional or not takes_labels(program):
-        if label is not None:
-            raise ValueError("the program is model(x), so it knows no labels")
+    y = labels_to_sample(program, num_samples, num_classes, label)
+    if y is None:
         x = sample(program, num_samples, x_shape, mean=mean, **options).cpu()
         return plots.grid(x, levels=_levels(x), title=_what_is_sampled("z", mean, temperature))
-    if num_classes is None:
-        raise ValueError(
-            "the program's conditions are no classes; take pyro_vae.inference.sample(..., y=...)"
-        )
-    if label is not None and not 0 <= label < num_classes:
-        raise ValueError(f"the labels are 0 to {num_classes - 1}, and {label} is none of them")
-    labels = range(num_classes) if label is None else [label]
-    columns = math.ceil(num_samples / len(labels))
-    y = torch.tensor(labels, device=device_of(program)).repeat_interleave(columns)
     x = sample(program, len(y), x_shape, y=y, mean=mean, **options).cpu()
     title = _what_is_sampled("z, y", mean, temperature)
     if label is not None:
         return plots.grid(x, levels=_levels(x), title=f"{title}, $y = {label}$")
+    labels = y.unique().tolist()
     rows = [f"$y = {label}$" for label in labels]
+    columns = len(y) // len(labels)
     return plots.grid(x, columns=columns, row_labels=rows, levels=_levels(x), title=title)
 
 
@@ -109,14 +93,6 @@ def _what_is_sampled(given: str, mean: bool, temperature: Temperature) -> str:
 def reconstructions(program: Program, x: Tensor, y: Tensor | None = None) -> Figure:
     """Data above their reconstructions."""
     return beside(x, reconstructed(program, x, y))
-
-
-def reconstructed(program: Program, x: Tensor, y: Tensor | None = None) -> Tensor:
-    """The reconstructions of data (N, *x_shape), a part of them at a time."""
-    if y is None:
-        return torch.cat([reconstruct(program, part) for part in x.split(_ROWS)])
-    parts = zip(x.split(_ROWS), y.split(_ROWS), strict=True)
-    return torch.cat([reconstruct(program, *part) for part in parts])
 
 
 def beside(x: Tensor, made: Tensor) -> Figure:
@@ -152,27 +128,9 @@ def traversal(
     reach: float = 3.0,
     datum: int | None = 0,
 ) -> Figure:
-    """A row for each number of a latent that moves, all else fixed; as `inference.traverse`.
-
-    Args:
-        program: The program.
-        x: Data, (N, *x_shape).
-        y: Their labels, for a program `model(x, y)`.
-        site: The latent; None if there is one alone.
-        num: As of `inference.traverse`.
-        steps: Likewise.
-        reach: Likewise.
-        datum: Likewise.
-
-    Raises:
-        ValueError: As `inference.traverse`; if there are several latents and none is named.
-    """
-    if site is None:
-        names = list(encode(program, x[:2], None if y is None else y[:2]))
-        if len(names) != 1:
-            raise ValueError(f"the latents of the program are {names}; name one of them as site")
-        site = names[0]
-    found = traverse(program, x, site, y, num=num, steps=steps, reach=reach, datum=datum)
+    """A row for each number of a latent that moves, all else fixed; arguments as of `moved`."""
+    options: dict[str, Any] = {"num": num, "steps": steps, "reach": reach, "datum": datum}
+    site, found = moved(program, x, y, site=site, **options)
     numbers = found.numbers.tolist()
     if found.rates is None:
         labels = [f"{site}[{i}]" for i in numbers]
@@ -207,29 +165,9 @@ def interpolation(
     *,
     steps: int,
 ) -> Figure:
-    """Straight lines in latent space from each datum of `start` to its partner in `stop`.
-
-    Labels stay those of `start`.
-
-    Raises:
-        ValueError: If there are no latents to go through, or some between which nothing lies.
-    """
-    discrete = discrete_latents(program, start, y[0])
-    if discrete:
-        raise ValueError(
-            f"latents {discrete} are discrete, so nothing lies between two of them; look at "
-            "samples, or interpolate in a program of continuous latents"
-        )
-    ends = [encode(program, start, y[0]), encode(program, stop, y[1])]
-    if not ends[0]:
-        raise ValueError("the guide draws no latents, so there is nothing to interpolate")
-    rows = []
-    for weight in torch.linspace(0, 1, steps).tolist():
-        between = {name: torch.lerp(ends[0][name], ends[1][name], weight) for name in ends[0]}
-        rows.append(
-            decode(program, between, len(start), start.shape[1:], y=y[0], dtype=start.dtype).cpu()
-        )
-    path = torch.stack([start.cpu(), *rows, stop.cpu()], dim=1)
+    """A picture of `interpolated`, the data themselves at both ends."""
+    between = interpolated(program, start, stop, y, steps=steps)
+    path = torch.cat([start.cpu()[:, None], between, stop.cpu()[:, None]], dim=1)
     return plots.interpolation(path, levels=_levels(torch.stack([start, stop])))
 
 
@@ -281,7 +219,13 @@ def arithmetic(
 
 
 def latent_space(
-    program: Program, x: Tensor, y: Tensor | None, labels: Tensor | None, *, columns: int = 20
+    program: Program,
+    x: Tensor,
+    y: Tensor | None,
+    labels: Tensor | None,
+    *,
+    columns: int = 20,
+    pictures: bool = True,
 ) -> Figure:
     """What a 2-D latent decodes to, over a grid; of others, where the data's latents lie.
 
@@ -294,6 +238,7 @@ def latent_space(
         y: Their labels, for a program `model(x, y)`.
         labels: What to colour them by.
         columns: Of the grid.
+        pictures: Whether the data are such that what latents decode to can be shown on a grid.
 
     Raises:
         ValueError: If the guide draws no latent for each datum.
@@ -306,7 +251,7 @@ def latent_space(
         )
     (name, z), *others = latents.items()
     continuous = not discrete_latents(program, x, y)
-    if not others and z.shape[1:] == (2,) and continuous and y is None:
+    if not others and z.shape[1:] == (2,) and continuous and y is None and pictures:
         return _manifold(program, name, z, x, columns)
     return _spread(latents, labels)
 

@@ -6,14 +6,17 @@ config.json          the texts of program, data and loss, what the data know, th
                      since, as [before, after]
 metrics.jsonl        one record for each epoch
 weights.safetensors  the parameters of the best epoch, without those of first stages
+vocabulary.json      of a run on texts, what each token stands for
 first_stages/        what opening the program takes of each run that it loads
 checkpoint.pt        the last parameters, the optimizer's and the generators' state
 results.json         the evaluation on the test data, at the end
 evaluation-*.json    results of the command evaluate; of other data or settings, another file
 *.png                figures; and a copy of the user's file, if the program is one
+*.txt                what a program of texts writes, in the place of figures
 """
 
-__all__ = ["CHECKPOINT", "CONFIG", "FIRST_STAGES", "METRICS", "RESULTS", "WEIGHTS"]
+__all__ = ["CHECKPOINT", "CONFIG", "FIRST_STAGES", "METRICS", "RESULTS", "VOCABULARY", "WEIGHTS"]
 
 CONFIG, METRICS, WEIGHTS = "config.json", "metrics.jsonl", "weights.safetensors"
 CHECKPOINT, RESULTS, FIRST_STAGES = "checkpoint.pt", "results.json", "first_stages"
+VOCABULARY = "vocabulary.json"

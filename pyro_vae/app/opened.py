@@ -40,11 +40,13 @@ def trained_and_data(
 ) -> "tuple[ProgramModule, Dataset]":
     """The trained program, and its data or others, which are checked to fit it."""
     from .prepare import known_from, preflight
+    from .texts import check_vocabulary
 
     program, loaded = trained_program(run, seed, device)
     dataset: Dataset = loaded.data(data, data_dir)
     if data is not None:
         print(dataset.description)
+    check_vocabulary(loaded, dataset)
     x_shape = loaded.known["x_shape"]
     if dataset.x_shape != x_shape:
         raise ValueError(f"data of shape {dataset.x_shape} do not fit {run}, trained on {x_shape}")

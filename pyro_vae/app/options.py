@@ -41,7 +41,7 @@ Loss = Annotated[
 DataDir = Annotated[str | None, typer.Option(help="The folder with the files of data sets.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The seed of all random numbers.")]
-Out = Annotated[Path | None, typer.Option(help="The PNG file to write.  [default: in RUN]")]
+Out = Annotated[Path | None, typer.Option(help="The file to write.  [default: in RUN]")]
 BatchSize = Annotated[int, typer.Option(min=1, help="The number of data in a batch.")]
 Split = Annotated[Part, typer.Option("--split", help="Which part of the data.")]
 OtherData = Annotated[

@@ -2,26 +2,28 @@
 
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pyro
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_vae import plots
 from pyro_vae.batches import first
-from pyro_vae.datasets import DataSource, Split
+from pyro_vae.datasets import DataSource, Split, Vocabulary
 from pyro_vae.inference import Evaluation, Fit, evaluate, log_likelihood, mean_and_error, peak_snr
 from pyro_vae.inference.evaluation import code_usage
 from pyro_vae.program import ProgramModule, device_of, evaluating
 
-from . import figures
+from . import figures, texts
 from .objective import is_bound_after, objective, summed_out
 from .prepare import Prepared, labelled
 from .run import Run
 
 __all__ = ["evaluation", "finish", "reconstruction_errors"]
+
+Writing = dict[str, Callable[[Path], Path]]  # what writes each file, by its name
 
 
 def evaluation(
@@ -69,24 +71,41 @@ def finish(run: Run, prepared: Prepared, training: Fit) -> dict[str, Any]:
     pyro.set_rng_seed(prepared.config.seed)
     results = _results(prepared, training.svi.steps)
     run.write_results(results | {"split": "test"})
-    few = labelled(program, data.test, 10)
-    pictures: dict[str, Callable[[], Figure]] = {
-        "samples": lambda: figures.samples(
-            program,
-            64,
-            data.x_shape,
-            num_classes=data.num_classes,
-            dtype=None if data.x_dtype.is_floating_point else data.x_dtype,
-        ),
-        "reconstructions": lambda: figures.reconstructions(program, *few),
-        "curves": lambda: plots.curves(training.records),
-    }
-    for name, draw in pictures.items():
+    writing = _pictures(prepared) if data.vocabulary is None else _texts(prepared, data.vocabulary)
+    writing["curves.png"] = lambda path: figures.save(plots.curves(training.records), path)
+    for name, write in writing.items():
         try:
-            figures.save(draw(), run.folder / f"{name}.png")
+            write(run.folder / name)
         except ValueError as error:
-            print(f"no {name}.png: {error}")
+            print(f"no {name}: {error}")
     return results
+
+
+def _pictures(prepared: Prepared) -> Writing:
+    program, data = prepared.program, prepared.data
+    few = labelled(program, data.test, 10)
+    options: dict[str, Any] = {"num_classes": data.num_classes}
+    options["dtype"] = None if data.x_dtype.is_floating_point else data.x_dtype
+    return {
+        "samples.png": lambda path: figures.save(
+            figures.samples(program, 64, data.x_shape, **options), path
+        ),
+        "reconstructions.png": lambda path: figures.save(
+            figures.reconstructions(program, *few), path
+        ),
+    }
+
+
+def _texts(prepared: Prepared, vocabulary: Vocabulary) -> Writing:
+    program, data = prepared.program, prepared.data
+    few = labelled(program, data.test, 10)
+    writer = texts.Writer(program, vocabulary)
+    return {
+        "samples.txt": lambda path: texts.save(
+            writer.samples(20, data.x_shape, num_classes=data.num_classes), path
+        ),
+        "reconstructions.txt": lambda path: texts.save(writer.reconstructions(*few), path),
+    }
 
 
 def reconstruction_errors(x: Tensor, made: Tensor) -> str:

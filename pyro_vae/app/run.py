@@ -21,7 +21,7 @@ from safetensors.torch import save as safetensors_of
 from torch import Tensor, nn
 
 from pyro_vae.arguments import arguments, names_in_order, takes_labels
-from pyro_vae.datasets import Dataset
+from pyro_vae.datasets import Dataset, Vocabulary
 from pyro_vae.frozen import freeze, loaded_tensors, mark_as_loaded
 from pyro_vae.inference.terms import traces
 from pyro_vae.inference.training import Progress
@@ -30,7 +30,7 @@ from pyro_vae.program import Program, ProgramModule, evaluating
 from pyro_vae.source import sources
 
 from .config import Config, read_config
-from .files import CHECKPOINT, CONFIG, METRICS, RESULTS, WEIGHTS
+from .files import CHECKPOINT, CONFIG, METRICS, RESULTS, VOCABULARY, WEIGHTS
 from .first_stages import FirstStage, finding_again, place_of
 from .text import (
     read_data,
@@ -60,6 +60,7 @@ class Run:
         known: Mapping[str, Any],
         device: str,
         first_stages: Mapping[str, str],
+        vocabulary: Vocabulary | None = None,
     ) -> "Run":
         """Makes the folder of a new run.
 
@@ -69,6 +70,7 @@ class Run:
             known: What the data know, for the arguments of the program.
             device: Where.
             first_stages: The hashes of the weights of what program and loss load, by path.
+            vocabulary: Of data that are texts.
         """
         run = cls(folder)
         copies = run.sources(config)
@@ -83,6 +85,8 @@ class Run:
                 for number, (path, sha256) in enumerate(first_stages.items(), 1)
             }
         write_json(folder / CONFIG, content)
+        if vocabulary is not None:
+            write_json(folder / VOCABULARY, vocabulary.as_json())
         (folder / METRICS).touch()
         return run
 
@@ -118,6 +122,12 @@ class Run:
         """
         content = read_config(self.folder)
         return Config(**{n: content[n] for n in Config.__dataclass_fields__ if n in content})
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """What the tokens of the data stand for; None if they are no texts."""
+        path = self.folder / VOCABULARY
+        return Vocabulary.load(path) if "num_tokens" in read_config(self.folder)["known"] else None
 
     @property
     def first_stages(self) -> dict[str, FirstStage]:

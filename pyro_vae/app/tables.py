@@ -21,9 +21,9 @@ _SAYS = {
 
 
 def print_results(results: Mapping[str, Any], folder: Path) -> None:
-    """Prints the evaluation at the end of a training, and the pictures beside it."""
+    """Prints the evaluation at the end of a training, and the pictures and texts beside it."""
     print_table(results, "test data")
-    for path in sorted(folder.glob("*.png")):
+    for path in sorted([*folder.glob("*.png"), *folder.glob("*.txt")]):
         print(path)
 
 

@@ -23,6 +23,7 @@ from .files import WEIGHTS
 from .prepare import Prepared, known_from
 from .run import Run
 from .text import read_data
+from .texts import check_vocabulary
 
 __all__ = ["resume", "train"]
 
@@ -31,7 +32,8 @@ def train(prepared: Prepared, folder: Path, *, tensorboard: bool = False) -> tup
     """Trains what `prepare` returned, into a new run folder."""
     writing = _tensorboard(folder) if tensorboard else nullcontext()
     known, device = known_from(prepared.data), str(device_of(prepared.program))
-    run = Run.start(folder, prepared.config, known, device, prepared.first_stages)
+    vocabulary = prepared.data.vocabulary
+    run = Run.start(folder, prepared.config, known, device, prepared.first_stages, vocabulary)
     return run, _fit(run, prepared, None, writing)
 
 
@@ -82,6 +84,7 @@ def _check_same_data(run: Run, data: Dataset) -> None:
                 f"{before[name]} and is {now.get(name)}; name the same with --data or --data-dir, "
                 "or train anew"
             )
+    check_vocabulary(run, data)
 
 
 def _fit(

@@ -107,7 +107,9 @@ def read_as_one_goes(
     words = f"{meaning.words}, judged by {sum(map(len, samples.values())):,} of the items"
     return Dataset(
         name,
-        **splits,
+        splits["train"],
+        splits["valid"],
+        splits["test"],
         likelihood=likelihood_of(shown, grey, any_real=False),
         notes="; ".join([words, "read from disk a batch at a time", about_y, *notes]),
         classes=1 + max(int(y.max()) for y in labels) if of_classes else None,

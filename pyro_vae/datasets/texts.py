@@ -1,6 +1,7 @@
 """Texts of your own, a sentence a line: words or characters."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from .dataset import Dataset
@@ -10,7 +11,8 @@ from .vocabulary import Vocabulary
 
 __all__ = ["text"]
 
-_KINDS = {
+# What stands between two tokens, what tokens and sequences are called, what cuts a line.
+_KINDS: dict[str, tuple[str, tuple[str, str], Callable[[str], list[str]]]] = {
     "words": (" ", ("words", "sentences"), str.split),
     "characters": ("", ("characters", "lines"), list),
 }

@@ -109,15 +109,18 @@ def numbered(
     length = 1 + (most or max(map(len, whole)))
     _check_size(source, len(whole), length, kind, whole)
     vocabulary = numbering.vocabulary_of([whole[i] for i in rows["train"].tolist()])
-    splits = []
-    for part in PARTS:
+
+    def split(part: str) -> Split:
         x = vocabulary.table([whole[i] for i in rows[part].tolist()], length)
-        splits.append(Split(x, None if y is None else y[rows[part]], ragged=True))
-    words = _about(splits, vocabulary, numbering)
+        return Split(x, None if y is None else y[rows[part]], ragged=True)
+
+    train, valid, test = map(split, PARTS)
+    words = _about((train, valid, test), vocabulary, numbering)
     if left_out := int((~fit).sum()):
         words.append(f"{left_out:,} {kind} of more than {most} {tokens} left out")
     likelihood = partial(RecurrentTokens, num_tokens=len(vocabulary))
-    return Dataset(name, *splits, likelihood, "; ".join([*words, *notes]), vocabulary=vocabulary)
+    about = "; ".join([*words, *notes])
+    return Dataset(name, train, valid, test, likelihood, about, vocabulary=vocabulary)
 
 
 def _rows(parts: Mapping[str, Sequence[Sequence[str]]]) -> dict[str, Tensor]:

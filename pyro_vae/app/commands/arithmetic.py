@@ -28,6 +28,8 @@ def arithmetic(
     from pyro_vae.app.prepare import labelled
 
     program, dataset = trained_and_data(run, data, data_dir, seed, device)
+    if dataset.vocabulary is not None:
+        raise ValueError("arithmetic makes pictures, and the data are texts; interpolate them")
     part, train = in_memory(dataset.test), in_memory(dataset.train)
     if part.y is None or train.y is None or train.y.is_floating_point():
         raise ValueError("the data have no classes, so there is no attribute to add")

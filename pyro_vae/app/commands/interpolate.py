@@ -1,4 +1,4 @@
-"""The command `interpolate`: a picture of lines in latent space between data."""
+"""The command `interpolate`: lines in latent space between data, as a picture or as texts."""
 
 from typing import Annotated
 
@@ -27,9 +27,10 @@ def interpolate(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Writes a picture of straight lines in latent space between pairs of data."""
-    from pyro_vae.app import figures
+    """Writes a picture of straight lines in latent space between pairs of data, or their texts."""
+    from pyro_vae.app import figures, texts
     from pyro_vae.app.prepare import labelled
+    from pyro_vae.app.run import Run
 
     program, part = trained(run, data, data_dir, split, seed, device)
     part = in_memory(part)
@@ -41,6 +42,11 @@ def interpolate(
     chosen = [[items[end] for items in pairs] for end in (0, 1)]
     start, stop = (x[items] for items in chosen)
     labels = (None, None) if y is None else (y[chosen[0]], y[chosen[1]])
+    if vocabulary := Run(run).vocabulary:
+        writer = texts.Writer(program, vocabulary)
+        lines = writer.interpolations(start, stop, labels, steps=steps)
+        texts.show(lines, out or run / "interpolation.txt")
+        return
     figure = figures.interpolation(program, start, stop, labels, steps=steps)
     print(figures.save(figure, out or run / "interpolation.png"))
 

@@ -22,12 +22,17 @@ def manifold(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Writes a picture of the latent space: a 2-D one decoded on a grid, else where data lie."""
+    """Writes a picture of the latent space: a 2-D one decoded on a grid, else where data lie.
+
+    Of texts, it is where they lie.
+    """
     from pyro_vae.app import figures
     from pyro_vae.app.prepare import labelled
+    from pyro_vae.app.run import Run
 
     program, part = trained(run, data, data_dir, split, seed, device)
     part = in_memory(part)
     x, y = labelled(program, part)
-    figure = figures.latent_space(program, x, y, part.y, columns=columns)
+    pictures = Run(run).vocabulary is None
+    figure = figures.latent_space(program, x, y, part.y, columns=columns, pictures=pictures)
     print(figures.save(figure, out or run / "manifold.png"))

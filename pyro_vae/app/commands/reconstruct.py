@@ -1,4 +1,4 @@
-"""The command `reconstruct`: a picture of data above their reconstructions."""
+"""The command `reconstruct`: data and their reconstructions, as a picture or as texts."""
 
 from typing import Annotated
 
@@ -31,20 +31,31 @@ def reconstruct(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Writes a picture of up to 50 data above their reconstructions; prints the errors of all."""
-    from pyro_vae.app import figures
+    """Writes a picture of up to 50 data above their reconstructions; prints the errors of all.
+
+    Of texts, the likeliest words given the latents of each.
+    """
+    from pyro_vae.app import figures, texts
+    from pyro_vae.app.generation import reconstructed
     from pyro_vae.app.prepare import labelled
     from pyro_vae.app.results import reconstruction_errors
+    from pyro_vae.app.run import Run
     from pyro_vae.app.text import read_temperature
 
     at = read_temperature(temperature)
     program, part = trained(run, data, data_dir, split, seed, device)
     x, y = labelled(program, first(part, num))
+    if vocabulary := Run(run).vocabulary:
+        if layers:
+            raise ValueError("--layers is a picture, and texts are none; leave it out")
+        lines = texts.Writer(program, vocabulary).reconstructions(x, y)
+        texts.show(lines, out or run / "reconstructions.txt")
+        return
     if layers:
         figure = figures.layers(program, x, y, temperature=at)
         print(figures.save(figure, out or run / "layers.png"))
         return
-    made = figures.reconstructed(program, x, y)
+    made = reconstructed(program, x, y)
     if said := reconstruction_errors(x, made):
         print(f"{len(x)} {split} data: {said}")
     print(figures.save(figures.beside(x, made), out or run / "reconstructions.png"))

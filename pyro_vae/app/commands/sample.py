@@ -1,4 +1,4 @@
-"""The command `sample`: a picture of what latents of the prior decode to."""
+"""The command `sample`: what latents of the prior decode to, as a picture or as texts."""
 
 from typing import Annotated
 
@@ -23,13 +23,17 @@ def sample(
     temperature: Annotated[
         str,
         typer.Option(
-            help="Below 1, latents are drawn nearer to their means, and codes that are probable "
-            "more often: 0.7, or \"{'z_1': 0.5}\" for some latents alone."
+            help="Below 1, latents are drawn nearer to their means, and codes and tokens that are "
+            "probable more often: 0.7, or \"{'x': 0.7}\" for some latents, or the data, alone."
         ),
     ] = "1",
     top_k: Annotated[
         int | None,
-        typer.Option(help="Draw only the most probable codes, so many.  [default: all]"),
+        typer.Option(help="Draw only the most probable codes or tokens, so many.  [default: all]"),
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(help="Draw only the fewest of so much probability, such as 0.9."),
     ] = None,
     ddim_steps: Annotated[
         int | None,
@@ -39,14 +43,30 @@ def sample(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Draws latents from the prior, and writes a picture of what they decode to."""
-    from pyro_vae.app import figures
+    """Draws latents from the prior, and writes a picture of what they decode to, or texts.
+
+    Texts are drawn token after token.
+    """
+    from pyro_vae.app import figures, texts
     from pyro_vae.app.text import read_temperature
 
     at = read_temperature(temperature)
     program, loaded = trained_program(run, seed, device)
     known = loaded.known
     classes = known.get("num_classes")
+    if loaded.vocabulary is not None:
+        lines = texts.Writer(program, loaded.vocabulary).samples(
+            num,
+            known["x_shape"],
+            num_classes=classes,
+            label=label,
+            temperature=at,
+            top_k=top_k,
+            top_p=top_p,
+            ddim_steps=ddim_steps,
+        )
+        texts.show(lines, out or run / "samples.txt")
+        return
     figure = figures.samples(
         program,
         num,
@@ -56,6 +76,7 @@ def sample(
         mean=not draw,
         temperature=at,
         top_k=top_k,
+        top_p=top_p,
         ddim_steps=ddim_steps,
         dtype=known.get("x_dtype"),
     )

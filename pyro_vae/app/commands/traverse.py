@@ -1,6 +1,6 @@
-"""The command `traverse`: a picture of what single numbers of a latent change."""
+"""The command `traverse`: what single numbers of a latent change, as a picture or as texts."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,15 +35,20 @@ def traverse(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Writes a picture of a datum as single numbers of a latent move, all else fixed."""
-    from pyro_vae.app import figures
+    """Writes a picture of a datum as single numbers of a latent move, all else fixed, or texts."""
+    from pyro_vae.app import figures, texts
     from pyro_vae.app.prepare import labelled
+    from pyro_vae.app.run import Run
 
     program, part = trained(run, data, data_dir, split, seed, device)
     if not prior and datum >= len(part):
         raise ValueError(f"--datum is {datum}, but the {split} data are 0 to {len(part) - 1}")
     x, y = labelled(program, first(part, max(_JUDGED, datum + 1)))
-    figure = figures.traversal(
-        program, x, y, site=site, num=num, steps=steps, reach=reach, datum=None if prior else datum
-    )
+    options: dict[str, Any] = {"site": site, "num": num, "steps": steps, "reach": reach}
+    options["datum"] = None if prior else datum
+    if vocabulary := Run(run).vocabulary:
+        lines = texts.Writer(program, vocabulary).traversal(x, y, **options)
+        texts.show(lines, out or run / "traversal.txt")
+        return
+    figure = figures.traversal(program, x, y, **options)
     print(figures.save(figure, out or run / "traversal.png"))
