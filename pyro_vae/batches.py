@@ -23,6 +23,7 @@ __all__ = [
     "kind_of",
     "near",
     "num_data",
+    "rows_of",
 ]
 
 Data = Tensor | Split | DataSource
@@ -124,10 +125,14 @@ class Batches:
         """Values (..., N) of a pass in order, brought into the order of the data."""
         return values if self.rows is None else values[..., self.rows.to(values.device)]
 
-    def first(self) -> list[Any]:
-        """The first batch, of a pass that takes no random numbers from those to come."""
+    def first(self, number: int | None = None) -> list[Any]:
+        """The first batch, of a pass that takes no random numbers from those to come.
+
+        Args:
+            number: How many of its data, to look at the program alone; None for all.
+        """
         with torch.random.fork_rng():
-            return next(self.once())
+            return rows_of(next(self.once()), slice(number))
 
     def _in_order(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
         """The data of a batch in the order in which the program takes them."""
@@ -176,6 +181,11 @@ def batch_of(
 def num_data(batch: Sequence[Any]) -> int:
     """How many data a batch holds: the length of its first tensor."""
     return next(len(part) for part in batch if isinstance(part, Tensor) and part.dim())
+
+
+def rows_of(batch: Sequence[Any], rows: slice) -> list[Any]:
+    """Some of the data of a batch."""
+    return [part[rows] if isinstance(part, Tensor) and part.dim() else part for part in batch]
 
 
 def first(data: Data, number: int) -> Split | Tensors:

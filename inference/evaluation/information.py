@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, TransformedDistribution
 
-from pyro_vae.batches import Batches, Data, num_data
+from pyro_vae.batches import Batches, Data, num_data, rows_of
 from pyro_vae.distributions import FlowDistribution, Reshaped, is_estimated
 from pyro_vae.inference.terms import (
     collect,
@@ -124,7 +124,7 @@ def mutual_information_in(
     if in_all < 2:
         return {}
     with pyro.validation_enabled(False):
-        names = _names(program, batches.first())
+        names = _names(program, batches.first(10))
         if not names:
             return {}
         sizes = min(names.values())
@@ -179,8 +179,7 @@ def _thinned(batches: Batches, each: int, drawn_each: int) -> Iterator[tuple[lis
         seen += size
         number = len(range(size)[rows])
         if number:
-            parts = [p[rows] if isinstance(p, Tensor) and p.dim() else p for p in batch]
-            yield parts, slice(-kept % drawn_each, None, drawn_each)
+            yield rows_of(batch, rows), slice(-kept % drawn_each, None, drawn_each)
             kept += number
 
 
