@@ -43,6 +43,13 @@ def test_the_run_keeps_the_vocabulary_and_writes_texts(names):
     assert load(names).likelihood.num_tokens == 26
 
 
+def test_the_perplexity_is_of_all_tokens_and_ends(names):
+    results, x = Run(names).results, datasets.names().test.x
+    nats = -results["bound"] * len(x) / (x >= 0).sum()
+    assert results["nats_per_token"] == pytest.approx(nats.item(), rel=1e-6)
+    assert results["perplexity"] == pytest.approx(nats.exp().item(), rel=1e-6)
+
+
 def test_samples_are_printed_and_written(run, names):
     code, out, _ = run("sample", "r", "-n", 5, "--top-p", 0.9, "--temperature", "{'x': 0.8}")
     assert code == 0

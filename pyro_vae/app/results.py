@@ -50,7 +50,7 @@ def evaluation(
         result["num_particles"] = num_particles
     if len(x_shape := part.shapes["x"]) > 1:  # images: as many bits for each number of one
         values["bits_per_dim"] = -terms.bound / (math.prod(x_shape) * math.log(2))
-    result |= _means(values) | _sites(terms)
+    result |= _means(values) | _sites(terms) | _of_tokens(part, values)
     return result | _usage(program, part) | _accuracy(program, part)
 
 
@@ -134,6 +134,15 @@ def _results(prepared: Prepared, steps: int) -> dict[str, Any]:
     results = objective(program, prepared.loss, test, steps) | _accuracy(program, test)
     print(why, end="\n" if why else "")
     return results
+
+
+def _of_tokens(part: Split | DataSource, values: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The nats that a token of a text costs, end marks included, and the perplexity, their exp."""
+    log_p = values.get("log_likelihood", values.get("bound"))
+    if not isinstance(part, Split) or not part.ragged or log_p is None:
+        return {}
+    nats = -log_p.sum().item() / int((part.x >= 0).sum())
+    return {"nats_per_token": nats, "perplexity": math.exp(nats)}
 
 
 def _sites(terms: Evaluation) -> dict[str, Any]:

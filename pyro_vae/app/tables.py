@@ -47,6 +47,9 @@ def print_table(results: Mapping[str, Any], title: str) -> None:
         rows.append((name, f"{mean:{shown}}", _margin(error, shown), says))
     print_rows((title, "mean, in nats per datum", "standard error", "of log p(x)"), rows)
     _print_sites(results.get("sites", {}))
+    if "perplexity" in results:
+        nats, perplexity = results["nats_per_token"], results["perplexity"]
+        print(f"{nats:.4f} nats a token, end marks included: perplexity {perplexity:.2f}")
     for name, usage in results.get("codes", {}).items():
         print(f"{name}: {usage}")
 
