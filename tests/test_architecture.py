@@ -28,6 +28,7 @@ PARTS = (
     "datasets",
     "distributions",
     "likelihoods",
+    "molecules",
     "networks",
     "plots",
     "posteriors",
@@ -51,9 +52,10 @@ MODULES = [
 ABOVE_THE_VOCABULARY = {"pyro_vae.models", "pyro_vae.inference", "pyro_vae.app"}
 # What a part may import of the others.
 OTHERS = {
-    "datasets": {"likelihoods"},
+    "datasets": {"likelihoods", "molecules"},
     "distributions": set(),
     "likelihoods": {"distributions", "networks"},
+    "molecules": set(),
     "networks": set(),
     "plots": set(),
     "posteriors": {"distributions", "networks"},
@@ -110,7 +112,7 @@ def test_imports_are_relative_within_a_folder_and_absolute_across(package, path)
 
 @pytest.mark.parametrize("package, path", FILES, ids=lambda value: getattr(value, "name", value))
 def test_what_lies_in_another_room_is_imported_from_the_room(package, path):
-    parts = ("distributions", "likelihoods", "networks", "posteriors", "priors")
+    parts = ("distributions", "likelihoods", "molecules", "networks", "posteriors", "priors")
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and not node.level:
             for room in (*parts, *(f"inference.{room}" for room in ROOMS)):

@@ -7,6 +7,7 @@ from .digit_images import digit_columns, digits
 from .files import arrays
 from .fixed_binarization import binarized_mnist
 from .idx import fashion_mnist, mnist
+from .molecules import smiles, zinc
 from .names import names
 from .photographs import cifar10, frey_faces, lfw_faces
 from .pictures import folder
@@ -35,6 +36,8 @@ __all__ = [
     "lfw_faces",
     "mnist",
     "names",
+    "smiles",
     "spam",
     "text",
+    "zinc",
 ]

@@ -30,6 +30,9 @@ class Numbering:
         max_words: The most tokens of the vocabulary, its marks not counted; None keeps all.
         min_count: How often a token must come in the training part to have an id of its own.
         vocabulary: One that there is already; None makes one of the training part.
+        notation: That of molecules, "smiles" or "selfies". No mark stands for unknown tokens then,
+            as a text with a hole is no molecule: sequences with tokens that training never saw are
+            left out.
 
     Raises:
         ValueError: If a number is none from 1 on, or a vocabulary is both given and to be made.
@@ -41,6 +44,7 @@ class Numbering:
     max_words: int | None = None
     min_count: int = 1
     vocabulary: Vocabulary | None = None
+    notation: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_length", "max_words", "min_count"):
@@ -61,6 +65,8 @@ class Numbering:
             min_count=self.min_count,
             max_words=self.max_words,
             separator=self.separator,
+            unknown=self.notation is None,
+            notation=self.notation,
         )
 
 
@@ -109,6 +115,11 @@ def numbered(
     length = 1 + (most or max(map(len, whole)))
     _check_size(source, len(whole), length, kind, whole)
     vocabulary = numbering.vocabulary_of([whole[i] for i in rows["train"].tolist()])
+    if numbering.notation is not None:
+        before = sum(map(len, rows.values()))
+        rows = {part: _known(part, row, whole, vocabulary, kind) for part, row in rows.items()}
+        if unseen := before - sum(map(len, rows.values())):
+            notes = [*notes, f"{unseen:,} {kind} with tokens that the vocabulary lacks left out"]
 
     def split(part: str) -> Split:
         x = vocabulary.table([whole[i] for i in rows[part].tolist()], length)
@@ -121,6 +132,19 @@ def numbered(
     likelihood = partial(RecurrentTokens, num_tokens=len(vocabulary))
     about = "; ".join([*words, *notes])
     return Dataset(name, train, valid, test, likelihood, about, vocabulary=vocabulary)
+
+
+def _known(
+    part: str, rows: Tensor, whole: Sequence[Sequence[str]], vocabulary: Vocabulary, kind: str
+) -> Tensor:
+    """Those rows all of whose tokens have ids."""
+    known = rows[torch.tensor([vocabulary.knows(whole[i]) for i in rows.tolist()])]
+    if not len(known):
+        raise ValueError(
+            f"of {len(rows):,} {kind} to {part} on each has a token that the vocabulary lacks; "
+            "give more to train on, or the vocabulary of another run"
+        )
+    return known
 
 
 def _rows(parts: Mapping[str, Sequence[Sequence[str]]]) -> dict[str, Tensor]:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_vae.molecules import NOTATIONS
+
 from .reading import reading
 
 __all__ = ["BEHIND", "END", "UNKNOWN", "Vocabulary"]
@@ -32,9 +34,11 @@ class Vocabulary:
         tokens: All tokens in the order of their ids, with the marks.
         separator: What stands between two tokens of a text: a space for words, nothing for
             characters.
+        notation: "smiles" or "selfies" if the texts are molecules in that notation.
 
     Raises:
-        ValueError: If the first token is not the end mark, or if one comes twice.
+        ValueError: If the first token is not the end mark, if one comes twice, or if there is no
+            such notation.
 
     Example:
         >>> vocabulary = Vocabulary.of([["a", "man", "a", "plan"]])
@@ -46,6 +50,7 @@ class Vocabulary:
 
     tokens: tuple[str, ...]
     separator: str = " "
+    notation: str | None = None
 
     def __post_init__(self) -> None:
         if not self.tokens or self.tokens[0] != END:
@@ -55,6 +60,11 @@ class Vocabulary:
             )
         if twice := [token for token, count in Counter(self.tokens).items() if count > 1]:
             raise ValueError(f"the vocabulary has {twice[0]!r} twice; give each token once")
+        if self.notation is not None and self.notation not in NOTATIONS:
+            raise ValueError(
+                f"the notation of a vocabulary is None or one of {', '.join(NOTATIONS)}, but here "
+                f"{self.notation!r}"
+            )
 
     @classmethod
     def of(
@@ -65,6 +75,7 @@ class Vocabulary:
         max_words: int | None = None,
         separator: str = " ",
         unknown: bool = True,
+        notation: str | None = None,
     ) -> "Vocabulary":
         """The tokens of some sequences, the most frequent first and alike ones by the alphabet.
 
@@ -74,6 +85,7 @@ class Vocabulary:
             max_words: How many are kept at most, the marks not counted; None keeps all.
             separator: What stands between two tokens of a text.
             unknown: Whether id 1 stands for all other tokens.
+            notation: That of molecules.
         """
         counts = Counter(token for sequence in sequences for token in sequence)
         for mark in (END, UNKNOWN):  # a text that has these words does not mean the marks
@@ -83,7 +95,7 @@ class Vocabulary:
             key=lambda token: (-counts[token], token),
         )
         marks = (END, UNKNOWN) if unknown else (END,)
-        return cls((*marks, *kept[:max_words]), separator)
+        return cls((*marks, *kept[:max_words]), separator, notation)
 
     def __len__(self) -> int:
         """The number of tokens, with the marks."""
@@ -110,6 +122,10 @@ class Vocabulary:
                 f"{error.args[0]!r} is none of the {len(self):,} tokens of the vocabulary, which "
                 "has no mark for unknown ones; leave it out"
             ) from None
+
+    def knows(self, tokens: Iterable[str]) -> bool:
+        """Whether each token of a sequence has an id."""
+        return self.knows_unknown or all(token in self._places for token in tokens)
 
     def table(self, sequences: Sequence[Iterable[str]], length: int) -> Tensor:
         """Sequences as rows of ids, int64 (N, length), with -1 behind the end mark of each.
@@ -151,7 +167,8 @@ class Vocabulary:
 
     def as_json(self) -> dict[str, Any]:
         """What `load` reads, as values of JSON."""
-        return {"separator": self.separator, "tokens": list(self.tokens)}
+        notation = {} if self.notation is None else {"notation": self.notation}
+        return {"separator": self.separator, **notation, "tokens": list(self.tokens)}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Vocabulary":
@@ -171,7 +188,7 @@ class Vocabulary:
                 "name the vocabulary.json of a run folder"
             )
         try:
-            return cls(tuple(parts[1]), parts[0])
+            return cls(tuple(parts[1]), parts[0], content.get("notation"))
         except ValueError as error:
             raise ValueError(f"{path} is damaged: {error}") from error
 
