@@ -16,6 +16,7 @@ from pyro_vae.networks import MLP
 from pyro_vae.posteriors import SoftplusNormal
 from pyro_vae.priors import StandardNormal
 from pyro_vae.shapes import LatentDim, latent_shape
+from pyro_vae.sharing import once
 from pyro_vae.wiring import Network, Parts, attach, units_of_each_layer
 
 __all__ = ["LadderVAE"]
@@ -160,7 +161,7 @@ class LadderVAE(PyroModule):
         top = self.prior() if evidence is None else self.normals[-1](evidence[-1])
         read: tuple[Tensor, ...] = (pyro.sample(f"z_{depth}", top),)
         for i in range(depth - 2, -1, -1):
-            h = decoders[i](*read)
+            h = once(decoders[i], *read)
             fn = self.normals[i](h) if evidence is None else self._merged(i, evidence[i], h)
             z = pyro.sample(f"z_{i + 1}", fn)
             read = (z, h) if self.skips else (z,)

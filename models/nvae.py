@@ -22,6 +22,7 @@ from pyro_vae.networks import (
 )
 from pyro_vae.posteriors import SoftBoundedNormal
 from pyro_vae.priors import StandardNormal
+from pyro_vae.sharing import once
 from pyro_vae.wiring import Parts
 
 __all__ = ["NVAE"]
@@ -158,13 +159,13 @@ class NVAE(PyroModule):
         h, depth = self.h_0, len(self.groups)
         group: Any
         for i, group in enumerate(self.groups):
-            h = group.path(h)
+            h = once(group.path, h)
             if evidence is not None:
                 fn = group.posterior(h, evidence[i])
             else:
                 fn = group.prior(h) if i else self.prior()
             z = pyro.sample(f"z_{depth - i}", fn)
-            h = group.taken_up(h, z)
+            h = once(group.taken_up, h, z)
         return h
 
 
@@ -206,13 +207,13 @@ class _Group(nn.Module):
 
     def prior(self, h: Tensor) -> dist.TorchDistribution:
         """p(z | h), but for z_L."""
-        return self.normal(self.params(h))
+        return self.normal(once(self.params, h))
 
     def posterior(self, h: Tensor, s: Tensor) -> dist.TorchDistribution:
         """q(z | h, s): a residual of p(z | h), or of N(0, I) for z_L."""
         if self.is_top:
             return self.normal(self.residual(s))
-        return self.normal(self.params(h) + self.residual(s + self.seen(h)))
+        return self.normal(once(self.params, h) + self.residual(s + self.seen(h)))
 
 
 def _checked(groups: Sequence[int]) -> tuple[int, ...]:

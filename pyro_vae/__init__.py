@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from .factors import training_factor
     from .inference.checking import check
     from .program import Program
+    from .sharing import once
 
-__all__ = ["Program", "check", "load", "training_factor"]
+__all__ = ["Program", "check", "load", "once", "training_factor"]
 
 _ROOMS = {
     "datasets",
@@ -31,6 +32,7 @@ _HOMES = {
     "Program": ".program",
     "check": ".inference.checking",
     "load": ".app.run",
+    "once": ".sharing",
     "training_factor": ".factors",
 }
 

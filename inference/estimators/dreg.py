@@ -36,6 +36,7 @@ class DReG(IWAE):
     """
 
     needs_weights_alone: ClassVar[bool] = False
+    shares_path: ClassVar[bool] = False
 
     def reference(self, *, reparameterized: bool) -> ELBO | None:
         """`IWAE`."""

@@ -88,6 +88,7 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
         KL balancing: Vahdat and Kautz, 2020, https://arxiv.org/abs/2007.03898, appendix A
     """
 
+    shares_path: ClassVar[bool] = True
     averages: ClassVar[bool] = False  # whether a KL is averaged over draws, by a formula
 
     vectorize_particles: bool = False  # type: ignore[misc]
@@ -303,6 +304,7 @@ class TraceMeanField_ELBO(Trace_ELBO, pyro.infer.TraceMeanField_ELBO):
     averages: ClassVar[bool] = True
 
     reference, is_linear = Trace_ELBO.reference, Trace_ELBO.is_linear
+    shares_path = Trace_ELBO.shares_path
 
     def kl(self, latent: Latent) -> Tensor:
         """The KL of one latent, (K, N)."""

@@ -74,6 +74,10 @@ class Estimator(WithModules, ELBO):
     # Whether draws are detached, reparameterized or not; if not, each latent of the guide must have
     # rsample.
     detaches_draws: ClassVar[bool] = False
+    # Whether model and guide may share what both compute from the draws, by `once`. Not where the
+    # gradient through the draws is another one in the two, as with `Terms.gate`. Like `is_linear`
+    # it is asked of the class that states the formula.
+    shares_path: ClassVar[bool] = False
 
     @property
     def in_chunks(self) -> bool:
@@ -277,6 +281,7 @@ class Estimator(WithModules, ELBO):
             particles=self.particles,
             detach_draws=self.detaches_draws,
             subsample=subsample,
+            share=self.shares_path and describes_formula(self, "shares_path"),
         )
 
     def differentiable_loss(

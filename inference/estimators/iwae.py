@@ -46,6 +46,7 @@ class IWAE(Estimator):
 
     # Whether the gradient flows through log w alone, and not through single draws as in DReG.
     needs_weights_alone: ClassVar[bool] = True
+    shares_path: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

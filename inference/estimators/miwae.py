@@ -38,7 +38,7 @@ class MIWAE(IWAE):
     _: KW_ONLY
     groups: int = 4
 
-    reference = IWAE.reference
+    reference, shares_path = IWAE.reference, IWAE.shares_path
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,7 +112,7 @@ class CIWAE(IWAE):
     _: KW_ONLY
     beta: Weight = 0.5
 
-    reference = IWAE.reference
+    reference, shares_path = IWAE.reference, IWAE.shares_path
 
     def __post_init__(self) -> None:
         super().__post_init__()

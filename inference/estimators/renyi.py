@@ -36,7 +36,7 @@ class Renyi(IWAE):
     _: KW_ONLY
     alpha: Weight = 0.5
 
-    reference = IWAE.reference
+    reference, shares_path = IWAE.reference, IWAE.shares_path
 
     def __post_init__(self) -> None:
         super().__post_init__()

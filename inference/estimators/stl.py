@@ -28,6 +28,7 @@ class STL(Trace_ELBO):
     """
 
     reference, is_linear = Trace_ELBO.reference, Trace_ELBO.is_linear
+    shares_path = False  # of the densities of q the draws alone have a gradient
 
     def kl(self, latent: Latent) -> Tensor:
         """The KL of one latent, (K, N)."""

@@ -34,6 +34,7 @@ def collect(
     particles: Particles | None = None,
     detach_draws: bool = False,
     subsample: Any = None,
+    share: bool = False,
 ) -> Terms:
     """Runs the pair for all particles and sorts the terms.
 
@@ -48,11 +49,14 @@ def collect(
         particles: How to run several particles; by default some runs more find out.
         detach_draws: Whether no gradient flows through the draws, reparameterized or not.
         subsample: The `subsamples` of another run, for plates that subsample by themselves.
+        share: Whether model and guide share what both compute; see `run`. Without gradients they
+            do in any case.
 
     Raises:
         ValueError: If model and guide do not sample the same latents in the same plates.
     """
-    one = _Call(model, guide, args, kwargs, detach_draws, subsample, max_plate_nesting)
+    share = share or not torch.is_grad_enabled()
+    one = _Call(model, guide, args, kwargs, detach_draws, subsample, share, max_plate_nesting)
     if num_particles == 1:
         return one.terms()
     if particles is None:
@@ -87,6 +91,7 @@ class _Call:
     kwargs: Any
     detach_draws: bool
     subsample: Any
+    share: bool
     max_plate_nesting: float
 
     def terms(
@@ -101,6 +106,7 @@ class _Call:
             max_plate_nesting=self.max_plate_nesting,
             detach_draws=self.detach_draws,
             subsample=self.subsample,
+            share=self.share,
         )
         sites = sample_sites(ran.model)
         plate = find_data_plate(sites, num_rows(self.args, self.kwargs))

@@ -16,6 +16,8 @@ from pyro.poutine.util import prune_subsample_sites, site_is_subsample
 from pyro.util import check_model_guide_match, check_site_shape
 from torch import Tensor
 
+from pyro_vae.sharing import sharing
+
 from .support import invertible
 
 __all__ = [
@@ -64,6 +66,7 @@ def run(
     max_plate_nesting: float = math.inf,
     detach_draws: bool = False,
     subsample: Any = None,
+    share: bool = False,
 ) -> Run:
     """Traces the guide, and the model replayed on its draws, with their log densities.
 
@@ -77,15 +80,21 @@ def run(
         max_plate_nesting: How many batch dimensions plates may take.
         detach_draws: Whether no gradient flows through the draws, reparameterized or not.
         subsample: The `subsamples` of another run, for plates that subsample by themselves.
+        share: Whether the model takes over what the guide computed from the same draws, by `once`.
+            Not where gradients through the draws are to differ in the two.
 
     Raises:
         ValueError: If model and guide do not sample the same latents.
     """
     if subsample is not None:
         model, guide = (poutine.replay(f, trace=subsample) for f in (model, guide))
-    with _DetachDraws() if detach_draws else nullcontext():
-        guide_trace = trace_guide(guide, args, kwargs)
-    model_trace = trace_model(model, guide_trace, args, kwargs)
+    with sharing(share):
+        with _DetachDraws() if detach_draws else nullcontext():
+            guide_trace = trace_guide(guide, args, kwargs)
+        if share:
+            model_trace = _trace(poutine.replay(model, guide_trace), args, kwargs)
+        else:
+            model_trace = trace_model(model, guide_trace, args, kwargs)
     detached = _with_values(guide_trace, torch.detach)
     for site in sample_sites(model_trace):
         if site_is_subsample(site) and site["name"] not in detached:

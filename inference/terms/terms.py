@@ -159,7 +159,10 @@ class Terms:
         return replace(self, latents=local, global_latents=shared)
 
     def gate(self, weight: Tensor) -> None:
-        """Multiplies what flows from the model back into each draw by a weight (K, N)."""
+        """Multiplies what flows from the model back into each draw by a weight (K, N).
+
+        Not of terms whose model shares what the guide computed: `Estimator.shares_path`.
+        """
         if not torch.is_grad_enabled():
             return
         for name in self.latents:
