@@ -156,8 +156,9 @@ class NVAE(PyroModule):
         Args:
             evidence: s_L, ..., s_1 of x, for draws from q; without it the draws are from p.
         """
-        h, depth = self.h_0, len(self.groups)
+        h: Tensor = self.h_0
         group: Any
+        depth = len(self.groups)
         for i, group in enumerate(self.groups):
             h = once(group.path, h)
             if evidence is not None:
