@@ -75,8 +75,12 @@ def frechet_distance(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
             )
     # With C = A' A for the centred data A over sqrt(n - 1), the trace of (C_x C_y)^(1/2) is the sum
     # of the singular values of A_x A_y': no root of a product that is almost singular.
-    a, b = ((rows - rows.mean(0)) / np.sqrt(len(rows) - 1) for rows in (x, y))
-    a, b = (np.linalg.qr(rows, mode="r") for rows in (a, b))
+    a, b = (_factor((rows - rows.mean(0)) / np.sqrt(len(rows) - 1)) for rows in (x, y))
     common = np.linalg.svd(a @ b.T, compute_uv=False).sum()
     apart = np.square(x.mean(0) - y.mean(0)).sum()
     return float(max(apart + np.square(a).sum() + np.square(b).sum() - 2 * common, 0.0))
+
+
+def _factor(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """R of rows = Q R, for which R' R = rows' rows, of no more rows than columns."""
+    return np.asarray(np.linalg.qr(rows, mode="r"))

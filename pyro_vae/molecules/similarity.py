@@ -52,4 +52,4 @@ def nearest(smiles: Sequence[str], among: Sequence[str]) -> list[tuple[str, floa
         raise ValueError("there are no molecules to look for the nearest among; give some")
     others = fingerprints(among)
     rows = similarities(fingerprints(smiles), others)
-    return [(among[row.argmax()], float(row.max())) for row in rows]
+    return [(among[int(row.argmax())], float(row.max())) for row in rows]
