@@ -382,3 +382,14 @@ def test_a_histogram_counts_whole_numbers_by_themselves_and_stacks_classes():
     lower, upper = ([bar.get_height() for bar in bars] for bars in ax.containers)
     assert lower == [1, 0, 0, 0] and upper == [1, 1, 0, 1]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["0", "1"]
+
+
+def test_rates_stand_beside_each_other_and_say_their_numbers():
+    found = {"ladder": {"z_2": 5.0, "z_1": 9.0}, "none": {"z_2": 0.0, "z_1": 12.0}}
+    ax = plots.rates(found).axes[0]
+    heights = [[bar.get_height() for bar in bars] for bars in ax.containers]
+    assert heights == [[5.0, 9.0], [0.0, 12.0]]
+    assert [text.get_text() for text in ax.texts] == ["5.00", "9.00", "0.00", "12.00"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["z_2", "z_1"]
+    with pytest.raises(ValueError, match="must be the same of each program"):
+        plots.rates({**found, "other": {"z_1": 1.0}})

@@ -3,6 +3,7 @@
 from .gradients import gradient_variance, snr
 from .images import grid, interpolation, manifold, pairs
 from .latents import histogram, scatter
+from .rates import rates
 from .training import curves
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "interpolation",
     "manifold",
     "pairs",
+    "rates",
     "scatter",
     "snr",
 ]
