@@ -23,7 +23,8 @@ def rates(found: Mapping[str, Mapping[str, float]], *, title: str | None = None)
         ValueError: If there are no rates, or the programs have other latents.
 
     Example:
-        >>> figure = rates({"a ladder": {"z_2": 5.0, "z_1": 9.0}, "none": {"z_2": 0.0, "z_1": 12.0}})
+        >>> ladder, none = {"z_2": 5.0, "z_1": 9.0}, {"z_2": 0.0, "z_1": 12.0}
+        >>> figure = rates({"a ladder": ladder, "none": none})
     """
     names = list(next(iter(found.values()), {}))
     if not names or any(list(each) != names for each in found.values()):
