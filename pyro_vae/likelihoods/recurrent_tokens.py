@@ -7,12 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.checks import check_sizes
+from pyro_vae.networks import recurrent_cell
 
 from .autoregressive_tokens import AutoregressiveTokens
 
 __all__ = ["RecurrentTokens"]
-
-_CELLS: dict[str, Any] = {"lstm": nn.LSTM, "gru": nn.GRU}
 
 
 class RecurrentTokens(AutoregressiveTokens):
@@ -76,14 +75,12 @@ class RecurrentTokens(AutoregressiveTokens):
             context_dim=context_dim,
             word_dropout=word_dropout,
         )
-        check_sizes(embedding_dim=embedding_dim, units=units, layers=layers)
-        if cell not in _CELLS:
-            raise ValueError(f"cell is {cell!r}, but must be 'lstm' or 'gru'")
+        check_sizes(embedding_dim=embedding_dim)
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be from 0 to below 1, but is {dropout}")
         beside = context_dim if "inputs" in self.context else 0
         self.embedding = nn.Embedding(self.num_marks, embedding_dim)
-        self.cell = _CELLS[cell](embedding_dim + beside, units, layers, batch_first=True)
+        self.cell: Any = recurrent_cell(cell, embedding_dim + beside, units, layers)
         self.first = nn.Linear(context_dim, layers * units) if "state" in self.context else None
         self.read = nn.Linear(units, num_tokens)
         self.dropout = nn.Dropout(dropout)

@@ -21,6 +21,7 @@ from .network import Network as Network
 from .perceptual import PerceptualDistance
 from .pixelcnn import PixelCNN
 from .recurrent import BackwardGRU, Combiner, GatedTransition
+from .recurrent_cell import recurrent_cell as recurrent_cell
 from .residual import ResidualDecoder, ResidualEncoder
 from .residual_cells import DecoderCell, EncoderCell, SqueezeExcitation
 from .scales import BottomUp as BottomUp

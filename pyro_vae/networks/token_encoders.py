@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +10,9 @@ from torch import Tensor, nn
 from pyro_vae.checks import check_sizes
 
 from .attention import AttentionBlock, check_attention
+from .recurrent_cell import recurrent_cell
 
 __all__ = ["ConvTokensEncoder", "RecurrentEncoder", "TransformerEncoder"]
-
-_CELLS: dict[str, Any] = {"lstm": nn.LSTM, "gru": nn.GRU}
 
 
 class _TokensEncoder(nn.Module):
@@ -100,14 +98,11 @@ class RecurrentEncoder(_TokensEncoder):
         layers: int = 1,
         bidirectional: bool = True,
     ) -> None:
-        check_sizes(units=units, layers=layers)
-        if cell not in _CELLS:
-            raise ValueError(f"cell is {cell!r}, but must be 'lstm' or 'gru'")
         ways = 2 if bidirectional else 1
         super().__init__(in_shape, out_shape, num_tokens, embedding_dim, ways * units)
         # Two cells, not a bidirectional one, which would begin with what stands behind the end.
         self.cells = nn.ModuleList(
-            _CELLS[cell](embedding_dim, units, layers, batch_first=True) for _ in range(ways)
+            recurrent_cell(cell, embedding_dim, units, layers) for _ in range(ways)
         )
 
     def read(self, words: Tensor, lasts: Tensor) -> Tensor:
