@@ -13,10 +13,21 @@ results.json         the evaluation on the test data, at the end
 evaluation-*.json    results of the command evaluate; of other data or settings, another file
 *.png                figures; and a copy of the user's file, if the program is one
 *.txt                what a program of texts writes, in the place of figures
+samples.json         of a run on molecules, the numbers of the last table of `sample`
+train.smi, test.smi  the canonical SMILES of its data, written by the first `sample`
 """
 
-__all__ = ["CHECKPOINT", "CONFIG", "FIRST_STAGES", "METRICS", "RESULTS", "VOCABULARY", "WEIGHTS"]
+__all__ = [
+    "CHECKPOINT",
+    "CONFIG",
+    "FIRST_STAGES",
+    "METRICS",
+    "REFERENCES",
+    "RESULTS",
+    "VOCABULARY",
+    "WEIGHTS",
+]
 
 CONFIG, METRICS, WEIGHTS = "config.json", "metrics.jsonl", "weights.safetensors"
 CHECKPOINT, RESULTS, FIRST_STAGES = "checkpoint.pt", "results.json", "first_stages"
-VOCABULARY = "vocabulary.json"
+VOCABULARY, REFERENCES = "vocabulary.json", ("train.smi", "test.smi")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pyro_vae.inference import Evaluation, Fit, evaluate, log_likelihood, mean_a
 from pyro_vae.inference.evaluation import code_usage
 from pyro_vae.program import ProgramModule, device_of, evaluating
 
-from . import figures, texts
+from . import figures, molecules, texts
 from .objective import is_bound_after, objective, summed_out
 from .prepare import Prepared, labelled
 from .run import Run
@@ -100,12 +101,16 @@ def _texts(prepared: Prepared, vocabulary: Vocabulary) -> Writing:
     program, data = prepared.program, prepared.data
     few = labelled(program, data.test, 10)
     writer = texts.Writer(program, vocabulary)
-    return {
-        "samples.txt": lambda path: texts.save(
-            writer.samples(20, data.x_shape, num_classes=data.num_classes), path
+    drawn = cache(lambda: writer.samples(20, data.x_shape, num_classes=data.num_classes))
+    writing: Writing = {
+        "samples.txt": lambda path: texts.save(texts.with_labels(*drawn()), path),
+        "reconstructions.txt": lambda path: texts.save(
+            texts.pairs(*writer.reconstructions(*few)), path
         ),
-        "reconstructions.txt": lambda path: texts.save(writer.reconstructions(*few), path),
     }
+    if vocabulary.notation is not None:
+        writing["samples.png"] = lambda path: molecules.draw(drawn()[0], path)
+    return writing
 
 
 def reconstruction_errors(x: Tensor, made: Tensor) -> str:

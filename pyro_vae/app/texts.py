@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pyro_vae.datasets import Dataset, Vocabulary
 from pyro_vae.inference import sample
+from pyro_vae.molecules import NOTATIONS, canonical_or_not
 from pyro_vae.program import Program
 
 from .files import VOCABULARY
@@ -16,7 +17,16 @@ from .generation import interpolated, labels_to_sample, moved, reconstructed
 from .run import Run
 from .writing import write_whole
 
-__all__ = ["Writer", "check_vocabulary", "save", "show"]
+__all__ = [
+    "Writer",
+    "block",
+    "check_vocabulary",
+    "line_heads",
+    "pairs",
+    "save",
+    "show",
+    "with_labels",
+]
 
 
 class Writer:
@@ -24,11 +34,19 @@ class Writer:
 
     Args:
         program: A program whose data are sequences of tokens.
-        vocabulary: What the tokens stand for.
+        vocabulary: What the tokens stand for. If they are molecules, the texts are their SMILES,
+            canonical where these parse.
     """
 
     def __init__(self, program: Program, vocabulary: Vocabulary) -> None:
         self.program, self.vocabulary = program, vocabulary
+
+    def texts(self, x: Tensor) -> list[str]:
+        """What rows of ids, (N, T), stand for."""
+        found, notation = self.vocabulary.texts(x), self.vocabulary.notation
+        return (
+            found if notation is None else canonical_or_not(map(NOTATIONS[notation].smiles, found))
+        )
 
     def samples(
         self,
@@ -38,8 +56,8 @@ class Writer:
         num_classes: int | None = None,
         label: int | None = None,
         **options: Any,
-    ) -> list[str]:
-        """Draws x ~ p(x | z), z ~ p(z), a text a line; with labels as many of each label.
+    ) -> tuple[list[str], Tensor | None]:
+        """Draws x ~ p(x | z), z ~ p(z); with labels as many of each label.
 
         Args:
             num_samples: How many.
@@ -48,25 +66,20 @@ class Writer:
             label: The one label to draw of.
             options: As of `pyro_vae.inference.sample`.
 
+        Returns:
+            The texts, and the label of each, None for a program without.
+
         Raises:
             ValueError: If there is no such label; as `sample`.
         """
         y = labels_to_sample(self.program, num_samples, num_classes, label)
         number = num_samples if y is None else len(y)
         x = sample(self.program, number, x_shape, y=y, mean=False, dtype=torch.int64, **options)
-        found = self.vocabulary.texts(x)
-        if y is None or label is not None:
-            return found
-        return [f"{label}  {text}" for label, text in zip(y.tolist(), found, strict=True)]
+        return self.texts(x), y
 
-    def reconstructions(self, x: Tensor, y: Tensor | None = None) -> list[str]:
-        """Each text, and below it what the program makes of its latents: the likeliest words."""
-        pairs = zip(
-            self.vocabulary.texts(x),
-            self.vocabulary.texts(reconstructed(self.program, x, y)),
-            strict=True,
-        )
-        return [line for pair in pairs for line in _block(("data", "made"), pair)]
+    def reconstructions(self, x: Tensor, y: Tensor | None = None) -> tuple[list[str], list[str]]:
+        """Each text, and what the program makes of its latents: the likeliest words."""
+        return self.texts(x), self.texts(reconstructed(self.program, x, y))
 
     def interpolations(
         self,
@@ -75,20 +88,18 @@ class Writer:
         y: tuple[Tensor, Tensor] | tuple[None, None] = (None, None),
         *,
         steps: int,
-    ) -> list[str]:
-        """What lies on straight lines in latent space between pairs of texts, both ends above it.
+    ) -> list[list[str]]:
+        """What lies on straight lines in latent space between pairs of texts, with both ends.
+
+        Returns:
+            A row for each pair: the first text, `steps` texts of the line, the last text.
 
         Raises:
             ValueError: As `interpolated`.
         """
         found = interpolated(self.program, start, stop, y, steps=steps)
-        weights = [f"{weight:.2f}" for weight in torch.linspace(0, 1, steps).tolist()]
-        lines: list[str] = []
-        for first, last, x in zip(start, stop, found, strict=True):
-            ends = self.vocabulary.texts(torch.stack([first, last]))
-            between = self.vocabulary.texts(x)
-            lines += _block(("data", *weights, "data"), (ends[0], *between, ends[1]))
-        return lines
+        ends = zip(self.texts(start), map(self.texts, found), self.texts(stop), strict=True)
+        return [[first, *between, last] for first, between, last in ends]
 
     def traversal(self, x: Tensor, y: Tensor | None = None, **options: Any) -> list[str]:
         """A text as single numbers of a latent move, all else fixed; see `moved`.
@@ -102,8 +113,26 @@ class Writer:
         lines: list[str] = []
         for number, rate, row in zip(found.numbers.tolist(), rates, found.x, strict=True):
             lines.append(f"{site}[{number}]" + ("" if rate is None else f", {rate:.2f} nats"))
-            lines += _block(offsets, self.vocabulary.texts(row))
+            lines += block(offsets, self.texts(row))
         return lines
+
+
+def with_labels(found: Sequence[str], y: Tensor | None, label: int | None = None) -> list[str]:
+    """A line for each sample, its label before it unless all are of one."""
+    if y is None or label is not None:
+        return list(found)
+    return [f"{label}  {text}" for label, text in zip(y.tolist(), found, strict=True)]
+
+
+def pairs(data: Sequence[str], made: Sequence[str]) -> list[str]:
+    """Lines of each text, and below it what was made of it."""
+    both = zip(data, made, strict=True)
+    return [line for pair in both for line in block(("data", "made"), pair)]
+
+
+def line_heads(steps: int) -> list[str]:
+    """What stands before the texts of a line between two, and before both ends."""
+    return ["data", *(f"{weight:.2f}" for weight in torch.linspace(0, 1, steps).tolist()), "data"]
 
 
 def save(lines: Sequence[str], path: Path) -> Path:
@@ -132,13 +161,14 @@ def check_vocabulary(run: Run, data: Dataset) -> None:
         raise ValueError(
             f"{data.name} is of texts, but {run.folder} was trained on other data; name such data"
         )
+    read = "text" if vocabulary.notation is None else "smiles"
     raise ValueError(
         f"{data.name} has other tokens than the {len(vocabulary):,} that {run.folder} was trained "
-        f"on; number its words as the run does: text(..., vocabulary='{run.folder / VOCABULARY}')"
+        f"on; number its words as the run does: {read}(..., vocabulary='{run.folder / VOCABULARY}')"
     )
 
 
-def _block(heads: Sequence[str], texts: Sequence[str]) -> list[str]:
+def block(heads: Sequence[str], texts: Sequence[str]) -> list[str]:
     """Lines of texts, each behind its head, and an empty line."""
     width = max(map(len, heads))
     rows = zip(heads, texts, strict=True)

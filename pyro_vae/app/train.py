@@ -20,6 +20,7 @@ from pyro_vae.program import ProgramModule, device_of
 from .config import Config
 from .cost import plan
 from .files import WEIGHTS
+from .molecules import forget_references
 from .prepare import Prepared, known_from
 from .run import Run
 from .text import read_data
@@ -71,6 +72,7 @@ def resume(
         )
     writing = _tensorboard(run.folder) if tensorboard else nullcontext()
     run.rewrite_config(config, known_from(data), str(device), moved=moved)
+    forget_references(run)
     return prepared, _fit(run, prepared, state, writing)
 
 

@@ -11,11 +11,13 @@ from .parsing import canonical, canonical_or_not, molecules
 from .pictures import picture, save_picture
 from .properties import lengths, log_p, qed
 from .similarity import fingerprints, nearest
-from .summary import Summary, summary
+from .summary import FEWEST_FOR_FCD, Spread, Summary, summary
 
 __all__ = [
+    "FEWEST_FOR_FCD",
     "NOTATIONS",
     "Notation",
+    "Spread",
     "Summary",
     "canonical",
     "canonical_or_not",

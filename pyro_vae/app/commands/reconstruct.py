@@ -35,7 +35,7 @@ def reconstruct(
 
     Of texts, the likeliest words given the latents of each.
     """
-    from pyro_vae.app import figures, texts
+    from pyro_vae.app import figures, molecules, texts
     from pyro_vae.app.generation import reconstructed
     from pyro_vae.app.prepare import labelled
     from pyro_vae.app.results import reconstruction_errors
@@ -48,8 +48,10 @@ def reconstruct(
     if vocabulary := Run(run).vocabulary:
         if layers:
             raise ValueError("--layers is a picture, and texts are none; leave it out")
-        lines = texts.Writer(program, vocabulary).reconstructions(x, y)
-        texts.show(lines, out or run / "reconstructions.txt")
+        both = texts.Writer(program, vocabulary).reconstructions(x, y)
+        texts.show(texts.pairs(*both), out or run / "reconstructions.txt")
+        if vocabulary.notation is not None:
+            print(molecules.same(*both))
         return
     if layers:
         figure = figures.layers(program, x, y, temperature=at)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from pyro_vae.app.opened import trained_program
-from pyro_vae.app.options import Device, Folder, Out, Seed
+from pyro_vae.app.options import DataDir, Device, Folder, Out, Seed
 
 __all__ = ["sample"]
 
@@ -39,15 +39,17 @@ def sample(
         int | None,
         typer.Option(help="Of a DiffusionPrior: draw by so few, without noise.  [default: all]"),
     ] = None,
+    data_dir: DataDir = None,
     out: Out = None,
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
     """Draws latents from the prior, and writes a picture of what they decode to, or texts.
 
-    Texts are drawn token after token.
+    Texts are drawn token after token. Of molecules, a picture and a table of what they are judged
+    by come beside their SMILES; --data-dir says where the data are that they are compared with.
     """
-    from pyro_vae.app import figures, texts
+    from pyro_vae.app import figures, molecules, texts
     from pyro_vae.app.text import read_temperature
 
     at = read_temperature(temperature)
@@ -55,7 +57,7 @@ def sample(
     known = loaded.known
     classes = known.get("num_classes")
     if loaded.vocabulary is not None:
-        lines = texts.Writer(program, loaded.vocabulary).samples(
+        found, y = texts.Writer(program, loaded.vocabulary).samples(
             num,
             known["x_shape"],
             num_classes=classes,
@@ -65,7 +67,13 @@ def sample(
             top_p=top_p,
             ddim_steps=ddim_steps,
         )
-        texts.show(lines, out or run / "samples.txt")
+        lines, path = texts.with_labels(found, y, label), out or run / "samples.txt"
+        if loaded.vocabulary.notation is None:
+            texts.show(lines, path)
+            return
+        molecules.check_out(path)
+        print(texts.save(lines, path))
+        molecules.show(loaded, found, path, data_dir)
         return
     figure = figures.samples(
         program,
