@@ -158,7 +158,8 @@ class _References:
         test, train = self.test[:_MOST_TEST], set(self.train)
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(0))
         some = [self.train[i] for i in order[: len(smiles)].tolist()]
-        seen = _seen_by_chemnet(test)
+        fewest = min(sum(text is not None for text in canonical(smiles)), len(test))
+        seen = _seen_by_chemnet(test, fewest)
         return {
             f"{len(smiles):,} samples": summary(smiles, train, seen),
             f"{len(test):,} test data": summary(test, train),
@@ -171,10 +172,18 @@ def _canonical(vocabulary: Any, x: Tensor) -> list[str]:
     return [text for text in canonical(texts) if text is not None]
 
 
-def _seen_by_chemnet(smiles: Sequence[str]) -> Any | None:
-    """What FCD compares with; None, and a word why, where it cannot be computed."""
-    if len(smiles) < FEWEST_FOR_FCD:
-        print(f"no FCD: it needs {FEWEST_FOR_FCD:,} test data, and there are {len(smiles):,}")
+def _seen_by_chemnet(smiles: Sequence[str], fewest: int) -> Any | None:
+    """What FCD compares with; None, and a word why, where it cannot be computed.
+
+    Args:
+        smiles: The test data.
+        fewest: How many molecules the smaller set has.
+    """
+    if fewest < FEWEST_FOR_FCD:
+        print(
+            f"no FCD: it needs {FEWEST_FOR_FCD:,} test data and as many samples that parse, and of "
+            f"one of them there are {fewest:,}"
+        )
         return None
     try:
         return chemnet(smiles)
@@ -187,10 +196,10 @@ def _rows(columns: Sequence[Summary]) -> list[tuple[str, ...]]:
     """The table of what is said of sets of molecules, a column each."""
     shares = [
         (f"different ones of {k:,}", *(_percent(s.unique.get(k, math.nan)) for s in columns))
-        for k in sorted(columns[0].unique)
+        for k in sorted({k for each in columns for k in each.unique})
     ]
     others: dict[str, Callable[[Summary], str]] = {
-        "novel, of the different ones": lambda s: _percent(s.novel),
+        "novel": lambda s: _percent(s.novel),
         "internal diversity, p = 1": lambda s: _number(s.diversity_1),
         "internal diversity, p = 2": lambda s: _number(s.diversity_2),
         "FCD to the test data": lambda s: "-" if s.fcd is None else f"{s.fcd:.2f}",
@@ -203,12 +212,12 @@ def _rows(columns: Sequence[Summary]) -> list[tuple[str, ...]]:
 
 
 def _print_nearest(smiles: Sequence[str], train: Sequence[str]) -> None:
-    """Some molecules with the most similar ones of the training data."""
+    """Some molecules with the most similar ones of the training data, none of them cut off."""
     found = nearest(smiles, train)
-    rows = [
-        (text, other, f"{alike:.2f}") for text, (other, alike) in zip(smiles, found, strict=True)
-    ]
-    print_rows(("drawn", "nearest of the training data", "similarity"), rows)
+    width = max(map(len, smiles))
+    print("similarity, sample, and the nearest of the training data")
+    for text, (other, alike) in zip(smiles, found, strict=True):
+        print(f"{alike:.2f}  {text:<{width}}  {other}")
 
 
 def _tokens(text: str, vocabulary: Vocabulary, length: int) -> list[str]:
