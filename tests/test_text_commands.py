@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pyro_vae import datasets, load
+from pyro_vae.app import texts
 from pyro_vae.app.run import Run
 from pyro_vae.datasets import Vocabulary
 from pyro_vae.inference import sample
@@ -58,6 +59,16 @@ def test_samples_are_printed_and_written(run, names):
     assert set(written) <= {*"".join(datasets.names().vocabulary.tokens[1:]), "\n"}
     assert run("sample", "r", "-n", 5, "--out", "mine.txt")[0] == 0
     assert (names.parent / "mine.txt").exists()
+
+
+def test_many_samples_are_drawn_a_part_at_a_time(run, names, monkeypatch):
+    asked = []
+    monkeypatch.setattr(texts, "_AT_ONCE", 4)
+    monkeypatch.setattr(
+        texts, "sample", lambda *args, **options: asked.append(args[1]) or sample(*args, **options)
+    )
+    assert run("sample", "r", "-n", 10)[0] == 0 and asked == [4, 4, 2]
+    assert len((names / "samples.txt").read_text().splitlines()) == 10
 
 
 def test_reconstructions_stand_below_their_texts(run, names):

@@ -144,7 +144,7 @@ class _References:
 
     @classmethod
     def of(cls, run: Run, data_dir: str | None) -> "_References":
-        """Reads them, or makes and writes them first, which takes a minute of 250,000 molecules."""
+        """Reads them, or makes and writes them first, which takes minutes of ZINC."""
         paths = [run.folder / name for name in REFERENCES]
         if not all(path.is_file() for path in paths):
             data = run.data(data_dir=data_dir)

@@ -28,6 +28,8 @@ __all__ = [
     "with_labels",
 ]
 
+_AT_ONCE = 1_000  # texts that are drawn side by side: each keeps its state, or all its keys
+
 
 class Writer:
     """Has a program write texts, as lines for a file.
@@ -74,8 +76,22 @@ class Writer:
         """
         y = labels_to_sample(self.program, num_samples, num_classes, label)
         number = num_samples if y is None else len(y)
-        x = sample(self.program, number, x_shape, y=y, mean=False, dtype=torch.int64, **options)
-        return self.texts(x), y
+        drawn = []
+        for start in range(0, number, _AT_ONCE):
+            count = min(_AT_ONCE, number - start)
+            some = None if y is None else y[start : start + count]
+            drawn += self.texts(
+                sample(
+                    self.program,
+                    count,
+                    x_shape,
+                    y=some,
+                    mean=False,
+                    dtype=torch.int64,
+                    **options,
+                )
+            )
+        return drawn, y
 
     def reconstructions(self, x: Tensor, y: Tensor | None = None) -> tuple[list[str], list[str]]:
         """Each text, and what the program makes of its latents: the likeliest words."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .packages import package
-from .parsing import parsed
+from .parsing import molecules, parsed
 
 __all__ = ["fingerprints", "nearest", "similarities"]
 
@@ -23,9 +23,7 @@ def fingerprints(smiles: Sequence[str]) -> list[Any]:
     Raises:
         ValueError: If a text does not parse.
     """
-    make = package("rdkit.Chem.rdFingerprintGenerator").GetMorganGenerator(
-        radius=_RADIUS, fpSize=_BITS
-    )
+    make = _generator()
     return [make.GetFingerprint(mol) for mol in parsed(smiles)]
 
 
@@ -43,13 +41,24 @@ def nearest(smiles: Sequence[str], among: Sequence[str]) -> list[tuple[str, floa
 
     Args:
         smiles: Molecules.
-        among: Those to look among, such as the training data.
+        among: Those to look among, such as the training data; what does not parse is left out.
 
     Raises:
-        ValueError: If a text does not parse, or there is nothing to look among.
+        ValueError: If a text of `smiles` does not parse, or there is nothing to look among.
     """
-    if not among:
+    make = _generator()
+    found = [
+        (text, make.GetFingerprint(mol))
+        for text, mol in zip(among, molecules(among), strict=True)
+        if mol is not None
+    ]
+    if not found:
         raise ValueError("there are no molecules to look for the nearest among; give some")
-    others = fingerprints(among)
+    texts, others = zip(*found, strict=True)
     rows = similarities(fingerprints(smiles), others)
-    return [(among[int(row.argmax())], float(row.max())) for row in rows]
+    return [(texts[int(row.argmax())], float(row.max())) for row in rows]
+
+
+def _generator() -> Any:
+    make = package("rdkit.Chem.rdFingerprintGenerator").GetMorganGenerator
+    return make(radius=_RADIUS, fpSize=_BITS)
