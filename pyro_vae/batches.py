@@ -125,14 +125,17 @@ class Batches:
         """Values (..., N) of a pass in order, brought into the order of the data."""
         return values if self.rows is None else values[..., self.rows.to(values.device)]
 
-    def first(self, number: int | None = None) -> list[Any]:
-        """The first batch, of a pass that takes no random numbers from those to come.
-
-        Args:
-            number: How many of its data, to look at the program alone; None for all.
-        """
+    def first(self) -> list[Any]:
+        """The first batch, of a pass that takes no random numbers from those to come."""
         with torch.random.fork_rng():
-            return rows_of(next(self.once()), slice(number))
+            return next(self.once())
+
+    def few(self, in_all: int) -> list[Any]:
+        """The first ten data, to look at what the program does with any.
+
+        The whole batch where it is all data: the program may be one of just so many.
+        """
+        return rows_of(self.first(), slice(10 if in_all > self.batch_size else None))
 
     def _in_order(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
         """The data of a batch in the order in which the program takes them."""

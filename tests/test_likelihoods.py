@@ -39,7 +39,9 @@ from pyro_vae.models import VAE
 
 PIXEL = (1, 1, 1)
 X_SHAPE = (2, 3, 3)
-ALL = [getattr(likelihoods, name) for name in likelihoods.__all__]
+# Tested in test_tokens: their entries depend on each other, and their means on a draw.
+AUTOREGRESSIVE = {"PixelCNNLikelihood", "RecurrentTokens", "TransformerTokens"}
+ALL = [getattr(likelihoods, n) for n in likelihoods.__all__ if n not in AUTOREGRESSIVE]
 
 
 def softplus(t):
@@ -170,7 +172,7 @@ CASES = {
 
 
 def test_every_likelihood_has_an_exact_case():
-    assert sorted(CASES) == likelihoods.__all__
+    assert sorted({*CASES, *AUTOREGRESSIVE}) == likelihoods.__all__
 
 
 @pytest.fixture(params=[(name, seed) for name in CASES for seed in range(3)], ids=str)

@@ -9,7 +9,13 @@ import torch
 
 from pyro_vae import check
 from pyro_vae.inference import SVI, Compile, Trace_ELBO, evaluate, log_likelihood
-from pyro_vae.likelihoods import RecurrentTokens, TransformerTokens
+from pyro_vae.likelihoods import (
+    Bernoulli,
+    Nominal,
+    PixelCNNLikelihood,
+    RecurrentTokens,
+    TransformerTokens,
+)
 from pyro_vae.models import VAE, AutoregressiveModel
 from pyro_vae.networks import MLP, ConvTokensEncoder, RecurrentEncoder, TransformerEncoder
 from pyro_vae.sampling import sampling
@@ -231,3 +237,20 @@ def test_the_evaluation_of_a_language_model_is_its_density():
 def test_a_likelihood_that_cannot_be_is_refused(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         RecurrentTokens(**{"x_shape": (4,), "num_tokens": 3} | options)
+
+
+@pytest.mark.parametrize("pixel, values", [(Bernoulli, 2), (partial(Nominal, num_classes=3), 3)])
+def test_an_image_is_drawn_pixel_by_pixel_as_often_as_its_density_says(pixel, values):
+    likelihood = PixelCNNLikelihood((1, 2, 2), pixel=pixel, features=3, channels=4, layers=2)
+    p, num = likelihood(2 * torch.randn(3, 2, 2)), 10_000
+    images = torch.cartesian_prod(*[torch.arange(values)] * 4).float().view(-1, 1, 2, 2)
+    probabilities = p.log_prob(images).exp().detach()
+    assert abs(probabilities.sum() - 1) < 1e-5
+    draws = p.sample((num,)).unsqueeze(1)
+    found = (draws == images).flatten(2).all(-1).float().mean(0)
+    error = (probabilities * (1 - probabilities) / num).sqrt()
+    assert ((found - probabilities).abs() < 5 * error + 1e-6).all()
+    mean = torch.stack([p.mean for _ in range(2000)]).mean(0)
+    if values == 2:
+        exact = (probabilities.view(-1, 1, 1, 1) * images).sum(0)
+        torch.testing.assert_close(mean, exact, rtol=0, atol=0.05)

@@ -88,7 +88,7 @@ def active_units_in(
     """As `active_units`, for data that are in batches already, as the program is."""
     if num_data < 2:
         return {}
-    first = batches.first(10)
+    first = batches.few(num_data)
     t = collect(program.model, program.guide, first, {})
     if num_particles is None:
         num_particles = 1

@@ -124,7 +124,7 @@ def mutual_information_in(
     if in_all < 2:
         return {}
     with pyro.validation_enabled(False):
-        names = _names(program, batches.first(10))
+        names = _names(program, batches.few(in_all))
         if not names:
             return {}
         sizes = min(names.values())
@@ -141,7 +141,8 @@ def mutual_information_in(
 def _names(program: Program, batch: Sequence[Any]) -> dict[str, tuple[int, int]]:
     """The latents of which an estimate is made, and of how many data and draws at most."""
     t = collect(program.model, program.guide, batch, {})
-    if num_data(batch) < 2:
+    fns = (site["fn"] for site in sample_sites(t.traces[1]) if site["name"] in t.latents)
+    if num_data(batch) < 2 or not any(map(_has_density, fns)):
         return {}
     one, other = (traces(program.model, program.guide, batch, {})[1] for _ in range(2))
     found = {}
@@ -154,12 +155,17 @@ def _names(program: Program, batch: Sequence[Any]) -> dict[str, tuple[int, int]]
             or not which_count(site).all()
         ):
             continue
-        if is_point(q) or hasattr(q, "book") or is_estimated(q):
+        if not _has_density(q):
             continue
         z = site["value"].clone()  # so that a flow inverts it both times
         if torch.allclose(q.log_prob(z), other.nodes[name]["fn"].log_prob(z), equal_nan=True):
             found[name] = _sizes(inner(q))
     return found
+
+
+def _has_density(q: Any) -> bool:
+    """Whether it is no point and no codes, and its density is no estimate."""
+    return not (is_point(q) or hasattr(q, "book") or is_estimated(q))
 
 
 def _sizes(q: Any) -> tuple[int, int]:
