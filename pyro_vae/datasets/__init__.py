@@ -12,6 +12,7 @@ from .names import names
 from .photographs import cifar10, frey_faces, lfw_faces
 from .pictures import folder
 from .split import Split
+from .sprites import Sprites, sprites
 from .tables import adult, letter, spam
 from .texts import text
 from .vocabulary import Vocabulary
@@ -20,6 +21,7 @@ __all__ = [
     "DataSource",
     "Dataset",
     "Split",
+    "Sprites",
     "Tensors",
     "Vocabulary",
     "adult",
@@ -38,6 +40,7 @@ __all__ = [
     "names",
     "smiles",
     "spam",
+    "sprites",
     "text",
     "zinc",
 ]

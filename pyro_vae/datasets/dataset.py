@@ -35,10 +35,12 @@ class Dataset:
         notes: What numbers and labels were taken for, in words; see `description`.
         classes: The number of classes of a `DataSource` that has such labels.
         vocabulary: Of sequences of tokens, integers (N, T), what each stands for.
+        factors: What the factors are called that the data are made of, where those are known: each
+            part then has a tensor `factors`, the value of each, int64 (N, K).
 
     Raises:
         ValueError: If the parts disagree about the shape of a datum or of a label, if labels lack,
-            or if a token is none of the vocabulary.
+            if a token is none of the vocabulary, or if factors are named that no part has.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Dataset:
     notes: str = ""
     classes: int | None = None
     vocabulary: Vocabulary | None = None
+    factors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for part in PARTS:
@@ -78,6 +81,8 @@ class Dataset:
             )
         if self.vocabulary is not None and isinstance(data, Split):
             _check_tokens(f"{self.name}: {part}", data, self.vocabulary)
+        if self.factors:
+            self._check_factors(part, data)
         unknown = self.classes is None and isinstance(data, DataSource)
         if unknown and "y" in data.dtypes and not data.dtypes["y"].is_floating_point:
             raise ValueError(
@@ -88,6 +93,16 @@ class Dataset:
             raise ValueError(
                 f"{self.name}: {part} has {len(data.x)} items, but {len(data.y)} labels; give each "
                 "one"
+            )
+
+    def _check_factors(self, part: str, data: Part) -> None:
+        shape, dtype = data.shapes.get("factors"), data.dtypes.get("factors")
+        if shape != (len(self.factors),) or dtype is None or dtype.is_floating_point:
+            raise ValueError(
+                f"{self.name}: the factors are {', '.join(self.factors)}, but {part} has "
+                + ("no tensor of that name" if shape is None else f"{dtype} of shape {shape}")
+                + f"; give a tensor factors of whole numbers, (N, {len(self.factors)}), as by "
+                "Tensors(x=x, factors=factors)"
             )
 
     @property
