@@ -8,6 +8,7 @@ if not __name__.startswith("pyro_vae."):  # a second copy of every class would f
     raise ImportError("import pyro_vae.inference, not inference: it is installed inside pyro_vae")
 
 from . import estimators
+from .applications import ROC, anomaly_scores, likelihood_regret, roc, typicality
 from .comparison import Comparison, compare
 from .estimators import *  # noqa: F403 (an estimator is listed in its room alone)
 from .evaluation import (
@@ -44,11 +45,13 @@ __all__ = [
     "Information",
     "Latent",
     "Penalty",
+    "ROC",
     "SVI",
     "Spectral",
     "Terms",
     "Traversal",
     "active_units",
+    "anomaly_scores",
     "compare",
     "constant",
     "cosine",
@@ -60,6 +63,7 @@ __all__ = [
     "evaluate",
     "fit",
     "frechet_distance",
+    "likelihood_regret",
     "linear",
     "log_likelihood",
     "mean_and_error",
@@ -67,9 +71,11 @@ __all__ = [
     "peak_snr",
     "reconstruct",
     "reconstruct_layers",
+    "roc",
     "sample",
     "sharpness",
     "traverse",
+    "typicality",
     "warm_up",
     *(name for name in estimators.__all__ if isinstance(getattr(estimators, name), type)),
 ]

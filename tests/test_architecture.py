@@ -22,6 +22,7 @@ ROOMS = {
     "checking": {"terms", "estimators"},
     "training": {"terms", "graphs", "estimators", "evaluation"},
     "comparison": {"terms", "estimators", "evaluation", "training"},
+    "applications": {"terms", "graphs", "estimators", "evaluation", "training"},
 }
 # The real folders of each package; links are left out.
 PARTS = (

@@ -4,6 +4,7 @@ from .active_units import ActiveUnits, active_units
 from .code_usage import CodeUsage, code_usage, usage_in
 from .evaluation import (
     Evaluation,
+    each_once,
     enumerated_latents,
     evaluate,
     evaluate_batches,
@@ -16,7 +17,7 @@ from .picture_quality import diversity, frechet_distance, peak_snr, sharpness
 from .predictive import decode, discrete_latents, encode, sample
 from .temperature import Temperature
 from .traversal import Traversal, traverse
-from .true_bounds import points_of_guide
+from .true_bounds import check_true_weights, points_of_guide
 
 __all__ = [
     "ActiveUnits",
@@ -26,10 +27,12 @@ __all__ = [
     "Temperature",
     "Traversal",
     "active_units",
+    "check_true_weights",
     "code_usage",
     "decode",
     "discrete_latents",
     "diversity",
+    "each_once",
     "encode",
     "enumerated_latents",
     "evaluate",

@@ -39,6 +39,7 @@ from .true_bounds import (
 
 __all__ = [
     "Evaluation",
+    "each_once",
     "enumerated_latents",
     "evaluate",
     "evaluate_batches",
@@ -134,7 +135,7 @@ def evaluate(
             observes data.
     """
     _check(x, y, num_particles=num_particles, batch_size=batch_size)
-    batches = _each_once(program, x, y, batch_size)
+    batches = each_once(program, x, y, batch_size)
     result = evaluate_batches(program, batches, num_particles)
     with evaluating(program), torch.random.fork_rng():  # as these draw more than the bound does
         return replace(
@@ -212,7 +213,7 @@ def log_likelihood(
         Burda et al., 2016, https://arxiv.org/abs/1509.00519, eq. 8
     """
     _check(x, y, num_particles=num_particles, batch_size=batch_size, max_rows=max_rows)
-    batches = _each_once(program, x, y, batch_size)
+    batches = each_once(program, x, y, batch_size)
     with evaluating(program):
         t = _first_terms(program, batches)
         check_true_weights(t, "log_likelihood")
@@ -255,8 +256,14 @@ def _check(x: Data, y: Tensor | None, **numbers: int) -> None:
             raise ValueError(f"{name} must be a whole number of at least 1, but is {number}")
 
 
-def _each_once(program: Program, x: Data, y: Tensor | None, batch_size: int) -> Batches:
-    """Batches in which each datum comes once, whatever `Split.labelled` says."""
+def each_once(program: Program, x: Data, y: Tensor | None, batch_size: int) -> Batches:
+    """Batches in which each datum comes once, whatever `Split.labelled` says.
+
+    Raises:
+        TypeError: As `check_data`.
+        ValueError: As `check_data`, or if the program does not take such data.
+    """
+    check_data(x, y)
     data = replace(x, labelled=0.0) if isinstance(x, Split) else x
     return Batches.of(program, data, y, batch_size=batch_size, by_length=True)
 

@@ -2,6 +2,7 @@
 
 from .adam import AdamInGraph, take_step
 from .fit import fit
+from .generators import generators_state, set_generators_state
 from .guide_steps import Aggressive, check_guide_steps
 from .optimizer import check_arguments, check_clip_norm
 from .penalty import Penalty, check_penalty
@@ -27,8 +28,10 @@ __all__ = [
     "check_guide_steps",
     "check_penalty",
     "fit",
+    "generators_state",
     "has_labels",
     "line_of_rates",
+    "set_generators_state",
     "take_step",
     "training_batches",
 ]

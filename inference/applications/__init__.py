@@ -1,0 +1,6 @@
+"""What trained programs are used for: one file an application, each a function on any program."""
+
+from .anomalies import KINDS, anomaly_scores, likelihood_regret, typicality
+from .detection import ROC, roc
+
+__all__ = ["KINDS", "ROC", "anomaly_scores", "likelihood_regret", "roc", "typicality"]
