@@ -7,6 +7,7 @@ from .digit_images import digit_columns, digits
 from .files import arrays
 from .fixed_binarization import binarized_mnist
 from .idx import fashion_mnist, mnist
+from .label_choice import only_labels, without_labels
 from .molecules import smiles, zinc
 from .names import names
 from .photographs import cifar10, frey_faces, lfw_faces
@@ -38,9 +39,11 @@ __all__ = [
     "lfw_faces",
     "mnist",
     "names",
+    "only_labels",
     "smiles",
     "spam",
     "sprites",
     "text",
+    "without_labels",
     "zinc",
 ]

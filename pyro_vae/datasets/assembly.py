@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,9 +18,10 @@ from .labels import keep_labels, share_labels
 from .layout import check_x_shape, laid_out
 from .meaning import check_numbers, meaning_of
 from .missing import check_missing, hide, of_what_is_there
+from .origin import Origin
 from .reading import Array
 from .split import Split
-from .standardization import standardized
+from .standardization import mean_and_scale, standardized
 
 __all__ = ["Builder", "Raw", "Wishes", "assembled", "likelihood_of", "scaled"]
 
@@ -71,6 +72,7 @@ def assembled(
     wishes: Wishes,
     *,
     columns: Sequence[str] = (),
+    label_column: str = "y",
     notes: Sequence[str] = (),
     grey: Builder = ContinuousBernoulli,
 ) -> Dataset:
@@ -82,6 +84,7 @@ def assembled(
         raw: The arrays of "train", "test" and perhaps "valid", or of "", the whole.
         wishes: What the caller asks for.
         columns: What the columns of a table are called.
+        label_column: What its column of labels is called.
         notes: What else to say of them.
         grey: The likelihood of numbers in [0, 1].
     """
@@ -95,7 +98,9 @@ def assembled(
         standardize=wishes.standardize,
     )
     counts = [len(found.x) for found in raw.values()]
-    ys, about_y = labels_of(list(sources.values()), [found.y for found in raw.values()], counts)
+    ys, about_y, names = labels_of(
+        list(sources.values()), [found.y for found in raw.values()], counts
+    )
     lacking = [part for part, y in zip(raw, ys, strict=True) if y is None]
     about_y += f" (none in {', '.join(lacking)})" if 0 < len(lacking) < len(raw) else ""
     parts, words = {}, [meaning.words]
@@ -110,7 +115,12 @@ def assembled(
     splits = _three(source, parts)
     _check_columns(source, splits, columns)
     words += _about_entries(splits, columns)
+    origin = Origin(
+        meaning.scale, meaning.is_grey, columns=tuple(columns), label_column=label_column
+    )
     if wishes.standardize:
+        mean, deviation = mean_and_scale(splits[0].x)
+        origin = replace(origin, mean=mean, deviation=deviation)
         splits = standardized(splits)
         words.append(f"standardized by the training part{_spread(splits[0].x)}")
     splits = [hide(split, wishes.missing, seed) for seed, split in enumerate(splits)]
@@ -127,6 +137,8 @@ def assembled(
             test,
             likelihood_of([train, valid, test], grey, any_real=wishes.standardize),
             notes="; ".join([*words, about_y, *notes]),
+            label_names=names,
+            origin=origin,
         )
     )
 

@@ -23,13 +23,23 @@ from .dataset import Dataset
 from .missing import bernoulli, of_what_is_there
 from .split import PARTS, Split
 
-__all__ = ["bernoulli_of", "binarizer"]
+__all__ = ["bernoulli_of", "binarizer", "from_their_mean"]
 
 
 def bernoulli_of(train: Split, *others: Split) -> Callable[[tuple[int, ...]], nn.Module]:
     """What builds the likelihood of data that are 0 or 1, starting at the mean of those there."""
     mean = train.x.nanmean(0).nan_to_num(0.5)
     return of_what_is_there(partial(Bernoulli, mean=mean), (train, *others))
+
+
+def from_their_mean(
+    likelihood: Callable[[tuple[int, ...]], nn.Module], *splits: Split
+) -> Callable[[tuple[int, ...]], nn.Module]:
+    """A likelihood of some of the data: a Bernoulli that began at the mean of all at theirs."""
+    of_entries = likelihood.args[:1] if isinstance(likelihood, partial) else ()
+    whole = of_entries[0] if of_entries else likelihood  # what may be missing
+    begins = isinstance(whole, partial) and whole.func is Bernoulli and "mean" in whole.keywords
+    return bernoulli_of(*splits) if begins else likelihood
 
 
 def binarizer(binarize: str | None) -> Callable[[Dataset], Dataset]:

@@ -13,13 +13,13 @@ __all__ = ["labels_of"]
 
 def labels_of(
     sources: Sequence[str], parts: Sequence[Array | None], counts: Sequence[int]
-) -> tuple[list[Tensor | None], str]:
-    """The labels of all parts, and in words what they were taken for.
+) -> tuple[list[Tensor | None], str, tuple[str, ...]]:
+    """The labels of all parts, in words what they were taken for, and the names of classes.
 
     Integers and texts (N,) are classes, and so are floating numbers (N,) of which all of 0, 1, ...
     or of 1, 2, ... occur and no other. Classes that do not count from 0 on without a gap are
-    numbered in order. -1, NaN or an empty text stands for a label that is missing. Other floating
-    numbers (N, ...) are conditions; there NaN is missing.
+    numbered in order, and have names. -1, NaN or an empty text stands for a label that is missing.
+    Other floating numbers (N, ...) are conditions; there NaN is missing.
 
     Args:
         sources: What names each part in the sentence of an error.
@@ -35,7 +35,7 @@ def labels_of(
     ]
     given = [y for y in found if y is not None]
     if not given:
-        return [None] * len(found), "no labels"
+        return [None] * len(found), "no labels", ()
     source = sources[0]
     kinds = {"text" if y.dtype.kind in "UT" else y.dtype.kind == "f" for y in given}
     if len(kinds) > 1:
@@ -49,7 +49,7 @@ def labels_of(
         lacking = f", {missing:,} entries missing (NaN)" if missing else ""
         hint = "; y.argmax(1) would make them classes" if all(map(_is_one_hot, given)) else ""
         shape = given[0].shape[1:] or (1,)
-        return tensors, f"labels are conditions of shape {shape}, real numbers{lacking}{hint}"
+        return tensors, f"labels are conditions of shape {shape}, real numbers{lacking}{hint}", ()
     return _numbered(source, found)
 
 
@@ -98,7 +98,9 @@ def _conditions(source: str, y: Array) -> Tensor:
     return found.view(len(y), *(y.shape[1:] or (1,)))
 
 
-def _numbered(source: str, found: Sequence[Array | None]) -> tuple[list[Tensor | None], str]:
+def _numbered(
+    source: str, found: Sequence[Array | None]
+) -> tuple[list[Tensor | None], str, tuple[str, ...]]:
     given = [y for y in found if y is not None]
     known = [_known(y) for y in given]
     values = np.unique(np.concatenate([y[k] for y, k in zip(given, known, strict=True)]))
@@ -121,7 +123,8 @@ def _numbered(source: str, found: Sequence[Array | None]) -> tuple[list[Tensor |
             continue
         numbers = np.searchsorted(values, y).astype(np.int64)
         tensors.append(torch.from_numpy(np.where(_known(y), numbers, -1)))
-    return tensors, _words(values, missing, sum(int(k.sum()) for k in known))
+    words = _words(values, missing, sum(int(k.sum()) for k in known))
+    return tensors, words, _names(values)
 
 
 def _known(y: Array) -> Array:
@@ -130,12 +133,18 @@ def _known(y: Array) -> Array:
     return ~((y == -1) | np.isnan(y))
 
 
+def _names(values: Array) -> tuple[str, ...]:
+    """What the classes are called; nothing where that is 0, 1, ... ."""
+    names = tuple(str(v) if values.dtype.kind in "UT" else f"{v:g}" for v in values)
+    return () if names == tuple(map(str, range(len(names)))) else names
+
+
 def _words(values: Array, missing: int, count: int) -> str:
-    names = [str(value) if values.dtype.kind in "UT" else f"{value:g}" for value in values]
-    words = f"{len(names):,} classes"
-    if values.dtype.kind in "UT" or names != [str(i) for i in range(len(names))]:
+    names = _names(values)
+    words = f"{len(values):,} classes"
+    if names:
         shown = names if len(names) <= 12 else [*names[:11], "...", names[-1]]
         words += f", 0 to {len(names) - 1}, from the labels {', '.join(shown)}"
-    if len(names) > max(20, count // 2):
+    if len(values) > max(20, count // 2):
         words += "; if they are conditions, give them as floating numbers, (N, 1)"
     return words + (f", {missing:,} labels missing" if missing else "")

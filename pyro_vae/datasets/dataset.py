@@ -11,6 +11,7 @@ from torch import nn
 from pyro_vae.likelihoods import Bernoulli
 
 from .data_source import DataSource
+from .origin import Origin
 from .split import PARTS, Split
 from .vocabulary import Vocabulary
 
@@ -37,6 +38,8 @@ class Dataset:
         vocabulary: Of sequences of tokens, integers (N, T), what each stands for.
         factors: What the factors are called that the data are made of, where those are known: each
             part then has a tensor `factors`, the value of each, int64 (N, K).
+        label_names: What the classes 0, 1, ... are called, where they have names or other numbers.
+        origin: What the file that the data come from measures in.
 
     Raises:
         ValueError: If the parts disagree about the shape of a datum or of a label, if labels lack,
@@ -52,6 +55,8 @@ class Dataset:
     classes: int | None = None
     vocabulary: Vocabulary | None = None
     factors: tuple[str, ...] = ()
+    label_names: tuple[str, ...] = ()
+    origin: Origin = Origin()
 
     def __post_init__(self) -> None:
         for part in PARTS:
@@ -127,6 +132,31 @@ class Dataset:
             return self.classes
         labels = [s.y for s in self._parts if isinstance(s, Split) and s.y is not None]
         return 1 + max(int(y.max()) for y in labels) if labels else None
+
+    def label_number(self, label: int | str) -> int:
+        """The number of a class, from its name, or from that number.
+
+        Raises:
+            ValueError: If no datum is of such a class.
+        """
+        parts = [part.y for part in self._parts if isinstance(part, Split) and part.y is not None]
+        there = sorted({int(y) for part in parts for y in part.unique() if y >= 0})
+        names = self.label_names
+        if str(label) in names:
+            return names.index(str(label))
+        number = int(label) if str(label).isdecimal() and not names else None
+        if number is None or number not in there:
+            known = names or tuple(map(str, there))
+            raise ValueError(
+                f"{self.name} has no label {label!r}; its labels are {', '.join(known)}"
+            )
+        return number
+
+    def label_name(self, number: int) -> str:
+        """What a class is called; empty of a missing label, -1."""
+        if number < 0:
+            return ""
+        return self.label_names[number] if self.label_names else str(number)
 
     @property
     def num_tokens(self) -> int | None:

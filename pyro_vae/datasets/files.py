@@ -103,7 +103,13 @@ def arrays(
         raw = {part: Raw(found.x, _labels(other)) for part, found in raw.items()}
         notes.append(f"labels from {other}")
     return assembled(
-        path.stem.removesuffix(".csv"), str(path), raw, wishes, columns=columns, notes=notes
+        path.stem.removesuffix(".csv"),
+        str(path),
+        raw,
+        wishes,
+        columns=columns,
+        label_column=y if isinstance(y, str) and other is None else "y",
+        notes=notes,
     )
 
 

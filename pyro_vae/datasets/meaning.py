@@ -24,10 +24,12 @@ class Meaning:
     Args:
         scale: What divides them.
         words: What they are taken for, in words.
+        is_grey: Whether that is whole numbers from 0 to `scale`, as grey levels are.
     """
 
     scale: float
     words: str
+    is_grey: bool = False
 
 
 def check_numbers(source: str, found: Array) -> None:
@@ -96,7 +98,8 @@ def meaning_of(
     if standardize:
         return Meaning(1, found)
     if scale is not None:
-        return Meaning(scale, found + ("" if scale == 1 else f", divided by {scale:g}"))
+        words = found + ("" if scale == 1 else f", divided by {scale:g}")
+        return Meaning(scale, words, is_grey=whole and low >= 0 and scale >= max(high, 2))
     dtype = parts[0].dtype
     if dtype == np.uint8 and high <= 1:  # bits would silently become 0 and 1/255
         raise ValueError(
@@ -108,7 +111,7 @@ def meaning_of(
     pictures = parts[0].ndim > 2
     if whole and (white := _white(dtype, pictures, low, high)):
         levels = f"grey levels of 0 to {white:,}, here from {low:g} to {high:g} ({dtype})"
-        return Meaning(white, f"{levels}, divided by {white:,}")
+        return Meaning(white, f"{levels}, divided by {white:,}", is_grey=True)
     if 0 < max(-low, high) < SMALLEST or max(-low, high) > LARGEST:
         raise ValueError(f"{source} holds {_out_of_scale(found, pictures, low, high)}")
     if max(-low, high) > LARGE:

@@ -92,7 +92,7 @@ def read_as_one_goes(
     for part, sample in samples.items():
         check_numbers(f"{source}, {part}" if part else source, sample)
     meaning = meaning_of(source, list(samples.values()), scale=wishes.scale)
-    ys, about_y = labels_of(
+    ys, about_y, label_names = labels_of(
         [source] * len(parts), [r.y for r in parts.values()], [r.count for r in parts.values()]
     )
     rows = _three(source, {part: reader.count for part, reader in parts.items()})
@@ -113,6 +113,7 @@ def read_as_one_goes(
         likelihood=likelihood_of(shown, grey, any_real=False),
         notes="; ".join([words, "read from disk a batch at a time", about_y, *notes]),
         classes=1 + max(int(y.max()) for y in labels) if of_classes else None,
+        label_names=label_names,
     )
 
 
