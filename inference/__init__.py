@@ -8,7 +8,15 @@ if not __name__.startswith("pyro_vae."):  # a second copy of every class would f
     raise ImportError("import pyro_vae.inference, not inference: it is installed inside pyro_vae")
 
 from . import estimators
-from .applications import ROC, anomaly_scores, likelihood_regret, roc, typicality
+from .applications import (
+    ROC,
+    Imputation,
+    anomaly_scores,
+    impute,
+    likelihood_regret,
+    roc,
+    typicality,
+)
 from .comparison import Comparison, compare
 from .estimators import *  # noqa: F403 (an estimator is listed in its room alone)
 from .evaluation import (
@@ -42,6 +50,7 @@ __all__ = [
     "Compile",
     "Evaluation",
     "Fit",
+    "Imputation",
     "Information",
     "Latent",
     "Penalty",
@@ -63,6 +72,7 @@ __all__ = [
     "evaluate",
     "fit",
     "frechet_distance",
+    "impute",
     "likelihood_regret",
     "linear",
     "log_likelihood",

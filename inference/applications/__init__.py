@@ -2,5 +2,15 @@
 
 from .anomalies import KINDS, anomaly_scores, likelihood_regret, typicality
 from .detection import ROC, roc
+from .imputation import Imputation, impute
 
-__all__ = ["KINDS", "ROC", "anomaly_scores", "likelihood_regret", "roc", "typicality"]
+__all__ = [
+    "KINDS",
+    "ROC",
+    "Imputation",
+    "anomaly_scores",
+    "impute",
+    "likelihood_regret",
+    "roc",
+    "typicality",
+]

@@ -10,6 +10,7 @@ from .normal_product import product_of_normals
 from .one_hot import OneHotDistribution, RelaxedOneHotDistribution
 from .power_spherical import PowerSphericalDistribution
 from .reshaped import Reshaped, reshaped
+from .side_by_side import SideBySide
 from .tempered import tempered
 from .token_sequences import TokenModel, TokenSequences
 from .uniform_sphere import UniformSphereDistribution
@@ -29,6 +30,7 @@ __all__ = [
     "RelaxedCodes",
     "RelaxedOneHotDistribution",
     "Reshaped",
+    "SideBySide",
     "StochasticCodes",
     "TokenModel",
     "TokenSequences",
