@@ -14,6 +14,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyro_vae.inference import (
     CIWAE,
+    DIPVAE_I,
+    DIPVAE_II,
     IWAE,
     MIWAE,
     MMD,
@@ -65,6 +67,8 @@ def vae(hidden=(16,), **options):
         ReweightedWakeSleep(4),
         TotalCorrelation(num_data=64),
         MMD(),
+        DIPVAE_I(),
+        DIPVAE_II(),
     ],
     ids=lambda loss: type(loss).__name__,
 )

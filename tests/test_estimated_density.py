@@ -14,6 +14,8 @@ from torch.distributions import kl_divergence
 from pyro_vae import check
 from pyro_vae.distributions import EstimatedDensity, is_estimated
 from pyro_vae.inference import (
+    DIPVAE_I,
+    DIPVAE_II,
     IWAE,
     MMD,
     STL,
@@ -35,6 +37,7 @@ from pyro_vae.inference.terms import closed_kl
 from .lone_estimators import lone_estimators
 
 LINEAR = (MMD, STL, ScoreFunction, TotalCorrelation, TraceMeanField_ELBO, Trace_ELBO)
+LINEAR += (DIPVAE_I, DIPVAE_II)
 ALL = lone_estimators()
 N, LOC, SCALE = 5_000, 0.4, 0.7
 X = torch.full((N,), 0.9, dtype=torch.float64)

@@ -1,10 +1,12 @@
 """The estimators of the bound, one file a bound, and what they share."""
 
 from .adversarial import Adversarial
+from .dip_vae import DIPVAE_I, DIPVAE_II
 from .dreg import DReG
 from .elbo import Trace_ELBO, TraceMeanField_ELBO
 from .enumerated import TraceEnum_ELBO
 from .estimator import Estimator, describes_formula, with_gradient
+from .factor_vae import FactorVAE
 from .factor_weights import Weight
 from .gan_losses import Hinge, Minimax, NonSaturating
 from .iwae import IWAE
@@ -23,8 +25,11 @@ from .wake_sleep import ReweightedWakeSleep
 __all__ = [
     "Adversarial",
     "CIWAE",
+    "DIPVAE_I",
+    "DIPVAE_II",
     "DReG",
     "Estimator",
+    "FactorVAE",
     "Hinge",
     "IMQ",
     "IWAE",

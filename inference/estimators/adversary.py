@@ -106,7 +106,7 @@ class WithAdversary(TraceMeanField_ELBO):
         wanted = getattr(network, "in_shape", shape)
         wanted = wanted[0] if len(given) > 1 and wanted != shape else wanted
         try:
-            found = None if wanted != shape else _judged(network, *(x[:2] for x in given))
+            found = None if wanted != shape else judged(network, *(x[:2] for x in given))
         except (RuntimeError, ValueError) as error:
             raise ValueError(
                 f"the {role} of {type(self).__name__}, a {kind}, cannot take images of shape "
@@ -261,7 +261,7 @@ def power_iterations_off(network: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _judged(network: nn.Module, *images: Tensor) -> Tensor:
+def judged(network: nn.Module, *images: Tensor) -> Tensor:
     """What a network makes of images, its averages and random numbers left alone."""
     with in_evaluation_mode([network]), torch.random.fork_rng():
         return network(*images)
