@@ -113,7 +113,7 @@ def test_two_layers_reach_the_paper():
     program = trained(
         lambda: HierarchicalVAE(DIGITS, likelihood=likelihood_of(data)),
         data,
-        1000,
+        300,
         batch_size=100,
         lr=1.5e-3,
         loss=Trace_ELBO(beta=linear(0, 1, 20_000)),
