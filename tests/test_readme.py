@@ -114,6 +114,9 @@ def test_the_table_of_verbs_lists_the_commands():
 
 # What the text says of the numbers that its code computes.
 CLAIMS = {
+    "anomalies": """
+assert scores.shape == (300,) and roc(scores, test.y == 0).num_anomalies == (test.y == 0).sum()
+""",
     "adversaries": """
 assert not estimator.is_bound and "loss" in repr(training)
 assert sharpness(samples).shape == (300,) and diversity(samples) > 0

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from pyro_vae.app.commands.anomalies import anomalies
 from pyro_vae.app.commands.arithmetic import arithmetic
 from pyro_vae.app.commands.check import check
 from pyro_vae.app.commands.compare import compare
@@ -38,6 +39,7 @@ app.command()(interpolate)
 app.command()(traverse)
 app.command()(arithmetic)
 app.command()(manifold)
+app.command()(anomalies)
 app.command()(check)
 app.command()(compare)
 app.command(name="list")(list_)

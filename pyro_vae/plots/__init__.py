@@ -1,5 +1,6 @@
 """Plots: tensors in, matplotlib figures out, without pyplot and its global state."""
 
+from .detection import roc_curve
 from .gradients import gradient_variance, snr
 from .images import grid, interpolation, manifold, pairs
 from .latents import histogram, scatter
@@ -15,6 +16,7 @@ __all__ = [
     "manifold",
     "pairs",
     "rates",
+    "roc_curve",
     "scatter",
     "snr",
 ]
