@@ -15,6 +15,7 @@ from .kl_autoencoder import KLAutoencoder
 from .ladder_vae import LadderVAE
 from .latent_diffusion import LatentDiffusion
 from .linear_gaussian import LinearGaussian
+from .not_miwae import NotMIWAE
 from .nvae import NVAE
 from .refit import Refit
 from .semi_supervised_vae import SemiSupervisedVAE
@@ -35,6 +36,7 @@ __all__ = [
     "LatentDiffusion",
     "LinearGaussian",
     "NVAE",
+    "NotMIWAE",
     "Refit",
     "SemiSupervisedVAE",
     "VAE",

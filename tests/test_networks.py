@@ -59,6 +59,7 @@ CASES = {
     ),
     "ResidualDecoder": lambda: networks.ResidualDecoder((5,), (2, 1, 9, 6), channels=(4, 8)),
     "ResidualEncoder": lambda: networks.ResidualEncoder((1, 9, 6), (2, 5), channels=(4, 8)),
+    "SelfMasking": lambda: networks.SelfMasking((2, 3), (2, 3)),
     "SqueezeExcitation": lambda: networks.SqueezeExcitation((5, 3, 2), (5, 3, 2)),
     "TimeMLP": lambda: awake(networks.TimeMLP(((2, 3), (1,)), (2, 5), hidden=6)),
     "UNet": lambda: awake(networks.UNet(((2, 4, 6), (1,)), (2, 4, 6), channels=(4, 8))),

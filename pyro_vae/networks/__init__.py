@@ -28,6 +28,7 @@ from .scales import BottomUp as BottomUp
 from .scales import NormalizedConv as NormalizedConv
 from .scales import doubling_cells as doubling_cells
 from .scales import image_head as image_head
+from .self_masking import SelfMasking
 from .time_mlp import TimeMLP
 from .token_encoders import ConvTokensEncoder, RecurrentEncoder, TransformerEncoder
 from .unet import UNet
@@ -57,6 +58,7 @@ __all__ = [
     "RecurrentEncoder",
     "ResidualDecoder",
     "ResidualEncoder",
+    "SelfMasking",
     "SqueezeExcitation",
     "TimeMLP",
     "TransformerEncoder",
