@@ -145,6 +145,10 @@ assert log_px.mean() > after.bound[:20].mean()
 assert data.vocabulary.text(data.train.x[0]) == "zesevese"
 assert data.vocabulary.ids("zeta") == [14, 2, 8, 1, 0]
 """,
+    "missing": """
+assert not found.x.isnan().any() and found.draws.shape == (5, 20, 1, 8, 8)
+assert set(found.x.unique().tolist()) == {0, 1}
+""",
     "molecules": """
 assert (valid_share(drawn), uniqueness(drawn), novelty(drawn, ["CCO"])) == (3 / 4, 2 / 3, 1 / 2)
 parsed = [(a, b) for a, b in zip(start, found) if b is not None]
