@@ -19,6 +19,7 @@ ROOMS = {
     "graphs": set(),
     "estimators": {"terms"},
     "evaluation": {"terms", "graphs"},
+    "disentanglement": {"evaluation"},
     "checking": {"terms", "estimators"},
     "training": {"terms", "graphs", "estimators", "evaluation"},
     "comparison": {"terms", "estimators", "evaluation", "training"},

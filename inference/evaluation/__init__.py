@@ -12,6 +12,7 @@ from .evaluation import (
     mean_and_error,
 )
 from .information import Information, mutual_information, mutual_information_in
+from .latent_numbers import rates_and_means
 from .layers import reconstruct, reconstruct_layers
 from .picture_quality import diversity, frechet_distance, peak_snr, sharpness
 from .predictive import decode, discrete_latents, encode, sample
@@ -44,6 +45,7 @@ __all__ = [
     "mutual_information_in",
     "peak_snr",
     "points_of_guide",
+    "rates_and_means",
     "reconstruct",
     "reconstruct_layers",
     "sample",

@@ -12,20 +12,12 @@ from torch import Tensor
 
 from pyro_vae.arguments import arguments
 from pyro_vae.batches import check_tensors
-from pyro_vae.inference.terms import (
-    Terms,
-    collect,
-    inner,
-    kl_of_numbers,
-    numbers_of,
-    sample_sites,
-    support_of,
-    trace_guide,
-)
+from pyro_vae.inference.terms import inner, sample_sites, support_of, trace_guide
 from pyro_vae.program import Program, evaluating
 from pyro_vae.sampling import sampling
 
-from .model_run import ModelRun, data_of, mean_or_draw
+from .latent_numbers import rates_and_means
+from .model_run import ModelRun, data_of
 from .temperature import Tempering
 
 __all__ = ["Traversal", "traverse"]
@@ -220,29 +212,10 @@ def _numbers(
     program: Program, x: Tensor, y: Tensor | None, site: str
 ) -> tuple[Tensor, Tensor | None]:
     """The numbers of a latent, those that say most of x first, and the rate of each, if it has."""
-    t = collect(program.model, program.guide, arguments(program, x, y), {})
-    if site not in t.latents:
-        raise ValueError(
-            f"the program has no latent {site!r} of a datum; those are {t.latent_names}"
-        )
-    latent = t.latents[site]
-    if support_of(latent.q).is_discrete:
-        raise ValueError(
-            f"latent {site!r} is discrete, so none of its numbers can be moved; look at samples"
-        )
-    rates = _rates(t, site)
+    rates, means = rates_and_means(program, arguments(program, x, y), site)
     if rates is not None:
         return rates.argsort(descending=True), rates
-    of_guide = t.traces[1].nodes[site]
-    means = t.layout.rows({**of_guide, "value": mean_or_draw(of_guide, mean=True)})
     return means.var(0).argsort(descending=True), None
-
-
-def _rates(t: Terms, site: str) -> Tensor | None:
-    """The rate of each number, (D,); None unless they are independent."""
-    latent = t.latents[site]
-    kl = kl_of_numbers(latent.q, latent.p, latent.z, averaged=True)
-    return None if kl is None else numbers_of(t, site, kl).mean(0)
 
 
 def _check(x: Tensor, num: int, steps: int, reach: float, datum: int | None) -> None:
