@@ -127,6 +127,9 @@ assert alone.num_data == 50 and rate > 0 and 0 <= units <= 4
 assert steps_of_the_guide >= 60
 """,
     "hierarchies": "assert names == [*(f'z_{i}' for i in range(6, 0, -1)), 'x']",
+    "representations": """
+assert right.shape == voted.shape == (300,) and right.mean() > 0.8 and voted.mean() > 0.8
+""",
     "README": "assert images.shape == (64, 1, 8, 8)",
     "write-your-own-model": """
 assert bound.shape == log_px.shape == (300,) and log_px.mean() > bound.mean()

@@ -8,8 +8,10 @@ import typer
 
 from pyro_vae.app.commands.anomalies import anomalies
 from pyro_vae.app.commands.arithmetic import arithmetic
+from pyro_vae.app.commands.augment import augment
 from pyro_vae.app.commands.check import check
 from pyro_vae.app.commands.compare import compare
+from pyro_vae.app.commands.encode import encode
 from pyro_vae.app.commands.evaluate import evaluate
 from pyro_vae.app.commands.interpolate import interpolate
 from pyro_vae.app.commands.list import list_
@@ -39,6 +41,8 @@ app.command()(interpolate)
 app.command()(traverse)
 app.command()(arithmetic)
 app.command()(manifold)
+app.command()(encode)
+app.command()(augment)
 app.command()(anomalies)
 app.command()(check)
 app.command()(compare)

@@ -71,15 +71,15 @@ def samples(
     y = labels_to_sample(program, num_samples, num_classes, label)
     if y is None:
         x = sample(program, num_samples, x_shape, mean=mean, **options).cpu()
-        return plots.grid(x, levels=_levels(x), title=_what_is_sampled("z", mean, temperature))
+        return plots.grid(x, levels=levels(x), title=_what_is_sampled("z", mean, temperature))
     x = sample(program, len(y), x_shape, y=y, mean=mean, **options).cpu()
     title = _what_is_sampled("z, y", mean, temperature)
     if label is not None:
-        return plots.grid(x, levels=_levels(x), title=f"{title}, $y = {label}$")
+        return plots.grid(x, levels=levels(x), title=f"{title}, $y = {label}$")
     labels = y.unique().tolist()
     rows = [f"$y = {label}$" for label in labels]
     columns = len(y) // len(labels)
-    return plots.grid(x, columns=columns, row_labels=rows, levels=_levels(x), title=title)
+    return plots.grid(x, columns=columns, row_labels=rows, levels=levels(x), title=title)
 
 
 def _what_is_sampled(given: str, mean: bool, temperature: Temperature) -> str:
@@ -97,7 +97,7 @@ def reconstructions(program: Program, x: Tensor, y: Tensor | None = None) -> Fig
 
 def beside(x: Tensor, made: Tensor) -> Figure:
     """Data above their reconstructions, which are made already."""
-    return plots.pairs(x.cpu(), made.cpu(), levels=_levels(x))
+    return plots.pairs(x.cpu(), made.cpu(), levels=levels(x))
 
 
 def layers(
@@ -112,7 +112,7 @@ def layers(
         torch.cat([x, *rows.values()]).cpu(),
         columns=len(x),
         row_labels=labels,
-        levels=_levels(x),
+        levels=levels(x),
         title=f"data, what {top} alone says of them, and what each latent below adds",
     )
 
@@ -143,12 +143,12 @@ def traversal(
         columns=steps,
         row_labels=labels,
         column_labels=[f"{step:+.3g}" if step else "0" for step in found.offsets.tolist()],
-        levels=_levels(x),
+        levels=levels(x),
         title=f"{whose}, a number of {site} moved by standard deviations of its prior{rates}",
     )
 
 
-def _levels(x: Tensor) -> tuple[float, float]:
+def levels(x: Tensor) -> tuple[float, float]:
     """What is black and what white in images: 0 and 1, or the least and the greatest of others."""
     values = x[x.isfinite()].float()
     if not values.numel() or -0.5 <= values.min() and values.max() <= 1.5:
@@ -168,7 +168,7 @@ def interpolation(
     """A picture of `interpolated`, the data themselves at both ends."""
     between = interpolated(program, start, stop, y, steps=steps)
     path = torch.cat([start.cpu()[:, None], between, stop.cpu()[:, None]], dim=1)
-    return plots.interpolation(path, levels=_levels(torch.stack([start, stop])))
+    return plots.interpolation(path, levels=levels(torch.stack([start, stop])))
 
 
 def arithmetic(
@@ -213,7 +213,7 @@ def arithmetic(
         torch.stack(columns, 1).flatten(0, 1).cpu(),
         columns=len(columns),
         column_labels=["data", *(f"{weight:+g}" if weight else "0" for weight in weights)],
-        levels=_levels(x),
+        levels=levels(x),
         title=f"the data, and so many times {name} added to their latents",
     )
 
@@ -265,7 +265,7 @@ def _manifold(program: Program, name: str, z: Tensor, x: Tensor, columns: int) -
         images.cpu(),
         extent=(-reach, reach),
         labels=_axes([name]),
-        levels=_levels(x),
+        levels=levels(x),
         title=rf"means of $p(x \mid z)$ over the plane of {name}",
     )
 

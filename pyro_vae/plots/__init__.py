@@ -4,6 +4,7 @@ from .detection import roc_curve
 from .gradients import gradient_variance, snr
 from .images import grid, interpolation, manifold, pairs
 from .latents import histogram, scatter
+from .maps import picture_map
 from .rates import rates
 from .training import curves
 
@@ -15,6 +16,7 @@ __all__ = [
     "interpolation",
     "manifold",
     "pairs",
+    "picture_map",
     "rates",
     "roc_curve",
     "scatter",
