@@ -13,6 +13,7 @@ from pyro_vae.app.commands.check import check
 from pyro_vae.app.commands.compare import compare
 from pyro_vae.app.commands.encode import encode
 from pyro_vae.app.commands.evaluate import evaluate
+from pyro_vae.app.commands.impute import impute
 from pyro_vae.app.commands.interpolate import interpolate
 from pyro_vae.app.commands.list import list_
 from pyro_vae.app.commands.manifold import manifold
@@ -37,6 +38,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(sample)
 app.command()(reconstruct)
+app.command()(impute)
 app.command()(interpolate)
 app.command()(traverse)
 app.command()(arithmetic)

@@ -6,6 +6,7 @@ config.json          the texts of program, data and loss, what the data know, th
                      since, as [before, after]
 metrics.jsonl        one record for each epoch
 weights.safetensors  the parameters of the best epoch, without those of first stages
+columns.json         of a run on `table`, what its columns are
 vocabulary.json      of a run on texts, what each token stands for
 first_stages/        what opening the program takes of each run that it loads
 checkpoint.pt        the last parameters, the optimizer's and the generators' state
@@ -19,6 +20,7 @@ train.smi, test.smi  the canonical SMILES of its data, written by the first `sam
 
 __all__ = [
     "CHECKPOINT",
+    "COLUMNS",
     "CONFIG",
     "FIRST_STAGES",
     "METRICS",
@@ -30,4 +32,5 @@ __all__ = [
 
 CONFIG, METRICS, WEIGHTS = "config.json", "metrics.jsonl", "weights.safetensors"
 CHECKPOINT, RESULTS, FIRST_STAGES = "checkpoint.pt", "results.json", "first_stages"
+COLUMNS = "columns.json"
 VOCABULARY, REFERENCES = "vocabulary.json", ("train.smi", "test.smi")

@@ -128,7 +128,7 @@ def text_of(likelihood: Callable[..., Any]) -> str | None:
     found = likelihood.func if isinstance(likelihood, partial) else likelihood
     names = [name for name, part in catalogue()["likelihoods"].items() if part is found]
     if not names or not all(isinstance(v, int | float | None) for v in keywords.values()):
-        return None
+        return getattr(found, "text", None)
     return f"{names[0]}({', '.join(f'{key}={value!r}' for key, value in keywords.items())})"
 
 

@@ -19,12 +19,13 @@ from pyro_vae.program import ProgramModule, device_of
 
 from .config import Config
 from .cost import plan
-from .files import WEIGHTS
+from .files import COLUMNS, WEIGHTS
 from .molecules import forget_references
 from .prepare import Prepared, known_from
 from .run import Run
 from .text import read_data
 from .texts import check_vocabulary
+from .writing import write_json
 
 __all__ = ["resume", "train"]
 
@@ -35,6 +36,8 @@ def train(prepared: Prepared, folder: Path, *, tensorboard: bool = False) -> tup
     known, device = known_from(prepared.data), str(device_of(prepared.program))
     vocabulary = prepared.data.vocabulary
     run = Run.start(folder, prepared.config, known, device, prepared.first_stages, vocabulary)
+    if prepared.data.table is not None:
+        write_json(folder / COLUMNS, prepared.data.table.as_json())
     return run, _fit(run, prepared, None, writing)
 
 

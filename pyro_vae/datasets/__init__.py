@@ -8,6 +8,7 @@ from .files import arrays
 from .fixed_binarization import binarized_mnist
 from .idx import fashion_mnist, mnist
 from .label_choice import only_labels, without_labels
+from .mixed_table import table
 from .molecules import smiles, zinc
 from .names import names
 from .photographs import cifar10, frey_faces, lfw_faces
@@ -43,6 +44,7 @@ __all__ = [
     "smiles",
     "spam",
     "sprites",
+    "table",
     "text",
     "without_labels",
     "zinc",

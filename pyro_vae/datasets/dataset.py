@@ -13,6 +13,7 @@ from pyro_vae.likelihoods import Bernoulli
 from .data_source import DataSource
 from .origin import Origin
 from .split import PARTS, Split
+from .table_format import TableFormat
 from .vocabulary import Vocabulary
 
 __all__ = ["Dataset"]
@@ -40,6 +41,7 @@ class Dataset:
             part then has a tensor `factors`, the value of each, int64 (N, K).
         label_names: What the classes 0, 1, ... are called, where they have names or other numbers.
         origin: What the file that the data come from measures in.
+        table: Of rows of a table of mixed columns, what these are, to make cells of x again.
 
     Raises:
         ValueError: If the parts disagree about the shape of a datum or of a label, if labels lack,
@@ -57,6 +59,7 @@ class Dataset:
     factors: tuple[str, ...] = ()
     label_names: tuple[str, ...] = ()
     origin: Origin = Origin()
+    table: TableFormat | None = None
 
     def __post_init__(self) -> None:
         for part in PARTS:

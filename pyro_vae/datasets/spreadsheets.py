@@ -10,7 +10,7 @@ import numpy as np
 
 from .reading import Array, Refusal, reading
 
-__all__ = ["SPREADSHEETS", "Sheet", "is_sheet", "read_sheet"]
+__all__ = ["SPREADSHEETS", "Sheet", "is_sheet", "read_cells", "read_sheet"]
 
 SPREADSHEETS = (".csv", ".tsv", ".txt", ".csv.gz")
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
@@ -69,6 +69,18 @@ def read_sheet(path: Path) -> Sheet:
     if repeated := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"{path} has two columns {repeated[0]!r}; give each a name of its own")
     return Sheet(names, columns, header)
+
+
+def read_cells(path: Path) -> tuple[str, list[list[str]]]:
+    """What parts the cells of a table, and the cells of each line as they stand there.
+
+    Args:
+        path: A file that `read_sheet` has read.
+    """
+    with reading(path):
+        lines = _lines(path)
+        delimiter = _delimiter(lines)
+        return delimiter or " ", [cells for _, cells in _rows(lines, delimiter)]
 
 
 def _lines(path: Path) -> list[str]:
