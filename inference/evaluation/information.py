@@ -75,9 +75,9 @@ class Information:
         return None if self.marginal is None else self.marginal.mean().item()
 
     def __str__(self) -> str:
-        found = f"mutual information {self.mutual_information:.2f} of at most {self.cap:.2f} nats"
+        found = f"mutual information {self.mutual_information:z.2f} of at most {self.cap:.2f} nats"
         kl = self.marginal_kl
-        return found + ("" if kl is None else f", KL(q(z) || p(z)) {kl:.2f}")
+        return found + ("" if kl is None else f", KL(q(z) || p(z)) {kl:z.2f}")
 
 
 def mutual_information(

@@ -59,7 +59,7 @@ def _print_sites(sites: Mapping[str, Mapping[str, Any]]) -> None:
     active = {n: f"{s['active']} of {s['units']}" for n, s in sites.items() if "active" in s}
     rows = []
     for name, site in sites.items():
-        rate = f"{site['rate']:.2f}" if "rate" in site else "-"
+        rate = f"{site['rate']:z.2f}" if "rate" in site else "-"
         margin = _margin(site.get("rate_error"), ".2f")
         rows.append((name, rate, margin, active.get(name, "-")))
     if len(sites) > 1:
@@ -75,10 +75,10 @@ def _information(name: str, site: Mapping[str, Any]) -> str:
     """What a latent tells of the data, and how far the guide's average is from the prior."""
     found, cap = site["mutual_information"], site["cap"]
     margin = _margin(site["mutual_information_error"], ".2f")
-    said = f"mutual information {found:.2f} {margin} of at most {cap:.2f} nats, the logarithm of "
+    said = f"mutual information {found:z.2f} {margin} of at most {cap:.2f} nats, the logarithm of "
     said += f"{round(math.exp(cap)):,} data"
     kl = site.get("marginal_kl")
-    return said if kl is None else f"{said}; KL(q({name}) || p({name})) {kl:.2f}"
+    return said if kl is None else f"{said}; KL(q({name}) || p({name})) {kl:z.2f}"
 
 
 def _margin(error: float | None, shown: str) -> str:
