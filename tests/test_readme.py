@@ -126,6 +126,9 @@ assert told.mutual_information <= told.cap and told.num_data == 100
 assert alone.num_data == 50 and rate > 0 and 0 <= units <= 4
 assert steps_of_the_guide >= 60
 """,
+    "disentanglement": """
+assert 0 <= float(gap) <= 1 and len(codes.values) == len(data.test) and codes.factors.shape[1] == 5
+""",
     "hierarchies": "assert names == [*(f'z_{i}' for i in range(6, 0, -1)), 'x']",
     "representations": """
 assert right.shape == voted.shape == (300,) and right.mean() > 0.8 and voted.mean() > 0.8

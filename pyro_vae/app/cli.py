@@ -11,6 +11,7 @@ from pyro_vae.app.commands.arithmetic import arithmetic
 from pyro_vae.app.commands.augment import augment
 from pyro_vae.app.commands.check import check
 from pyro_vae.app.commands.compare import compare
+from pyro_vae.app.commands.disentangle import disentangle
 from pyro_vae.app.commands.encode import encode
 from pyro_vae.app.commands.evaluate import evaluate
 from pyro_vae.app.commands.impute import impute
@@ -45,6 +46,7 @@ app.command()(arithmetic)
 app.command()(manifold)
 app.command()(encode)
 app.command()(augment)
+app.command()(disentangle)
 app.command()(anomalies)
 app.command()(check)
 app.command()(compare)

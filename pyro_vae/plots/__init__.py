@@ -3,6 +3,7 @@
 from .detection import roc_curve
 from .gradients import gradient_variance, snr
 from .images import grid, interpolation, manifold, pairs
+from .information import information
 from .latents import histogram, scatter
 from .maps import picture_map
 from .rates import rates
@@ -13,6 +14,7 @@ __all__ = [
     "gradient_variance",
     "grid",
     "histogram",
+    "information",
     "interpolation",
     "manifold",
     "pairs",
