@@ -143,3 +143,24 @@ def test_ten_groups_of_photographs_are_all_used():
     bits = -bound / math.prod(PHOTOGRAPHS) / math.log(2)
     print(f"{bits:.3f} bits per dimension")
     assert min(rates.values()) > 0 and bits < 6.25  # of a convolutional VAE: 6.258
+
+
+@needs("MNIST")
+def test_ten_groups_of_digits_are_all_used():
+    data = mnist(DATA)
+    sizes = {"groups": (5, 5), "channels": 8, "blocks": 2, "padding": 2}
+    sizes |= {"expansion": 3, "kernel_size": 3}
+    program = trained(
+        partial(NVAE, DIGITS, **sizes, likelihood=likelihood_of(data)),
+        data,
+        4,
+        batch_size=64,
+        lr=2e-3,
+        end=0.05,
+        optim="Adamax",
+        loss=TraceMeanField_ELBO(beta=linear(1e-4, 1, 2_000), kl_balance=True),
+        recompute_batch_statistics=True,
+    )
+    rates, _, bound = rates_of(program, data.valid.x)
+    print(f"bound {bound:.2f} nats")
+    assert min(rates.values()) > 0.5 and bound > -100
