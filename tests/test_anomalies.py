@@ -1,7 +1,9 @@
 """Scores of strangeness against closed forms, and the ROC curve against counting by hand."""
 
 import math
+import zlib
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -19,6 +21,7 @@ from pyro_vae.inference import (
     typicality,
 )
 from pyro_vae.inference.applications import KINDS
+from pyro_vae.likelihoods import ContinuousBernoulli
 from pyro_vae.models import (
     VAE,
     BayesianVAE,
@@ -150,6 +153,49 @@ def test_a_datum_likelier_than_all_usual_ones_is_strange_by_its_typicality_alone
     assert anomaly_scores(program, likeliest) < anomaly_scores(program, x).min()
     scores = anomaly_scores(program, torch.cat([likeliest, x]), kind="typicality", train=x)
     assert scores[0] > scores[1:].mean()
+
+
+@pytest.mark.parametrize(
+    "x, as_written",
+    [
+        (X, lambda row: np.packbits(row.numpy().astype(np.uint8)).tobytes()),
+        (X * 0.7, lambda row: bytes(round(float(level) * 255) for level in row)),
+    ],
+    ids=["bits", "grey levels"],
+)
+def test_complexity_takes_off_what_a_compressor_needs(x, as_written):
+    program = VAE((1, 8, 8), likelihood=ContinuousBernoulli((1, 8, 8)), **SMALL)
+    options = {"num_particles": 5, "batch_size": 4}
+    pyro.set_rng_seed(0)
+    likelihood = anomaly_scores(program, x, **options)
+    pyro.set_rng_seed(0)
+    found = likelihood - anomaly_scores(program, x, kind="complexity", **options)
+    sizes = [len(zlib.compress(as_written(row), 9)) for row in x.flatten(1)]
+    torch.testing.assert_close(found, torch.tensor(sizes) * math.log(256), rtol=1e-4, atol=1e-3)
+
+
+def test_variation_is_the_likelihood_for_each_unit_of_the_edges():
+    program, x = VAE((1, 8, 8), **SMALL), torch.zeros(3, 1, 8, 8)
+    x[1, 0, 2:5, 3:7] = 1  # a rectangle of edges 3 + 4 + 3 + 4 long
+    x[2, 0, 0, 0] = 1  # in a corner, where two sides of it are seen
+    pyro.set_rng_seed(0)
+    likelihood = anomaly_scores(program, x, num_particles=5)
+    pyro.set_rng_seed(0)
+    found = anomaly_scores(program, x, kind="variation", num_particles=5)
+    torch.testing.assert_close(found, likelihood / torch.tensor([1.0, 15.0, 3.0]))
+
+
+def test_data_without_neighbours_have_no_variation():
+    program, x = linear(exact=True)
+    with pytest.raises(ValueError, match=r"the data are of shape \(5,\); take another kind"):
+        anomaly_scores(program, x, kind="variation")
+
+
+def test_the_complexity_of_numbers_without_levels_is_refused():
+    with pytest.raises(ValueError, match="the data are real numbers from -2 to 3; take another"):
+        anomaly_scores(
+            LinearGaussian((2,), 1), torch.tensor([[-2.0, 3.0], [1.0, 2.0]]), kind="complexity"
+        )
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "typicality"])

@@ -1,8 +1,8 @@
 """Scores of how strange data are to a trained program: higher for stranger data.
 
 Each comes from what `evaluate` and `log_likelihood` give of a datum. None is best for all data: a
-likelihood calls simple data usual, whatever they show, and a digit 1 is simple. `likelihood_regret`
-and `typicality` are two answers to that.
+likelihood calls simple data usual, whatever they show, and a digit 1 is simple. Complexity,
+variation, `likelihood_regret` and `typicality` are answers to that.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,6 +15,7 @@ from pyro_vae.checks import check_sizes
 from pyro_vae.inference.evaluation import Evaluation, each_once, evaluate_batches, log_likelihood
 from pyro_vae.program import Program
 
+from .complexity import compressed_size, total_variation
 from .regret import likelihood_regret
 
 __all__ = ["KINDS", "anomaly_scores", "likelihood_regret", "typicality"]
@@ -30,7 +31,7 @@ def anomaly_scores(
     num_particles: int = 100,
     batch_size: int = 500,
 ) -> Tensor:
-    """How strange each datum is to a program, in nats: the higher, the stranger.
+    """How strange each datum is to a program: the higher, the stranger.
 
     Args:
         program: The trained program.
@@ -42,6 +43,11 @@ def anomaly_scores(
             - `"bound"`: minus the ELBO, the sum of the next two;
             - `"distortion"`: -E_q[log p(x | z)], how badly the datum is reconstructed;
             - `"rate"`: KL(q(z | x) || p(z)), how far its latents are from the prior;
+            - `"complexity"`: -log p(x) less the nats that zlib takes for the datum, which are few
+              where it is simple (Serrà et al., 2020, https://arxiv.org/abs/1909.11480); of data
+              that are bits, grey levels from 0 to 1 or whole numbers;
+            - `"variation"`: -log p(x) / (1 + total variation), the nats that a unit of the edges of
+              an image takes;
             - `"regret"`: see `likelihood_regret`;
             - `"typicality"`: see `typicality`, which needs `train`.
         train: Data that are usual, such as some of those trained on; of a tensor x and a program
@@ -50,7 +56,7 @@ def anomaly_scores(
         batch_size: Data in one run of the program.
 
     Returns:
-        The scores, (N,).
+        The scores, (N,), in nats, but for variation.
 
     Raises:
         ValueError: If there is no such kind, if `train` is missing, or as `evaluate` and
@@ -105,6 +111,24 @@ def _of_likelihood(program: Program, x: Data, y: Tensor | None, **options: int) 
     return -log_likelihood(program, x, y=y, **options)
 
 
+def _less_complexity(
+    program: Program, x: Data, y: Tensor | None, *, num_particles: int, batch_size: int
+) -> Tensor:
+    size = compressed_size(program, x, y, batch_size=batch_size)
+    options = {"num_particles": num_particles, "batch_size": batch_size}
+    scores = _of_likelihood(program, x, y, **options)
+    return scores - size.to(scores)
+
+
+def _of_edges(
+    program: Program, x: Data, y: Tensor | None, *, num_particles: int, batch_size: int
+) -> Tensor:
+    edges = total_variation(program, x, y, batch_size=batch_size)
+    options = {"num_particles": num_particles, "batch_size": batch_size}
+    scores = _of_likelihood(program, x, y, **options)
+    return scores / (1 + edges.to(scores))  # 1, as an empty image has no edges
+
+
 def _of_terms(
     term: Callable[[Evaluation], Tensor],
     program: Program,
@@ -124,6 +148,8 @@ _SCORES: Mapping[str, Score] = {
     "bound": partial(_of_terms, lambda terms: -terms.bound),
     "distortion": partial(_of_terms, lambda terms: terms.distortion),
     "rate": partial(_of_terms, lambda terms: terms.rate),
+    "complexity": _less_complexity,
+    "variation": _of_edges,
     "regret": likelihood_regret,
 }
 KINDS = (*_SCORES, "typicality")

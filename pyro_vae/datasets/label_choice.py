@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,9 +62,9 @@ def without_labels(data: Dataset, *labels: Label) -> Dataset:
 
 
 def _kept(data: Dataset, words: str, keeps: Callable[[Tensor], Tensor]) -> Dataset:
-    kept = {}
+    kept: dict[str, Any] = {}
     for part in PARTS:
-        split: Split = getattr(data, part)
+        split = getattr(data, part)
         kept[part] = take(split, keeps(split.y))
         if not len(kept[part]):
             raise ValueError(f"{data.name}: no data are left in {part} {words}; keep more labels")

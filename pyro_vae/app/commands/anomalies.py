@@ -15,7 +15,8 @@ def anomalies(
     kind: Annotated[
         str,
         typer.Option(
-            help="The score: log_likelihood, bound, distortion, rate, regret or typicality."
+            help="The score: log_likelihood, bound, distortion, rate, complexity, variation, "
+            "regret or typicality."
         ),
     ] = "log_likelihood",
     anomalous: Annotated[
