@@ -7,6 +7,7 @@ variation, `likelihood_regret` and `typicality` are answers to that.
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from torch import Tensor
 
@@ -99,7 +100,7 @@ def typicality(
     Reference:
         Nalisnick et al., 2019, https://arxiv.org/abs/1906.02994, of one datum at a time
     """
-    options = {"num_particles": num_particles, "batch_size": batch_size}
+    options: dict[str, Any] = {"num_particles": num_particles, "batch_size": batch_size}
     usual = log_likelihood(program, train, **options).mean()
     return (log_likelihood(program, x, y=y, **options) - usual).abs()
 
@@ -107,7 +108,7 @@ def typicality(
 Score = Callable[..., Tensor]
 
 
-def _of_likelihood(program: Program, x: Data, y: Tensor | None, **options: int) -> Tensor:
+def _of_likelihood(program: Program, x: Data, y: Tensor | None, **options: Any) -> Tensor:
     return -log_likelihood(program, x, y=y, **options)
 
 
@@ -115,7 +116,7 @@ def _less_complexity(
     program: Program, x: Data, y: Tensor | None, *, num_particles: int, batch_size: int
 ) -> Tensor:
     size = compressed_size(program, x, y, batch_size=batch_size)
-    options = {"num_particles": num_particles, "batch_size": batch_size}
+    options: dict[str, Any] = {"num_particles": num_particles, "batch_size": batch_size}
     scores = _of_likelihood(program, x, y, **options)
     return scores - size.to(scores)
 
@@ -124,7 +125,7 @@ def _of_edges(
     program: Program, x: Data, y: Tensor | None, *, num_particles: int, batch_size: int
 ) -> Tensor:
     edges = total_variation(program, x, y, batch_size=batch_size)
-    options = {"num_particles": num_particles, "batch_size": batch_size}
+    options: dict[str, Any] = {"num_particles": num_particles, "batch_size": batch_size}
     scores = _of_likelihood(program, x, y, **options)
     return scores / (1 + edges.to(scores))  # 1, as an empty image has no edges
 

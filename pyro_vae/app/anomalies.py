@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -98,7 +99,7 @@ def find(
     """
     is_anomaly = _anomalies(judged, dataset, anomalous)
     train = first(own.train, _OF_TRAINING) if kind == "typicality" else None
-    options = {"kind": kind, "train": train, "num_particles": num_particles}
+    options: dict[str, Any] = {"kind": kind, "train": train, "num_particles": num_particles}
     scores = anomaly_scores(program, judged, **options).cpu()
     valid = own.valid if limit is None else first(own.valid, limit)
     usual = anomaly_scores(program, valid, **options).cpu()

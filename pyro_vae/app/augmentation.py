@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
-from pyro_vae.datasets import Dataset
+from pyro_vae.datasets import Dataset, Split
 from pyro_vae.program import Program
 
 from .opened import in_memory, trained_and_data
 
-__all__ = ["opened"]
+__all__ = ["counted", "opened"]
 
 
 def opened(
@@ -51,3 +51,10 @@ def opened(
     parts = [in_memory(getattr(dataset, split)) for dataset in datasets]
     whole = replace(parts[0], x=torch.cat([p.x for p in parts]), y=torch.cat([p.y for p in parts]))
     return programs, replace(first, **{split: whole})
+
+
+def counted(made: Split, dataset: Dataset) -> str:
+    """How many data there are, and how many of each class, in words."""
+    labels = [] if made.y is None else made.y.tolist()
+    each = [f"{labels.count(y)} of {dataset.label_name(y)}" for y in sorted({*labels})]
+    return f"{len(made):,} data: {', '.join(each)}"

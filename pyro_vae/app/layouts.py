@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from pyro_vae.datasets import Dataset, Split
 
@@ -70,12 +71,16 @@ def _numbers(made: Split, dataset: Dataset) -> np.ndarray:
     return x.astype(np.uint8 if origin.scale <= 255 else np.uint16)
 
 
+def _labels(made: Split) -> Tensor:
+    return torch.full((len(made),), -1) if made.y is None else made.y
+
+
 def _names(made: Split, dataset: Dataset) -> list[str]:
-    return [dataset.label_name(int(label)) for label in made.y.tolist()]
+    return [dataset.label_name(label) for label in _labels(made).tolist()]
 
 
 def _write_npz(path: Path, made: Split, dataset: Dataset) -> None:
-    y = np.array(_names(made, dataset)) if dataset.label_names else made.y.numpy()
+    y = np.array(_names(made, dataset)) if dataset.label_names else _labels(made).numpy()
     content = io.BytesIO()
     np.savez_compressed(content, x=_numbers(made, dataset), y=y)
     write_whole(path, content.getvalue())
@@ -83,7 +88,7 @@ def _write_npz(path: Path, made: Split, dataset: Dataset) -> None:
 
 def _write_pt(path: Path, made: Split, dataset: Dataset) -> None:
     content = io.BytesIO()
-    torch.save({"x": torch.from_numpy(_numbers(made, dataset)), "y": made.y}, content)
+    torch.save({"x": torch.from_numpy(_numbers(made, dataset)), "y": _labels(made)}, content)
     write_whole(path, content.getvalue())
 
 

@@ -31,7 +31,7 @@ def write_latents(program: Program, part: Any, path: Path) -> tuple[Path, dict[s
         The path, and the latents, (N, ...).
     """
     z = latents(program, *labelled(program, part))
-    arrays = {name: value.numpy() for name, value in z.items()}
+    arrays: dict[str, Any] = {name: value.numpy() for name, value in z.items()}
     if part.y is not None:
         arrays["y"] = part.y.cpu().numpy()
     content = io.BytesIO()
@@ -43,7 +43,7 @@ def write_latents(program: Program, part: Any, path: Path) -> tuple[Path, dict[s
 
 def probes(
     program: Program, train: Any, test: Any, z_test: Mapping[str, Tensor]
-) -> list[tuple[str, str, str]]:
+) -> list[tuple[str, ...]]:
     """The accuracies of both probes on latents, and beside them on the data themselves.
 
     Args:

@@ -44,7 +44,7 @@ def augment(
 
     Their numbers, and the names of classes and columns, are those of the file of the data.
     """
-    from pyro_vae.app.augmentation import opened
+    from pyro_vae.app.augmentation import counted, opened
     from pyro_vae.app.layouts import check_layout, write_data
     from pyro_vae.inference import augment as augmented
 
@@ -53,7 +53,5 @@ def augment(
     part = in_memory(getattr(dataset, split))
     made = augmented(program, part, num, kind=kind, mean=not draw)
     write_data(out, made, dataset)
-    numbers = made.y.unique().tolist()
-    counts = [f"{int((made.y == y).sum())} of {dataset.label_name(y)}" for y in numbers]
-    print(f"{len(made):,} data: {', '.join(counts)}")
+    print(counted(made, dataset))
     print(out)
