@@ -94,7 +94,14 @@ def _score(folder: Path, options: argparse.Namespace) -> None:
 
 
 def _run(*words: Any) -> None:
-    subprocess.run([sys.executable, "-m", "pyro_vae", *map(str, words)], check=True)
+    """Runs a command, and ends with its exit code where it fails or is interrupted."""
+    process = subprocess.Popen([sys.executable, "-m", "pyro_vae", *map(str, words)])
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:  # which the command has got as well, and saves its training
+        code = process.wait() or 130
+    if code:
+        sys.exit(code)
 
 
 def _results(folder: Path) -> dict[str, float]:
