@@ -50,6 +50,7 @@ def fill(
             f"{source} is filled in as what it is, but {out} ends in {out.suffix!r}; let it end in "
             f"{source.suffix!r}"
         )
+    layout: _Array | _Table
     if source.suffix.lower() == ".npy":
         x, layout = _array(run, source), _Array()
     elif is_sheet(source) and source.suffix.lower() != ".gz":
