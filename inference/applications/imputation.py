@@ -161,7 +161,7 @@ def _batches(
     program: Program, batches: Batches, chunks: Sequence[int], num_draws: int, bar: Any
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Of each batch the means (N, D), draws (M, N, D) and effective sample sizes (N, 1)."""
-    source = _Source.of(program, batches.first())
+    source = _Source.of(program, batches)
     for args in batches.once():
         weighed = Weighed(num_draws)
         for size in chunks:
@@ -195,8 +195,9 @@ class _Source:
     particles: Particles
 
     @classmethod
-    def of(cls, program: Program, args: Sequence[Any]) -> "_Source":
+    def of(cls, program: Program, batches: Batches) -> "_Source":
         """Looks at one run; refuses a program that does not take missing entries."""
+        args = batches.first()
         with torch.random.fork_rng():
             try:
                 t = collect(program.model, program.guide, args, {})
@@ -212,7 +213,7 @@ class _Source:
                 )
             check_true_weights(t, "impute")
             particles = find_particles(program.model, program.guide, args, {})
-        name = _data_site(t, args[0])
+        name = _data_site(t, args[batches.names.index("x")])
         unobserved = f"{name.removesuffix('_observed')}_unobserved"
         drawn = unobserved in t.latents
         name = unobserved if drawn else name
