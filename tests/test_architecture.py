@@ -41,6 +41,7 @@ HOMES = {
     **{f"pyro_vae.{name}": ROOT / "pyro_vae" / name for name in PARTS},
     "pyro_vae.app": ROOT / "pyro_vae" / "app",
     "pyro_vae.app.commands": ROOT / "pyro_vae" / "app" / "commands",
+    "pyro_vae.app.explorer": ROOT / "pyro_vae" / "app" / "explorer",
     "pyro_vae.models": ROOT / "models",
     "pyro_vae.inference": ROOT / "inference",
     **{f"pyro_vae.inference.{room}": ROOT / "inference" / room for room in ROOMS},
@@ -79,6 +80,7 @@ MAY_NOT_IMPORT = {
     },
     "pyro_vae.app": set(),
     "pyro_vae.app.commands": set(),
+    "pyro_vae.app.explorer": set(),
 }
 
 

@@ -14,6 +14,7 @@ from .evaluation import (
 from .information import Information, mutual_information, mutual_information_in
 from .latent_numbers import rates_and_means
 from .layers import reconstruct, reconstruct_layers
+from .model_run import data_sites
 from .picture_quality import diversity, frechet_distance, peak_snr, sharpness
 from .predictive import decode, discrete_latents, encode, sample
 from .temperature import Temperature
@@ -30,6 +31,7 @@ __all__ = [
     "active_units",
     "check_true_weights",
     "code_usage",
+    "data_sites",
     "decode",
     "discrete_latents",
     "diversity",

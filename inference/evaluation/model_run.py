@@ -24,7 +24,7 @@ from pyro_vae.sampling import UnfitSampling
 
 from .ancestral import another, draw, refuse_copies
 
-__all__ = ["Function", "ModelRun", "data_of", "mean_or_draw"]
+__all__ = ["Function", "ModelRun", "data_of", "data_sites", "mean_or_draw"]
 
 Function = Callable[..., Any]
 
@@ -126,6 +126,34 @@ def data_of(
         },
         x,
     )
+
+
+def data_sites(program: Program, x: Tensor, y: Tensor | None = None) -> tuple[list[Part], bool]:
+    """The model's sites that are the data, and whether their parameters change with the data.
+
+    Args:
+        program: The program, in evaluation mode.
+        x: Data, (N, *x_shape).
+        y: Their labels, for a program `model(x, y)`.
+
+    Raises:
+        ValueError: If it is not clear which of its sites are the data.
+    """
+    run = ModelRun(program, y, lambda model: model)
+    x = x.clone(memory_format=torch.contiguous_format)  # what shares its storage is a view of it
+    trace, observations = run.drawing(x)
+    with torch.random.fork_rng():
+        other = another(x)
+    twin, others = run.replaying(trace, other)
+    pruned = prune_subsample_sites(trace)
+    parts = data_parts(pruned, observations, x, others, other)
+    refuse_copies(parts)
+    changes = twin is not None and any(
+        differing(node["fn"], twin.nodes[part.name]["fn"], node["value"]).any()
+        for part in parts
+        for node in [pruned.nodes[part.name]]
+    )
+    return parts, changes
 
 
 def _placed(parts: Sequence[Part], values: Mapping[str, Tensor], x: Tensor) -> Tensor:

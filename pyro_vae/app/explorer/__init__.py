@@ -1,0 +1,1 @@
+"""The latent explorer: what a page in the browser needs of a trained program, and the page."""

@@ -1,0 +1,367 @@
+"""How torch's products of matrices, convolutions, reductions and look-ups are written down."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .lowering import Tape, Value, constant, contiguous_strides, lowers
+
+__all__: list[str] = []
+
+
+@lowers("mm", "bmm")
+def _mm(tape: Tape, example: Tensor, a: Value, b: Value) -> Value:
+    return tape.emit("matmul", [a, b], example)
+
+
+@lowers("addmm")
+def _addmm(
+    tape: Tape, example: Tensor, c: Value, a: Value, b: Value, *, beta: float = 1, alpha: float = 1
+) -> Value:
+    product = tape.emit("matmul", [a, b], example)
+    for factor, name in ((alpha, "alpha"), (beta, "beta")):
+        if factor != 1:
+            scaled = product if name == "alpha" else c
+            scaled = tape.emit("zip", [scaled, factor], scaled.example, fn="mul")
+            product, c = (scaled, c) if name == "alpha" else (product, scaled)
+    return tape.emit("zip", [product, c], example, fn="add")
+
+
+@lowers("convolution")
+def _convolution(
+    tape: Tape,
+    example: Tensor,
+    x: Value,
+    weight: Value,
+    bias: Value | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
+) -> Value:
+    dims = x.example.dim() - 2
+    if dims not in (1, 2) or weight.is_live:
+        raise ValueError(
+            "has weights that depend on the input" if weight.is_live else f"has {dims} dimensions"
+        )
+    inputs = [x, weight, *([] if bias is None else [bias])]
+    two = {"stride": stride, "padding": padding, "dilation": dilation}
+    attributes = {
+        name: _pair(values, 0 if name == "padding" else 1) for name, values in two.items()
+    }
+    return tape.emit(
+        "conv", inputs, example, **attributes, groups=groups, transposed=bool(transposed)
+    )
+
+
+def _pair(values: Sequence[int], missing: int) -> list[int]:
+    """The numbers for height and width: a convolution of one dimension is one row high."""
+    return [missing, *values] if len(values) == 1 else list(values)
+
+
+def _reduced(tape: Tape, example: Tensor, x: Value, dims: Any, fn: str) -> Value:
+    """The sum, or another function, of a value over some of its dimensions."""
+    shape = x.example.shape
+    over = _dims(dims, len(shape))
+    kept = [d for d in range(len(shape)) if d not in over]
+    size = math.prod(shape[d] for d in over)
+    last = tape.permuted(x, [*kept, *over])
+    return tape.emit("reduce", [last], example, fn=fn, size=size)
+
+
+def _dims(dims: Any, rank: int) -> list[int]:
+    """Dimensions, from 0 on; all of them where none is named."""
+    if dims is None or (isinstance(dims, list | tuple) and not dims):
+        return list(range(rank))
+    return sorted(d % rank for d in ([dims] if isinstance(dims, int) else dims)) if rank else []
+
+
+def _register() -> None:
+    kinds = {
+        "sum": ("sum", "sum.dim_IntList"),
+        "mean": ("mean", "mean.dim"),
+        "prod": ("prod", "prod.dim_int"),
+        "max": ("amax", "max"),
+        "min": ("amin", "min"),
+        "any": ("any", "any.dim", "any.dims"),
+        "all": ("all", "all.dim", "all.dims"),
+        "argmax": ("argmax",),
+        "argmin": ("argmin",),
+    }
+    for name, torchs in kinds.items():
+
+        def reduce(
+            tape: Tape,
+            example: Tensor,
+            x: Value,
+            dims: Any = None,
+            *_: Any,
+            fn: str = name,
+            **__: Any,
+        ) -> Value:
+            return _reduced(tape, example, x, dims, fn)
+
+        lowers(*torchs)(reduce)
+
+
+_register()
+
+
+@lowers("max.dim", "min.dim")
+def _max_and_place(
+    tape: Tape, example: Sequence[Tensor], x: Value, dim: int, keepdim: bool = False
+) -> tuple[Value, Value]:
+    fn = "max" if torch.equal(example[0], x.example.amax(dim, keepdim)) else "min"
+    places = example[1]
+    return _reduced(tape, example[0], x, dim, fn), _reduced(tape, places, x, dim, f"arg{fn}")
+
+
+@lowers("var.correction", "var_mean.correction")
+def _variance(
+    tape: Tape,
+    example: Any,
+    x: Value,
+    dims: Any = None,
+    *,
+    correction: float | None = None,
+    keepdim: bool = False,
+) -> Any:
+    over = _dims(dims, x.example.dim())
+    size = math.prod(x.example.shape[d] for d in over)
+    with_ones = x.example.mean(over, keepdim=True)
+    mean = _reduced(tape, with_ones, x, over, "mean")
+    centred = tape.emit("zip", [x, mean], x.example - with_ones, fn="sub")
+    squares = tape.emit("zip", [centred, centred], centred.example.square(), fn="mul")
+    found = example[0] if isinstance(example, tuple | list) else example
+    total = _reduced(tape, found, squares, over, "sum")
+    divisor = size - (1 if correction is None else correction)
+    variance = tape.emit("zip", [total, float(divisor)], found, fn="div")
+    if isinstance(example, tuple | list):
+        return variance, tape.view(mean, example[1])
+    return variance
+
+
+@lowers("cumsum", "cumprod")
+def _cumulated(tape: Tape, example: Tensor, x: Value, dim: int, **_: Any) -> Value:
+    rank = x.example.dim()
+    order = [d for d in range(rank) if d != dim % rank] + ([dim % rank] if rank else [])
+    last = tape.permuted(x, order)
+    is_sum = torch.equal(example, x.example.cumsum(dim).to(example.dtype))
+    moved = example.permute(order)
+    scanned = tape.emit("scan", [last], moved, fn="sum" if is_sum else "prod")
+    return tape.permuted(scanned, [order.index(d) for d in range(rank)])
+
+
+@lowers("embedding")
+def _embedding(tape: Tape, example: Tensor, weight: Value, index: Value, *_: Any) -> Value:
+    return _taken(tape, example, weight, index, 0)
+
+
+@lowers("index_select")
+def _index_select(tape: Tape, example: Tensor, x: Value, dim: int, index: Value) -> Value:
+    return _taken(tape, example, x, index, dim)
+
+
+def _taken(tape: Tape, example: Tensor, x: Value, index: Value, dim: int) -> Value:
+    """The entries of a value along a dimension at places of any shape, which replace it."""
+    shape, dim = x.example.shape, dim % x.example.dim()
+    return tape.emit(
+        "take", [x, index], example, size=shape[dim], inner=math.prod(shape[dim + 1 :])
+    )
+
+
+@lowers("gather")
+def _gather(tape: Tape, example: Tensor, x: Value, dim: int, index: Value, **_: Any) -> Value:
+    places = _places(tape, x, {dim % x.example.dim(): index}, index.example.shape)
+    return _taken_flat(tape, example, x, places)
+
+
+@lowers("index.Tensor", "_unsafe_index.Tensor")
+def _index(tape: Tape, example: Tensor, x: Value, indices: Sequence[Value | None]) -> Value:
+    given = {dim: index for dim, index in enumerate(indices) if index is not None}
+    if any(index.example.dtype in (torch.bool, torch.uint8) for index in given.values()):
+        raise ValueError("takes the entries that a mask names, whose number is not fixed")
+    if len(given) == 1:
+        ((dim, index),) = given.items()
+        return _taken(tape, example, x, index, dim)
+    if list(given) != list(range(min(given), max(given) + 1)):
+        raise ValueError("takes entries by indices of dimensions that are no neighbours")
+    return _taken_flat(tape, example, x, _index_places(tape, x, given, example))
+
+
+def _index_places(tape: Tape, x: Value, given: dict[int, Value], example: Tensor) -> Value:
+    """Which number of the flat x each number of x[..., given, ...] is."""
+    steps, shape = contiguous_strides(x.example.shape), x.example.shape
+    common = torch.broadcast_shapes(*(index.example.shape for index in given.values()))
+    behind = len(shape) - 1 - max(given)
+    total = _fixed_places(shape, given, common)
+    live: Value = constant(total)
+    for dim, index in given.items():
+        wide = index.example.reshape(*index.example.shape, *[1] * behind)
+        placed = tape.view(index, wide) if index.is_live else constant(wide)
+        live = _plus(tape, live, _times(tape, _wrapped(tape, placed, shape[dim]), steps[dim]))
+    return _expanded(tape, live, example.shape)
+
+
+def _fixed_places(shape: Sequence[int], given: dict[int, Value], common: Sequence[int]) -> Tensor:
+    """What the dimensions without an index add to the place of each number."""
+    steps = contiguous_strides(shape)
+    before, behind = range(min(given)), range(max(given) + 1, len(shape))
+    total = torch.zeros([1] * (len(before) + len(common) + len(behind)), dtype=torch.int64)
+    for dim in (*before, *behind):
+        place = dim if dim in before else len(before) + len(common) + dim - behind.start
+        form = [1] * total.dim()
+        form[place] = shape[dim]
+        total = total + (torch.arange(shape[dim]) * steps[dim]).view(form)
+    return total
+
+
+def _places(tape: Tape, x: Value, given: dict[int, Value], shape: Sequence[int]) -> Value:
+    """As `_index_places`, for indices of the shape of the result, as gather and scatter have."""
+    steps = contiguous_strides(x.example.shape)
+    total = torch.zeros([1] * len(shape), dtype=torch.int64)
+    for dim, step in enumerate(steps):
+        if dim not in given:
+            form = [1] * len(shape)
+            form[dim] = shape[dim]
+            total = total + (torch.arange(shape[dim]) * step).view(form)
+    places: Value = constant(total)
+    for dim, index in given.items():
+        wrapped = _wrapped(tape, index, x.example.shape[dim])
+        places = _plus(tape, places, _times(tape, wrapped, steps[dim]))
+    return _expanded(tape, places, shape)
+
+
+def _taken_flat(tape: Tape, example: Tensor, x: Value, places: Value) -> Value:
+    return tape.emit("take", [x, places], example, size=x.example.numel(), inner=1)
+
+
+@lowers("index_put")
+def _index_put(
+    tape: Tape,
+    example: Tensor,
+    x: Value,
+    indices: Sequence[Value | None],
+    values: Value,
+    accumulate: bool = False,
+) -> Value:
+    given = {dim: index for dim, index in enumerate(indices) if index is not None}
+    if any(index.example.dtype in (torch.bool, torch.uint8) for index in given.values()):
+        raise ValueError("puts values where a mask says, whose number is not fixed")
+    placed = x.example[tuple(slice(None) if i is None else i.example for i in indices)]
+    places = _index_places(tape, x, given, placed)
+    wide = _expanded(tape, values, placed.shape)
+    return tape.emit("put", [x, places, wide], example, accumulate=accumulate)
+
+
+@lowers("scatter.src", "scatter.value")
+def _scatter(
+    tape: Tape,
+    example: Tensor,
+    x: Value,
+    dim: int,
+    index: Value,
+    source: Any,
+    *,
+    accumulate: bool = False,
+) -> Value:
+    places = _places(tape, x, {dim % x.example.dim(): index}, index.example.shape)
+    wide = _expanded(tape, constant(source), index.example.shape)
+    return tape.emit("put", [x, places, wide], example, accumulate=accumulate)
+
+
+@lowers("scatter_add")
+def _scatter_add(tape: Tape, example: Tensor, x: Value, *where: Any) -> Value:
+    return _scatter(tape, example, x, *where, accumulate=True)
+
+
+@lowers("select_scatter", "slice_scatter")
+def _put_slice(tape: Tape, example: Tensor, x: Value, source: Value, *where: Any) -> Value:
+    numbers = torch.arange(x.example.numel()).view(x.example.shape)
+    dim = where[0] if where else 0
+    if len(where) == 2 and source.example.dim() < x.example.dim():
+        places = numbers.select(dim, where[1])
+    else:
+        start, end, step = (*where[1:], None, None, None)[:3]
+        bounds = slice(start, end, step).indices(x.example.shape[dim])
+        places = numbers.index_select(dim, torch.arange(*bounds))
+    return tape.emit("put", [x, constant(places), source], example, accumulate=False)
+
+
+def _wrapped(tape: Tape, index: Value, size: int) -> Value:
+    """An index with negative ones counted from the end."""
+    if not index.is_live:
+        return constant(index.example % size)
+    return tape.emit("zip", [index, size], index.example % size, fn="remainder")
+
+
+def _times(tape: Tape, value: Value, factor: int) -> Value:
+    if not value.is_live:
+        return constant(value.example * factor)
+    return tape.emit("zip", [value, factor], value.example * factor, fn="mul")
+
+
+def _plus(tape: Tape, a: Value, b: Value) -> Value:
+    total = a.example + b.example
+    if not a.is_live and not b.is_live:
+        return constant(total)
+    return tape.emit("zip", [a, b], total, fn="add")
+
+
+def _expanded(tape: Tape, value: Value, shape: Sequence[int]) -> Value:
+    wide = value.example.expand(shape)
+    if not value.is_live:
+        return constant(wide.contiguous())
+    if value.example.shape == wide.shape:
+        return value
+    own = [1] * (wide.dim() - value.example.dim()) + list(value.example.shape)
+    steps = zip(own, contiguous_strides(own), strict=True)
+    return tape.strided(value, wide, [0 if size == 1 else step for size, step in steps], 0)
+
+
+@lowers("avg_pool2d", "max_pool2d_with_indices")
+def _pool(
+    tape: Tape,
+    example: Any,
+    x: Value,
+    kernel: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0,),
+    *others: Any,
+) -> Any:
+    is_max = isinstance(example, tuple | list)
+    others = tuple(o for o in others if o not in (False, True, [1, 1], 1, None))
+    two = [_both(kernel), _both(stride or kernel), _both(padding)]
+    out = example[0] if is_max else example
+    fits = all(
+        (size + 2 * p - k) % s == 0
+        for size, k, s, p in zip(x.example.shape[-2:], *two, strict=True)
+    )
+    if others or (not is_max and any(two[2])) or (not fits and is_max and any(two[2])):
+        raise ValueError("has a dilation, a divisor, or padded means")
+    names = dict(zip(("kernel", "stride", "padding"), two, strict=True))
+    pooled = tape.emit("pool", [x], out, fn="max" if is_max else "mean", **names)
+    return (pooled, None) if is_max else pooled
+
+
+def _both(values: Sequence[int]) -> list[int]:
+    return list(values) * 2 if len(values) == 1 else list(values)
+
+
+@lowers("upsample_nearest2d", "upsample_nearest2d.vec")
+def _upsample(tape: Tape, example: Tensor, x: Value, *_: Any) -> Value:
+    """Each pixel a few times: a stretched view for whole factors."""
+    (n, c, h, w), (height, width) = x.example.shape, example.shape[-2:]
+    if height % h or width % w:
+        rows, columns = torch.arange(height) * h // height, torch.arange(width) * w // width
+        index = {2: constant(rows[:, None]), 3: constant(columns[None])}
+        return _taken_flat(tape, example, x, _index_places(tape, x, index, example))
+    shape = (n, c, h, height // h, w, width // w)
+    wide = x.example[:, :, :, None, :, None].expand(shape)
+    stretched = tape.strided(x, wide, [c * h * w, h * w, w, 0, 1, 0], 0)
+    return tape.view(stretched, example)
