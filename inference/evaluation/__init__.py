@@ -1,6 +1,7 @@
 """A trained program, judged and used: log likelihoods, bounds, samples, reconstructions."""
 
 from .active_units import ActiveUnits, active_units
+from .ancestral import another
 from .code_usage import CodeUsage, code_usage, usage_in
 from .evaluation import (
     Evaluation,
@@ -29,6 +30,7 @@ __all__ = [
     "Temperature",
     "Traversal",
     "active_units",
+    "another",
     "check_true_weights",
     "code_usage",
     "data_sites",

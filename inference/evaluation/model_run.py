@@ -17,7 +17,12 @@ from pyro_vae.inference.terms import (
     Unobserving,
     data_parts,
     differing,
+    inner,
+    is_deterministic,
+    is_factor,
     sample_sites,
+    trace_guide,
+    trace_model,
 )
 from pyro_vae.program import Program, device_of, modules_of
 from pyro_vae.sampling import UnfitSampling
@@ -129,7 +134,7 @@ def data_of(
 
 
 def data_sites(program: Program, x: Tensor, y: Tensor | None = None) -> tuple[list[Part], bool]:
-    """The model's sites that are the data, and whether their parameters change with the data.
+    """The model's sites that are the data, and whether numbers of x depend on others given z.
 
     Args:
         program: The program, in evaluation mode.
@@ -139,21 +144,28 @@ def data_sites(program: Program, x: Tensor, y: Tensor | None = None) -> tuple[li
     Raises:
         ValueError: If it is not clear which of its sites are the data.
     """
-    run = ModelRun(program, y, lambda model: model)
     x = x.clone(memory_format=torch.contiguous_format)  # what shares its storage is a view of it
-    trace, observations = run.drawing(x)
     with torch.random.fork_rng():
         other = another(x)
-    twin, others = run.replaying(trace, other)
-    pruned = prune_subsample_sites(trace)
-    parts = data_parts(pruned, observations, x, others, other)
+    guide = trace_guide(program.guide, arguments(program, x, y), {})
+    traces = [
+        prune_subsample_sites(trace_model(program.model, guide, arguments(program, data, y), {}))
+        for data in (x, other)
+    ]
+    found, others = ({s["name"]: s["value"] for s in _observing(trace)} for trace in traces)
+    parts = data_parts(traces[0], found, x, others, other)
     refuse_copies(parts)
-    changes = twin is not None and any(
-        differing(node["fn"], twin.nodes[part.name]["fn"], node["value"]).any()
-        for part in parts
-        for node in [pruned.nodes[part.name]]
+    nodes = [[trace.nodes[part.name] for trace in traces] for part in parts]
+    return parts, any(
+        getattr(inner(a["fn"]), "draws_in_turn", False)
+        or bool(differing(a["fn"], b["fn"], a["value"]).any())
+        for a, b in nodes
     )
-    return parts, changes
+
+
+def _observing(trace: Any) -> list[Mapping[str, Any]]:
+    sites = [site for site in sample_sites(trace) if site["is_observed"]]
+    return [site for site in sites if not (is_deterministic(site) or is_factor(site))]
 
 
 def _placed(parts: Sequence[Part], values: Mapping[str, Tensor], x: Tensor) -> Tensor:

@@ -84,6 +84,7 @@ class PixelByPixel(dist.TorchDistribution):
     """
 
     arg_constraints: dict[str, Constraint] = {}
+    draws_in_turn = True  # so that its mean takes a pass for each pixel
 
     def __init__(
         self, conditional: Callable[[Tensor, Tensor], Any], h: Tensor, x_shape: Sequence[int]

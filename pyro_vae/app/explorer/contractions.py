@@ -162,6 +162,11 @@ def _embedding(tape: Tape, example: Tensor, weight: Value, index: Value, *_: Any
     return _taken(tape, example, weight, index, 0)
 
 
+@lowers("copy")
+def _copy(tape: Tape, example: Tensor, x: Value, source: Value, *_: Any) -> Value:
+    return _expanded(tape, source, example.shape)
+
+
 @lowers("index_select")
 def _index_select(tape: Tape, example: Tensor, x: Value, dim: int, index: Value) -> Value:
     return _taken(tape, example, x, index, dim)
@@ -183,15 +188,30 @@ def _gather(tape: Tape, example: Tensor, x: Value, dim: int, index: Value, **_: 
 
 @lowers("index.Tensor", "_unsafe_index.Tensor")
 def _index(tape: Tape, example: Tensor, x: Value, indices: Sequence[Value | None]) -> Value:
-    given = {dim: index for dim, index in enumerate(indices) if index is not None}
-    if any(index.example.dtype in (torch.bool, torch.uint8) for index in given.values()):
-        raise ValueError("takes the entries that a mask names, whose number is not fixed")
+    given = _named_dims(indices)
     if len(given) == 1:
         ((dim, index),) = given.items()
         return _taken(tape, example, x, index, dim)
     if list(given) != list(range(min(given), max(given) + 1)):
         raise ValueError("takes entries by indices of dimensions that are no neighbours")
     return _taken_flat(tape, example, x, _index_places(tape, x, given, example))
+
+
+def _named_dims(indices: Sequence[Value | None]) -> dict[int, Value]:
+    """The indices by their dimensions; a mask that is always the same names those where it is."""
+    given: dict[int, Value] = {}
+    dim = 0
+    for index in indices:
+        if index is None or index.example.dtype not in (torch.bool, torch.uint8):
+            given |= {} if index is None else {dim: index}
+            dim += 1
+        elif index.is_live:
+            raise ValueError("reads or writes entries that a mask names, of no fixed number")
+        else:
+            for places in index.example.nonzero(as_tuple=True):
+                given[dim] = constant(places)
+                dim += 1
+    return given
 
 
 def _index_places(tape: Tape, x: Value, given: dict[int, Value], example: Tensor) -> Value:
@@ -250,9 +270,14 @@ def _index_put(
     values: Value,
     accumulate: bool = False,
 ) -> Value:
-    given = {dim: index for dim, index in enumerate(indices) if index is not None}
-    if any(index.example.dtype in (torch.bool, torch.uint8) for index in given.values()):
-        raise ValueError("puts values where a mask says, whose number is not fixed")
+    mask = indices[0]
+    if mask is not None and len(indices) == 1 and values.example.numel() == 1 and not accumulate:
+        if mask.example.dtype in (torch.bool, torch.uint8):
+            missing = x.example.dim() - mask.example.dim()
+            form = mask.example.reshape(*mask.example.shape, *[1] * missing)
+            condition = tape.view(mask, form) if mask.is_live else constant(form)
+            return tape.emit("where", [condition, values, x], example)
+    given = _named_dims(indices)
     placed = x.example[tuple(slice(None) if i is None else i.example for i in indices)]
     places = _index_places(tape, x, given, placed)
     wide = _expanded(tape, values, placed.shape)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyro
-import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
@@ -16,19 +15,20 @@ from pyro.poutine.util import prune_subsample_sites, site_is_subsample
 from torch import Tensor
 
 from pyro_vae.arguments import arguments
+from pyro_vae.blame import on_data
 from pyro_vae.factors import is_training_factor
-from pyro_vae.inference.evaluation import data_sites
+from pyro_vae.inference.evaluation import another, data_sites
 from pyro_vae.inference.terms import (
     differing,
     estimated_sites,
-    inner,
     sample_sites,
     trace_guide,
+    trace_model,
 )
 from pyro_vae.program import Program, evaluating
 
 from .graph import Graph, traced
-from .noise import drawn, mean_and_deviation
+from .noise import drawn, mean_and_deviation, shown
 
 __all__ = ["Example", "Function", "decode", "encode", "latents_of", "log_joint"]
 
@@ -77,8 +77,13 @@ class Function:
 
     def traced(self) -> Graph:
         """The function as instructions; see `graph.traced`."""
-        others = [{name: self._other(name) for name in self.inputs}]
-        return traced(self.call, self.inputs, self.outputs, defaults=self.defaults, others=others)
+        return traced(
+            self.call, self.inputs, self.outputs, defaults=self.defaults, others=[self.others()]
+        )
+
+    def others(self) -> dict[str, Tensor]:
+        """Other inputs, drawn at random around the examples; data and labels are the same."""
+        return {name: self._other(name) for name in self.inputs}
 
     def __call__(self, **inputs: Tensor) -> dict[str, Tensor]:
         """The outputs by name, for inputs of which those with a default may be left out."""
@@ -89,14 +94,13 @@ class Function:
         return dict(zip(self.outputs, self.call(**given), strict=True))
 
     def _other(self, name: str) -> Tensor:
-        """Another input that the program takes: labels, data and choices are as they are."""
         example = self.inputs[name]
         stays = name in ("x", "y") or name.startswith(("keep_", "temperature_"))
         return example if stays else example + torch.randn_like(example) / 2
 
 
 def latents_of(program: Program, example: Example) -> dict[str, Tensor]:
-    """A draw of each latent of a datum from the prior, by name, in the order of the model."""
+    """A draw of each latent of a datum from the guide, by name, in the order of the model."""
     return {name: site["value"] for name, site in _model_sites(program, example).items()}
 
 
@@ -121,7 +125,7 @@ def decode(program: Program, example: Example) -> Function:
             )
         sites = _model_sites(program, example)
         lower = _conditional(program, example, sites)
-        given = _given_globals(program, example)
+        given = _given(program, example)
     order = torch.cat([part.index.flatten() for part in parts]).argsort()
     in_order = bool((order.diff() == 1).all())
     inputs = {name: site["value"].float() for name, site in sites.items()}
@@ -137,7 +141,7 @@ def decode(program: Program, example: Example) -> Function:
         at = example.with_tensors(None, tensors.get("y"))
         handler = _Placing(tensors, dtypes, lower, given)
         trace = _trace(program, program.model, at, handler)
-        found = [p.fit(_shown(trace.nodes[p.name]["fn"])).float().flatten() for p in parts]
+        found = [p.fit(shown(trace.nodes[p.name]["fn"])).float().flatten() for p in parts]
         numbers = found[0] if len(found) == 1 else torch.cat(found)
         picture = (numbers if in_order else numbers[order]).reshape(at.x.shape)
         below = [t for name in lower for t in (handler.values[name], handler.noise[name])]
@@ -165,21 +169,19 @@ def encode(program: Program, example: Example) -> Function:
         sites = _guide_sites(program, example)
         handler = _Inferring({})
         _trace(program, program.guide, example, handler)
-    noisy = [name for name in sites if name in handler.noisy]
-    noise = {f"noise_{name}": torch.randn(sites[name]["value"].shape) for name in noisy}
+    noise = {f"noise_{n}": torch.randn(shape) for n, shape in handler.shapes.items()}
     known = [name for name in sites if handler.moments[name] is not None]
 
     def call(**tensors: Tensor) -> tuple[Tensor, ...]:
         at = example.with_tensors(tensors["x"], tensors.get("y"))
         inferring = _Inferring(tensors)
         _trace(program, program.guide, at, inferring)
-        moments = [inferring.moments[name] for name in known]
-        flat = [
-            t.expand(sites[n]["value"].shape)
-            for n, m in zip(known, moments, strict=True)
-            for t in m or ()
+        found = [
+            moment.expand(sites[name]["value"].shape)
+            for name in known
+            for moment in inferring.moments[name] or ()
         ]
-        return *(t.float() for t in flat), *(inferring.values[name].float() for name in sites)
+        return tuple(t.float() for t in (*found, *(inferring.values[name] for name in sites)))
 
     outputs = [f"{which}_{name}" for name in known for which in ("mean", "sd")]
     return Function(
@@ -198,7 +200,7 @@ def log_joint(program: Program, example: Example) -> Function:
     """
     with evaluating(program), pyro.validation_enabled(False):
         sites = _model_sites(program, example)
-        given = _given_globals(program, example)
+        given = _given(program, example)
         trace = _trace(program, program.model, example, _Placing({}, {}, (), given))
     estimated = estimated_sites(trace)
     if estimated:
@@ -253,6 +255,8 @@ class _Placing(Messenger):
             return
         if name in self.given:
             msg["value"], msg["done"] = self.given[name], True
+        elif name == "y" and name in self.tensors:
+            msg["value"], msg["done"] = _label(self.tensors[name], msg["fn"]), True
         elif name in self.tensors:
             value = self.tensors[name].to(self.dtypes[name])
             if name in self.lower:
@@ -280,25 +284,33 @@ class _Inferring(Messenger):
         self.tensors = tensors
         self.moments: dict[str, tuple[Tensor, Tensor] | None] = {}
         self.values: dict[str, Tensor] = {}
-        self.noisy: set[str] = set()
+        self.shapes: dict[str, tuple[int, ...]] = {}
 
     def _pyro_sample(self, msg: Any) -> None:
         if msg["is_observed"] or site_is_subsample(msg):
             return
         name, fn = msg["name"], msg["fn"]
         noise = self.tensors.get(f"noise_{name}", torch.zeros(()))
-        value, takes_noise = drawn(name, fn, noise)
-        if takes_noise:
-            self.noisy.add(name)
+        value, shape = drawn(name, fn, noise)
+        if shape is not None:
+            self.shapes[name] = shape
         self.moments[name] = mean_and_deviation(fn)
         self.values[name] = value
         msg["value"], msg["done"] = value, True
 
 
+def _label(y: Tensor, fn: Any) -> Tensor:
+    """A label as the site of it has it: a class, or one-hot."""
+    if tuple(y.shape) == tuple(fn.shape()):
+        return y
+    classes = torch.arange(fn.event_shape[-1], device=y.device)
+    return (y.unsqueeze(-1) == classes).to(torch.get_default_dtype())
+
+
 def _trace(program: Program, function: Any, example: Example, handler: Messenger) -> Any:
     """A trace of the model or the guide, under a handler."""
     args = arguments(program, example.x, example.y)
-    with handler:
+    with handler, on_data(example.x.shape[1:]):
         return prune_subsample_sites(poutine.trace(function).get_trace(*args))
 
 
@@ -315,10 +327,18 @@ def _quietly(
 
 
 def _model_sites(program: Program, example: Example) -> dict[str, dict[str, Any]]:
-    """The latents of a datum, as the model draws them."""
+    """The latents of a datum that are its own, with draws of the guide, as the model has them."""
+    args = arguments(program, example.x, example.y)
     with evaluating(program), pyro.validation_enabled(False):
-        trace = poutine.trace(program.model).get_trace(*arguments(program, example.x, example.y))
-        return {s["name"]: s for s in _latents(trace) if s["cond_indep_stack"]}
+        drawn = trace_guide(program.guide, args, {})
+        trace = trace_model(program.model, drawn, args, {})
+        return {s["name"]: s for s in _latents(trace) if _is_own(s, example)}
+
+
+def _is_own(site: Mapping[str, Any], example: Example) -> bool:
+    """Whether a site is a latent of each datum, and no label that is given."""
+    is_label = site["name"] == "y" and example.y is not None
+    return bool(site["cond_indep_stack"]) and not is_label
 
 
 def _guide_sites(program: Program, example: Example) -> dict[str, dict[str, Any]]:
@@ -326,12 +346,12 @@ def _guide_sites(program: Program, example: Example) -> dict[str, dict[str, Any]
     return {
         s["name"]: s
         for s in _latents(trace)
-        if s["cond_indep_stack"] and not s["infer"].get("is_auxiliary")
+        if _is_own(s, example) and not s["infer"].get("is_auxiliary")
     }
 
 
-def _given_globals(program: Program, example: Example) -> dict[str, Tensor]:
-    """The guide's means of what is the same for all data, such as a decoder's weights."""
+def _given(program: Program, example: Example) -> dict[str, Tensor]:
+    """Values of what is the same for all data, such as a decoder's weights: the guide's means."""
     trace = trace_guide(program.guide, arguments(program, example.x, example.y), {})
     found = {}
     for site in _latents(trace):
@@ -350,19 +370,10 @@ def _conditional(
     program: Program, example: Example, sites: Mapping[str, Mapping[str, Any]]
 ) -> tuple[str, ...]:
     """The latents whose distribution in the model changes with other latents."""
-    others = _model_sites(program, example)
+    others = _model_sites(program, Example(another(example.x), example.y))
     return tuple(
         name
         for name, site in sites.items()
         if mean_and_deviation(site["fn"]) is not None
         and differing(site["fn"], others[name]["fn"], site["value"]).any()
     )
-
-
-def _shown(fn: Any) -> Tensor:
-    """The mean of data; of classes, which have none, the most probable."""
-    try:
-        mean = fn.mean
-    except NotImplementedError:
-        mean = None
-    return fn.mode if mean is None or isinstance(inner(fn), dist.Categorical) else mean

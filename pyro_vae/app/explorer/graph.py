@@ -3,7 +3,8 @@
 import base64
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,18 +13,19 @@ import torch
 from torch import Tensor
 from torch._decomp import core_aten_decompositions, get_decompositions
 from torch.func import functionalize
+from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyro_vae.blame import sentence_of
 
 from . import contractions, operations  # noqa: F401  # which say how operations are written
-from .lowering import Instruction, Tape, UnknownOperation, Value, lowered
+from .lowering import Instruction, Tape, Value, lowered
 from .origin import made_by
 from .running import run_instruction
 
-__all__ = ["Graph", "Weights", "traced"]
+__all__ = ["TOLERANCE", "Graph", "Weights", "captured", "off", "traced"]
 
-_TOLERANCE = 1e-4  # of the instructions against the function itself, relative above 1
+TOLERANCE = 1e-4  # of the instructions against the function itself, relative above 1
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ class Graph:
         """What the instructions give, computed by torch, one after the other."""
         known: dict[Value, Tensor] = {}
         for name, value in self.inputs.items():
-            given = inputs.get(name, torch.full((), self.defaults.get(name, math.nan)))
-            known[value] = given.to(value.example.dtype).expand(value.example.shape)
+            tensor = inputs.get(name, torch.full((), self.defaults.get(name, math.nan)))
+            known[value] = tensor.to(value.example.dtype).expand(value.example.shape)
 
         def of(value: Value) -> Tensor:
             return known[value] if value in known else value.example
@@ -188,30 +190,65 @@ def traced(
 
     tensors = list(inputs.values())
     try:
-        with torch.no_grad():
-            module = make_fx(
-                functionalize(positional, remove="mutations"),
-                decomposition_table=_decompositions(),
-            )(*tensors)
-            tape, starts, ends = lowered(module, tensors)
-    except UnknownOperation as error:
-        place = made_by(error.name, lambda: positional(*tensors))
-        raise ValueError(
-            f"this cannot be exported to JavaScript: the operation {error.name}{place} {error}; "
-            "take another layer, or export it with --format onnx"
-        ) from error
-    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        tape, starts, ends = lowered(captured(positional, tensors, _decompositions()), tensors)
+    except (TypeError, NotImplementedError) as error:
         raise ValueError(f"this cannot be exported: {sentence_of(error)}") from error
+    steps = _needed(tape, ends)
+    for step in steps:
+        if step.op == "unknown":
+            unknown = step.attributes["error"]
+            place = made_by(unknown.name, lambda: positional(*tensors))
+            raise ValueError(
+                f"this cannot be exported to JavaScript: the operation {unknown.name}{place} "
+                f"{unknown}; take another layer, or export it with --format onnx"
+            ) from unknown
     graph = Graph(
         dict(zip(names, starts, strict=True)),
         dict(zip(outputs, ends, strict=True)),
-        _needed(tape, ends),
+        steps,
         dict(defaults or {}),
     )
     _check_finite(graph)
     for each in (inputs, *others):
         _check(graph, function, each)
     return graph
+
+
+def captured(
+    function: Callable[..., tuple[Tensor, ...]],
+    tensors: Sequence[Tensor],
+    decompositions: Mapping[Any, Any] | None = None,
+) -> GraphModule:
+    """A function as a list of torch's operations that change no tensor in its place.
+
+    Args:
+        function: Takes tensors by position.
+        tensors: Examples of them.
+        decompositions: What takes operations apart.
+
+    Raises:
+        ValueError: If it cannot be traced, as where it branches on numbers of its inputs.
+    """
+    whole = functionalize(function, remove="mutations")
+    try:
+        with torch.no_grad(), _without_onednn():
+            return make_fx(whole, decomposition_table=dict(decompositions or {}))(*tensors)
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        raise ValueError(f"this cannot be exported: {sentence_of(error)}") from error
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    """Runs torch without oneDNN, whose recurrent layers are one operation that nothing parts.
+
+    `torch.backends.mkldnn.flags` sets what it does not change, too, and warns of that.
+    """
+    was_enabled = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(was_enabled)
 
 
 def _decompositions() -> dict[Any, Any]:
@@ -258,11 +295,17 @@ def _check(graph: Graph, function: Callable[..., Any], inputs: Mapping[str, Tens
         expected = function(**inputs)
     found = graph.run(inputs)
     for (name, value), wanted in zip(found.items(), expected, strict=True):
-        off = (value.double() - wanted.double()).abs() / wanted.double().abs().clamp(min=1)
-        off = off.nan_to_num(0.0) if torch.equal(value.isnan(), wanted.isnan()) else off
-        if not off.amax() <= _TOLERANCE:
+        distance = off(value, wanted)
+        if not distance <= TOLERANCE:
             raise ValueError(
-                f"the export of {name} is off by {off.amax():.2g}, where {_TOLERANCE} would do: "
+                f"the export of {name} is off by {distance:.2g}, where {TOLERANCE} would do: "
                 "the program does not do the same for all data, and no list of operations can "
                 "stand for it"
             )
+
+
+def off(found: Tensor, wanted: Tensor) -> float:
+    """By how much numbers are off at most, relative to those above 1; the same NaN are not."""
+    distance = (found.double() - wanted.double()).abs() / wanted.double().abs().clamp(min=1)
+    same = (found == wanted) | (found.isnan() & wanted.isnan())
+    return float(distance.masked_fill(same, 0.0).amax()) if distance.numel() else 0.0

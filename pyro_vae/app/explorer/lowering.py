@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import Graph as FxGraph
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 
@@ -80,6 +79,11 @@ class Tape:
         return self.strided(value, value.example.permute(*dims), [strides[d] for d in dims], 0)
 
 
+# Operations that read no numbers of a tensor, but its shape alone.
+_OF_SHAPES = {
+    *("full_like", "zeros_like", "ones_like", "empty_like"),
+    *("new_full", "new_zeros", "new_ones", "new_empty", "new_empty_strided"),
+}
 Lowering = Callable[..., Any]
 LOWERINGS: dict[str, Lowering] = {}
 
@@ -118,25 +122,24 @@ def contiguous_strides(shape: Sequence[int]) -> list[int]:
 def lowered(module: GraphModule, inputs: Sequence[Tensor]) -> tuple[Tape, list[Value], list[Value]]:
     """The tape of a traced function, the values of its inputs and those of its outputs.
 
-    Raises:
-        UnknownOperation: If an operation that depends on an input has no instruction, or draws
-            random numbers.
+    An operation without an instruction stands on it as "unknown", with its error, as it may be one
+    that no output needs.
     """
-    tape = Tape()
+    walk = _Walk(module)
     starts = [Value(tensor, is_live=True) for tensor in inputs]
-    known: dict[Node, Any] = {}
-    graph: FxGraph = module.graph
     waiting = iter(starts)
-    for node in graph.nodes:
+    for node in module.graph.nodes:
         if node.op == "placeholder":
-            known[node] = next(waiting)
+            walk.known[node] = next(waiting)
+            walk.tensors[node] = walk.known[node].example
         elif node.op == "get_attr":
-            known[node] = constant(_attribute(module, str(node.target)).detach())
+            walk.tensors[node] = _attribute(module, str(node.target)).detach()
+            walk.known[node] = constant(walk.tensors[node])
         elif node.op == "call_function":
-            known[node] = _stepped(tape, node, known)
+            walk.step(node)
         elif node.op == "output":
-            found = map_arg(node.args[0], known.__getitem__)
-            return tape, starts, [constant(value) for value in found]
+            found = map_arg(node.args[0], walk.known.__getitem__)
+            return walk.tape, starts, [constant(value) for value in found]
     raise ValueError("the traced function gives nothing")
 
 
@@ -146,50 +149,97 @@ def _attribute(module: Any, path: str) -> Tensor:
     return module
 
 
-def _stepped(tape: Tape, node: Node, known: Mapping[Node, Any]) -> Any:
-    """The value of an operation: computed now if it is a constant, else written down."""
-    args = map_arg(node.args, known.__getitem__)
-    kwargs = map_arg(node.kwargs, known.__getitem__)
-    if getattr(node.target, "__name__", "") == "getitem":
-        return args[0][args[1]]
-    target: Any = node.target
-    tags = getattr(target, "tags", ())
-    if torch.Tag.nondeterministic_seeded in tags:
-        raise UnknownOperation(_name(target), "draws random numbers")
-    example = target(*_examples(args), **_examples(kwargs))
-    if not any(value.is_live for value in _values((args, kwargs))):
-        return _each(example, constant)
-    name = _name(target)
-    lowering = LOWERINGS.get(name.removesuffix(".default"))
-    try:
-        if lowering is not None:
-            return lowering(tape, example, *args, **kwargs)
-        views = _views(tape, target, args, kwargs)
-    except ValueError as error:
-        raise UnknownOperation(name, str(error)) from error
-    if views is None:
-        raise UnknownOperation(name)
-    return views
+class _Walk:
+    """What is known of the nodes of a graph so far: their values, and tensors laid out as torch's.
+
+    Args:
+        module: The graph.
+    """
+
+    def __init__(self, module: GraphModule) -> None:
+        self.module, self.tape = module, Tape()
+        self.known: dict[Node, Any] = {}
+        self.tensors: dict[Node, Any] = {}
+
+    def step(self, node: Node) -> None:
+        """Goes on by an operation: it is computed now if it is a constant, else written down."""
+        target: Any = node.target
+        if getattr(target, "__name__", "") == "getitem":
+            owner, place = node.args
+            self.known[node] = self.known[owner][place]  # type: ignore[index]
+            self.tensors[node] = self.tensors[owner][place]  # type: ignore[index]
+            return
+        changed = _changed(node)
+        if changed is not None:
+            target = _in_a_new_place(target)
+        args, kwargs = self._of(node, self.known)
+        positional, named = self._of(node, self.tensors)
+        example = target(*positional, **named)
+        value = self._value(target, example, args, kwargs)
+        for each in (node, changed):
+            if each is not None:
+                self.known[each], self.tensors[each] = value, example
+
+    def _of(self, node: Node, found: Mapping[Node, Any]) -> tuple[Any, Any]:
+        """The arguments of an operation, by position and by name."""
+        return map_arg(node.args, found.__getitem__), map_arg(node.kwargs, found.__getitem__)
+
+    def _value(self, target: Any, example: Any, args: Any, kwargs: Any) -> Any:
+        name = _name(target)
+        if example is None:  # of checks, which give nothing
+            return None
+        if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
+            return self._unknown(UnknownOperation(name, "draws random numbers"), example)
+        is_live = any(value.is_live for value in _values((args, kwargs)))
+        if not is_live or name.partition(".")[0] in _OF_SHAPES:
+            return _each(example, constant)
+        lowering = LOWERINGS.get(name.removesuffix(".default"))
+        try:
+            if lowering is not None:
+                return lowering(self.tape, example, *args, **kwargs)
+            views = _views(self.tape, target, example, args, kwargs)
+        except ValueError as error:
+            return self._unknown(UnknownOperation(name, str(error)), example)
+        return self._unknown(UnknownOperation(name), example) if views is None else views
+
+    def _unknown(self, error: UnknownOperation, example: Any) -> Any:
+        return _each(example, lambda tensor: self.tape.emit("unknown", [], tensor, error=error))
 
 
-def _views(tape: Tape, target: Any, args: Any, kwargs: Any) -> Any:
+def _changed(node: Node) -> Node | None:
+    """The tensor that an operation changes in its place, as few do that were taken apart."""
+    name = str(node.target).removeprefix("aten.").partition(".")[0]
+    is_so = name.endswith("_") and not name.startswith("_") and isinstance(node.args[0], Node)
+    return node.args[0] if is_so else None  # type: ignore[return-value]
+
+
+def _in_a_new_place(target: Any) -> Any:
+    """The operation that gives what another puts in the place of its first argument."""
+    name, _, kind = str(target).removeprefix("aten.").partition(".")
+    packet = getattr(torch.ops.aten, name.removesuffix("_"))
+    return getattr(packet, kind) if kind in packet.overloads() else packet  # it finds the kind
+
+
+def _views(tape: Tape, target: Any, example: Any, args: Any, kwargs: Any) -> Any:
     """What a view of one value gives: numbers at strides of it; None if it is no such view."""
     value = args[0] if args else None
     if not isinstance(value, Value) or len(_values((args, kwargs))) != 1:
         return None
     flat = value.example.clone(memory_format=torch.contiguous_format)
     found = target(flat, *args[1:], **kwargs)
-    parts = found if isinstance(found, list | tuple) else [found]
     storage = flat.untyped_storage().data_ptr()
+
+    def view(part: Tensor, like: Tensor) -> Value:
+        if part.is_contiguous() and part.numel() == flat.numel():
+            return tape.view(value, like)
+        return tape.strided(value, like, part.stride(), int(part.storage_offset()))
+
+    parts = [found] if isinstance(found, Tensor) else list(found)
     if any(part.untyped_storage().data_ptr() != storage for part in parts):
         return None
-
-    def view(part: Tensor) -> Value:
-        if part.is_contiguous() and part.numel() == flat.numel():
-            return tape.view(value, part)
-        return tape.strided(value, part, part.stride(), part.storage_offset())
-
-    return _each(found, view)
+    if isinstance(found, Tensor):
+        return view(found, example)
+    return [view(part, like) for part, like in zip(parts, example, strict=True)]
 
 
 def _name(target: Any) -> str:
@@ -198,10 +248,6 @@ def _name(target: Any) -> str:
     if name not in ("_to_copy", "lift_fresh_copy"):
         name = name.removesuffix("_copy")
     return f"{name}.{kind}"
-
-
-def _examples(tree: Any) -> Any:
-    return _each(tree, lambda value: value.example if isinstance(value, Value) else value)
 
 
 def _values(tree: Any) -> list[Value]:

@@ -102,7 +102,7 @@ def _conv(
 
 
 def _reduce(a: Mapping[str, Any], like: Tensor, x: Tensor) -> Tensor:
-    return _REDUCTIONS[a["fn"]](x.reshape(-1, a["size"]))
+    return _REDUCTIONS[a["fn"]](x.reshape(like.numel(), a["size"]))
 
 
 def _scan(a: Mapping[str, Any], like: Tensor, x: Tensor) -> Tensor:

@@ -97,29 +97,48 @@ const Convolutions = (() => {
     }
   }
 
-  /** sum[k] += w[0] from[p0 + k] + ... + w[3] from[p3 + k], and so on, four sources at a time. */
-  function addToOne(sum, n, from, base, places, w) {
+  /**
+   * one[k] += w[0] from[base + places[0] + k] + w[1] from[base + places[1] + k] + ..., and so for
+   * two and v. Four sources at a time and two sums, so that each number that is read serves twice.
+   */
+  function addToTwo(one, two, n, from, base, places, w, v) {
     for (let s = 0; s < places.length; s += 4) {
-      const [w0, w1, w2, w3] = [w[s], w[s + 1], w[s + 2], w[s + 3]];
-      const [p0, p1] = [base + places[s], base + places[s + 1]];
-      const [p2, p3] = [base + places[s + 2], base + places[s + 3]];
+      const w0 = w[s];
+      const w1 = w[s + 1];
+      const w2 = w[s + 2];
+      const w3 = w[s + 3];
+      const v0 = v[s];
+      const v1 = v[s + 1];
+      const v2 = v[s + 2];
+      const v3 = v[s + 3];
+      let p0 = base + places[s];
+      let p1 = base + places[s + 1];
+      let p2 = base + places[s + 2];
+      let p3 = base + places[s + 3];
       for (let k = 0; k < n; k++) {
-        sum[k] += w0 * from[p0 + k] + w1 * from[p1 + k] + w2 * from[p2 + k] + w3 * from[p3 + k];
+        const a = from[p0++];
+        const b = from[p1++];
+        const c = from[p2++];
+        const d = from[p3++];
+        one[k] += w0 * a + w1 * b + (w2 * c + w3 * d);
+        two[k] += v0 * a + v1 * b + (v2 * c + v3 * d);
       }
     }
   }
 
-  /** As `addToOne` for two sums, so that each number is read once for both. */
-  function addToTwo(one, two, n, from, base, places, w, v) {
+  /** As `addToTwo` for one sum alone. */
+  function addToOne(one, n, from, base, places, w) {
     for (let s = 0; s < places.length; s += 4) {
-      const [w0, w1, w2, w3] = [w[s], w[s + 1], w[s + 2], w[s + 3]];
-      const [v0, v1, v2, v3] = [v[s], v[s + 1], v[s + 2], v[s + 3]];
-      const [p0, p1] = [base + places[s], base + places[s + 1]];
-      const [p2, p3] = [base + places[s + 2], base + places[s + 3]];
+      const w0 = w[s];
+      const w1 = w[s + 1];
+      const w2 = w[s + 2];
+      const w3 = w[s + 3];
+      let p0 = base + places[s];
+      let p1 = base + places[s + 1];
+      let p2 = base + places[s + 2];
+      let p3 = base + places[s + 3];
       for (let k = 0; k < n; k++) {
-        const [a, b, c, d] = [from[p0 + k], from[p1 + k], from[p2 + k], from[p3 + k]];
-        one[k] += w0 * a + w1 * b + w2 * c + w3 * d;
-        two[k] += v0 * a + v1 * b + v2 * c + v3 * d;
+        one[k] += w0 * from[p0++] + w1 * from[p1++] + (w2 * from[p2++] + w3 * from[p3++]);
       }
     }
   }
