@@ -54,6 +54,7 @@ from .evaluation import (
     sharpness,
     traverse,
 )
+from .explanation import Explanation, explain
 from .graphs import Compile
 from .schedules import constant, cosine, cyclical, delayed, linear, warm_up
 from .terms import Latent, Terms
@@ -64,6 +65,7 @@ __all__ = [
     "Comparison",
     "Compile",
     "Evaluation",
+    "Explanation",
     "Fit",
     "Imputation",
     "Information",
@@ -89,6 +91,7 @@ __all__ = [
     "diversity",
     "encode",
     "evaluate",
+    "explain",
     "explicitness",
     "factor_information",
     "factor_vae_score",

@@ -23,6 +23,7 @@ ROOMS = {
     "checking": {"terms", "estimators"},
     "training": {"terms", "graphs", "estimators", "evaluation"},
     "comparison": {"terms", "estimators", "evaluation", "training"},
+    "explanation": {"terms", "estimators", "evaluation", "comparison"},
     "applications": {"terms", "graphs", "estimators", "evaluation", "training"},
 }
 # The real folders of each package; links are left out.

@@ -8,11 +8,13 @@ from .enumerated import TraceEnum_ELBO
 from .estimator import Estimator, describes_formula, with_gradient
 from .factor_vae import FactorVAE
 from .factor_weights import Weight
+from .formula import Addend, Formula, elbo, observed, rates, shared, weighed
 from .gan_losses import Hinge, Minimax, NonSaturating
 from .iwae import IWAE
 from .losses import check_has_value, check_loss, has_value, is_linear, judged_by, total_of
 from .miwae import CIWAE, MIWAE, PIWAE
 from .mmd import IMQ, MMD, RBF
+from .notation import Notation, SiteDensity, coefficient, symbol
 from .pyros_particles import check_particles
 from .renyi import Renyi
 from .score_function import LeaveOneOut, MovingAverage, ScoreFunction
@@ -23,6 +25,7 @@ from .vimco import VIMCO
 from .wake_sleep import ReweightedWakeSleep
 
 __all__ = [
+    "Addend",
     "Adversarial",
     "CIWAE",
     "DIPVAE_I",
@@ -30,6 +33,7 @@ __all__ = [
     "DReG",
     "Estimator",
     "FactorVAE",
+    "Formula",
     "Hinge",
     "IMQ",
     "IWAE",
@@ -39,12 +43,14 @@ __all__ = [
     "Minimax",
     "MovingAverage",
     "NonSaturating",
+    "Notation",
     "PIWAE",
     "RBF",
     "Renyi",
     "ReweightedWakeSleep",
     "STL",
     "ScoreFunction",
+    "SiteDensity",
     "TotalCorrelation",
     "TraceEnum_ELBO",
     "TraceMeanField_ELBO",
@@ -56,9 +62,16 @@ __all__ = [
     "check_loss",
     "check_particles",
     "has_value",
+    "elbo",
     "is_linear",
+    "observed",
+    "rates",
+    "shared",
+    "symbol",
     "judged_by",
+    "coefficient",
     "describes_formula",
     "total_of",
+    "weighed",
     "with_gradient",
 ]

@@ -1,6 +1,6 @@
 """An ELBO and an adversary: what trains the autoencoders of latent diffusion."""
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 
 import torch
 from pyro.infer.util import is_validation_enabled
@@ -10,9 +10,12 @@ from pyro_vae.frozen import freeze, is_frozen
 from pyro_vae.inference.terms import Terms, weighted
 
 from .adversary import WithAdversary
+from .elbo_formula import formula_of_elbo
 from .estimator import with_gradient
 from .factor_weights import Weight, check_not_negative, number
+from .formula import Addend, Formula
 from .gan_losses import GANLoss, Hinge
+from .notation import Notation, coefficient, symbol
 
 __all__ = ["Adversarial"]
 
@@ -123,8 +126,7 @@ class Adversarial(WithAdversary):
         value, paid = super().objective(t), -t.log_px.mean(0)
         x = self.data(t)
         if self.perceptual is not None:
-            distance = self._distance(x, self.reconstructed(t)).view_as(t.log_px).mean(0)
-            distance = weighted(number(self.perceptual_weight), distance)
+            distance = self._paid_for_distance(t)
             value, paid = value - distance, paid + distance
         if not torch.is_grad_enabled():
             return value
@@ -135,6 +137,26 @@ class Adversarial(WithAdversary):
             share = self._ratio(t, paid.sum(), costs.generator.sum()) * share
         learns = torch.as_tensor(weight != 0).to(value)
         return with_gradient(value, value - share - learns * costs.discriminator)
+
+    def formula(self, t: Terms, of: Notation) -> Formula:
+        """The ELBO less the perceptual term; the adversary's is in the gradient alone."""
+        found, x = formula_of_elbo(self, t, of), symbol(self.site)
+        notes = (
+            *found.notes,
+            r"the gradient also climbs $-w \, L_{\mathrm{gen}}(D(\tilde{x}))$ of a discriminator "
+            r"$D$ that learns beside it, with $\tilde{x}$ the mean of the likelihood",
+        )
+        if self.perceptual is None:
+            return replace(found, notes=notes)
+        weight = coefficient(number(self.perceptual_weight))
+        distance = Addend(rf"{weight}|{x}| \, d({x}, \tilde{{x}})", self._paid_for_distance(t), -1)
+        notes = (*notes, "$d$ is how different a network finds two images, for each number of them")
+        return Formula((*found.addends, distance), notes=notes)
+
+    def _paid_for_distance(self, t: Terms) -> Tensor:
+        """The weighted perceptual term of each datum, (N,)."""
+        distance = self._distance(self.data(t), self.reconstructed(t)).view_as(t.log_px).mean(0)
+        return weighted(number(self.perceptual_weight), distance)
 
     def _distance(self, x: Tensor, x_mean: Tensor) -> Tensor:
         """|x| d(x, x~), (K N,)."""

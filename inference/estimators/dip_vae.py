@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 import torch
 from pyro.infer import ELBO
@@ -11,8 +12,11 @@ from torch import Tensor
 from pyro_vae.inference.terms import Terms, counted, inner, weighted
 
 from .elbo import TraceMeanField_ELBO
+from .elbo_formula import formula_of_elbo
 from .estimator import Estimator
 from .factor_weights import Weight, is_zero, number
+from .formula import Addend, Formula
+from .notation import Notation, coefficient
 
 __all__ = ["DIPVAE_I", "DIPVAE_II"]
 
@@ -20,6 +24,8 @@ __all__ = ["DIPVAE_I", "DIPVAE_II"]
 @dataclass(frozen=True)
 class _DIPVAE(TraceMeanField_ELBO):
     """The ELBO less a penalty on a covariance over the batch; see the two."""
+
+    about_covariance: ClassVar[str]
 
     _: KW_ONLY
     lambda_od: Weight = 10.0
@@ -68,15 +74,31 @@ class _DIPVAE(TraceMeanField_ELBO):
 
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum, less the penalty of the batch, (N,)."""
-        bound = super().objective(t)
+        off, diagonal = self._penalties(t)
+        return super().objective(t) - off - diagonal
+
+    def formula(self, t: Terms, of: Notation) -> Formula:
+        """The ELBO and the two penalties."""
+        found, (off, diagonal) = formula_of_elbo(self, t, of), self._penalties(t)
+        weights = coefficient(number(self.lambda_od)), coefficient(number(self.lambda_d))
+        penalties = (
+            Addend(rf"{weights[0]}\sum_{{i \neq j}} C_{{ij}}^{{2}}", off, -1),
+            Addend(rf"{weights[1]}\sum_{{i}} (C_{{ii}} - 1)^{{2}}", diagonal, -1),
+        )
+        notes = (*found.notes, f"$C$ is {self.about_covariance} over the batch")
+        return Formula((*found.addends, *penalties), notes=notes)
+
+    def _penalties(self, t: Terms) -> tuple[Tensor, Tensor]:
+        """What each datum pays off the diagonal and on it, (N,) each."""
         ((name, _),) = t.latents.items()
         counts = counted(t, name).amax(-1)  # (K N,): 0 where masked
         covariance = self.covariance(t, name, counts / counts.sum().clamp(min=1))
         diagonal = covariance.diagonal()
         off = (covariance - diagonal.diag()).square().sum()
-        penalty = weighted(number(self.lambda_od), off)
-        penalty = penalty + weighted(number(self.lambda_d), (diagonal - 1).square().sum())
-        return bound - counts.view_as(t.log_px).amax(0) * penalty
+        on = (diagonal - 1).square().sum()
+        paying = counts.view_as(t.log_px).amax(0)
+        penalties = weighted(number(self.lambda_od), off), weighted(number(self.lambda_d), on)
+        return paying * penalties[0], paying * penalties[1]
 
     @abstractmethod
     def covariance(self, t: Terms, name: str, shares: Tensor) -> Tensor:
@@ -113,6 +135,8 @@ class DIPVAE_I(_DIPVAE):  # noqa: N801 (the paper's name)
         Kumar et al., 2018, https://arxiv.org/abs/1711.00848, eq. 6
     """
 
+    about_covariance = r"the covariance of $\mathbb{E}_{q}[z \mid x]$"
+
     _: KW_ONLY
     lambda_d: Weight = 100.0
 
@@ -143,6 +167,8 @@ class DIPVAE_II(_DIPVAE):  # noqa: N801 (the paper's name)
     Reference:
         Kumar et al., 2018, https://arxiv.org/abs/1711.00848, eq. 7
     """
+
+    about_covariance = r"the covariance of $z$"
 
     def check_moments(self, name: str, q: torch.distributions.Distribution) -> None:
         """Refuses numbers that depend on each other given x, too."""

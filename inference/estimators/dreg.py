@@ -37,6 +37,14 @@ class DReG(IWAE):
 
     needs_weights_alone: ClassVar[bool] = False
     shares_path: ClassVar[bool] = False
+    about_gradient = (
+        "the bound is that of IWAE; the gradient is the doubly reparameterized one, "
+        r"$\sum_k v_k \nabla_{\theta} \log p(x, z_k)$ for the model and "
+        r"$\sum_k v_k^2 \, \partial_{z_k} \log w_k \nabla_{\phi} z_k$ for the guide, "
+        r"with $v_k = w_k / \sum_j w_j$"
+    )
+
+    formula = IWAE.formula
 
     def reference(self, *, reparameterized: bool) -> ELBO | None:
         """`IWAE`."""

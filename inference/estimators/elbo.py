@@ -38,9 +38,12 @@ from pyro_vae.inference.terms import (
     weighted,
 )
 
+from .elbo_formula import formula_of_elbo
 from .estimator import Estimator
 from .factor_weights import Weight, is_zero, number
+from .formula import Formula
 from .kl_balance import KLBalance, coefficients, read_balance
+from .notation import Notation
 from .site_weights import SiteWeight, all_at_least_one, at_site, by_site, check_sites
 
 __all__ = ["TraceMeanField_ELBO", "Trace_ELBO"]
@@ -154,8 +157,19 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
         """The bound of each datum, (N,)."""
         return (t.log_px - self.paid_for_kl(t)).mean(0)
 
+    def formula(self, t: Terms, of: Notation) -> Formula:
+        """The ELBO, with a term for each site that is observed, and for each latent."""
+        return formula_of_elbo(self, t, of)
+
     def paid_for_kl(self, t: Terms) -> Tensor:
         """The weighted KL of the latents of each datum, (K, N), which the bound takes off."""
+        return self._sum_of_weighted(self.kls(t))
+
+    def kls(self, t: Terms) -> dict[str, Tensor]:
+        """The KL of each latent of a datum, (K, N), floored and balanced, before beta.
+
+        With a capacity it is one of all latents together, how far it is from that.
+        """
         sites = (*t.latents, *t.global_latents)
         for name in (*_BY_SITE, "kl_balance"):
             check_sites(getattr(self, name), sites, f"{name} of {type(self).__name__}")
@@ -164,14 +178,18 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
             kls = self._balanced(t, kls)
         if not is_zero(self.capacity):
             kls = {"all": self._held(t, torch.as_tensor(sum(kls.values())))}
-        return self._sum_of_weighted(kls)
+        return kls
+
+    def global_kls(self, t: Terms) -> dict[str, Tensor]:
+        """Those of the latents that all data share, (K, 1), floored."""
+        return self._floored_kls(t, t.global_latents)
 
     def global_objective(self, t: Terms) -> Tensor | float:
         """Minus the weighted KL of the latents that all data share, and score-function terms."""
-        kls = self._floored_kls(t, t.global_latents)
+        kls = self.global_kls(t)
         total = -self._sum_of_weighted(kls).mean() if kls else 0.0
         latents = {**t.latents, **t.global_latents}
-        total = total - self._observed_by_guide(t)
+        total = total - self.observed_by_guide(t)
         if not t.observed_by_guide and all(v.reparameterized for v in latents.values()):
             return total
         if torch.is_grad_enabled():
@@ -185,7 +203,7 @@ class Trace_ELBO(Estimator, pyro.infer.Trace_ELBO):
     def check(self, t: Terms) -> None:
         """Refuses nothing: it is right for every program."""
 
-    def _observed_by_guide(self, t: Terms) -> Tensor | float:
+    def observed_by_guide(self, t: Terms) -> Tensor | float:
         """Log q of what the guide observes, which Pyro's `Trace_ELBO` takes off, as in its loss."""
         total: Tensor | float = 0.0
         for part in t.parts:
@@ -304,14 +322,15 @@ class TraceMeanField_ELBO(Trace_ELBO, pyro.infer.TraceMeanField_ELBO):
     averages: ClassVar[bool] = True
 
     reference, is_linear = Trace_ELBO.reference, Trace_ELBO.is_linear
-    shares_path = Trace_ELBO.shares_path
+    shares_path, formula = Trace_ELBO.shares_path, Trace_ELBO.formula
 
     def kl(self, latent: Latent) -> Tensor:
         """The KL of one latent, (K, N)."""
         return latent.kl()
 
-    def _observed_by_guide(self, t: Terms) -> Tensor | float:
-        return 0.0  # as in Pyro's
+    def observed_by_guide(self, t: Terms) -> Tensor | float:
+        """Nothing, as in Pyro's."""
+        return 0.0
 
     def check(self, t: Terms) -> None:
         """Refuses draws without a gradient, and a guide that is not factorized as the model is."""

@@ -29,7 +29,9 @@ from pyro_vae.inference.terms import (
 from pyro_vae.repetition import repetition
 
 from .factor_weights import ByName, FactorWeights, Weight, check_names, number
+from .formula import Formula, with_rest
 from .modules import WithModules
+from .notation import Notation
 
 __all__ = ["Estimator", "describes_formula", "with_gradient"]
 
@@ -78,6 +80,8 @@ class Estimator(WithModules, ELBO):
     # gradient through the draws is another one in the two, as with `Terms.gate`. Like `is_linear`
     # it is asked of the class that states the formula.
     shares_path: ClassVar[bool] = False
+    # A sentence on the gradient, with LaTeX in it, where it is not the plain one of the value.
+    about_gradient: ClassVar[str] = ""
 
     @property
     def in_chunks(self) -> bool:
@@ -109,6 +113,13 @@ class Estimator(WithModules, ELBO):
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum, (N,), from the terms; it goes up."""
         raise NotImplementedError
+
+    def formula(self, t: Terms, of: Notation) -> Formula:
+        """The value as on a blackboard, in addends with their values on the terms of a batch.
+
+        A subclass that changes the value must say it anew; else it is the ELBO and a rest.
+        """
+        return with_rest(self, t, of)
 
     def global_objective(self, t: Terms) -> Tensor | float:
         """What latents outside the data plate add to the sum of the bounds."""

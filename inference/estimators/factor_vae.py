@@ -11,9 +11,12 @@ from pyro_vae.inference.terms import Terms, counted, weighted
 
 from .adversary import judged, look, power_iterations_off
 from .elbo import TraceMeanField_ELBO
+from .elbo_formula import formula_of_elbo
 from .estimator import Estimator, with_gradient
 from .factor_weights import Weight, check_not_negative, is_zero, number
+from .formula import Addend, Formula
 from .gan_losses import Minimax
+from .notation import Notation, coefficient, symbol
 
 __all__ = ["FactorVAE"]
 
@@ -112,17 +115,31 @@ class FactorVAE(TraceMeanField_ELBO):
 
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum less gamma times its share of the correlation, (N,)."""
-        bound, z = super().objective(t), _draws(t)
-        with power_iterations_off(self.discriminator):
-            logit, _ = look(self.discriminator, z, detached=True)
-        correlation = logit.reshape(t.log_px.shape).mean(0)
-        value = bound - weighted(number(self.gamma), correlation)
+        value, z = super().objective(t) - self._paid_for_correlation(t), _draws(t)
         if not torch.is_grad_enabled():
             return value
         own, _ = look(self.discriminator, torch.cat([z.detach(), _permuted(z.detach())]))
         real, fake = own.reshape(2, *t.log_px.shape)
         cost = (Minimax().real(real) + Minimax().fake(fake)).mean(0) / 2
         return with_gradient(value, value - cost)
+
+    def formula(self, t: Terms, of: Notation) -> Formula:
+        """The ELBO and the total correlation, as the discriminator sees it."""
+        found, z = formula_of_elbo(self, t, of), symbol(next(iter(t.latents)))
+        seen = of.mean(rf"\log D({z}) - \log(1 - D({z}))")
+        latex = coefficient(number(self.gamma)) + seen
+        correlation = Addend(latex, self._paid_for_correlation(t), -1)
+        note = (
+            f"$D$ tells draws of the average $q({z})$ from those of the product of its marginals, "
+            "and learns by a cost of its own"
+        )
+        return Formula((*found.addends, correlation), notes=(*found.notes, note))
+
+    def _paid_for_correlation(self, t: Terms) -> Tensor:
+        """Gamma times what the discriminator sees of the total correlation, (N,)."""
+        with power_iterations_off(self.discriminator):
+            logit, _ = look(self.discriminator, _draws(t), detached=True)
+        return weighted(number(self.gamma), logit.reshape(t.log_px.shape).mean(0))
 
     def _check_takes(self, z: Tensor) -> None:
         user, kind = type(self).__name__, type(self.discriminator).__name__

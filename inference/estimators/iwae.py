@@ -14,8 +14,15 @@ from pyro_vae.repetition import repetition
 
 from .elbo import Trace_ELBO
 from .estimator import Estimator
+from .formula import Addend, Formula, elbo
+from .notation import Notation
 
 __all__ = ["IWAE"]
+
+
+def mean_over(index: str, size: int) -> str:
+    """The mean over an index in LaTeX, without what it is of."""
+    return rf"\frac{{1}}{{{size}}} \, \sum_{{{index}=1}}^{{{size}}}"
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,27 @@ class IWAE(Estimator):
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum, (N,)."""
         return self.bound(t.log_w)
+
+    def formula(self, t: Terms, of: Notation) -> Formula:
+        """The bound with the mean of the weights inside the logarithm, and the ELBO as its part."""
+        log_w, k = t.log_w, len(t.log_w)
+        if k == 1:
+            note = f"with one particle {type(self).__name__} is the ELBO"
+            return elbo(t, of, gradient=self.about_gradient).noting(note)
+        gain = Addend(rf"\Delta_{{{k}}}", self.bound(log_w) - log_w.mean(0))
+        note = (
+            rf"$\Delta_{{{k}}}$ is what the bound gains on the mean of $\log w$ of the same draws"
+        )
+        return Formula(
+            (*elbo(t, of).addends, gain),
+            symbol=rf"\mathcal{{L}}_{{{k}}}",
+            definition=of.mean(self.written(k, of.weight()), tall=True),
+            notes=tuple(filter(None, (note, self.about_gradient))),
+        )
+
+    def written(self, num_particles: int, weight: str) -> str:
+        r"""The bound in LaTeX, from the k-th weight; \mathbb{E} is left out."""
+        return rf"\log {mean_over('k', num_particles)} {weight}"
 
     def terms(self, model: Function, guide: Function, *args: Any, **kwargs: Any) -> Terms:
         """The terms of the bound, in chunks of particles if that is asked for."""

@@ -10,7 +10,9 @@ from pyro_vae.inference.terms import Terms, normalized, weighted
 
 from .estimator import with_gradient
 from .factor_weights import Weight, number
-from .iwae import IWAE
+from .formula import Formula
+from .iwae import IWAE, mean_over
+from .notation import Notation, decimal
 
 __all__ = ["CIWAE", "MIWAE", "PIWAE"]
 
@@ -38,7 +40,7 @@ class MIWAE(IWAE):
     _: KW_ONLY
     groups: int = 4
 
-    reference, shares_path = IWAE.reference, IWAE.shares_path
+    reference, shares_path, formula = IWAE.reference, IWAE.shares_path, IWAE.formula
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,6 +54,11 @@ class MIWAE(IWAE):
         """The bound of each datum, (N,), from its log weights (M K, N)."""
         grouped = log_w.unflatten(0, (self.groups, -1)).movedim(1, 0)  # (K, M, N)
         return super().bound(grouped).mean(0)
+
+    def written(self, num_particles: int, weight: str) -> str:
+        """The mean of the bounds of the groups in LaTeX."""
+        size, weight = num_particles // self.groups, weight.replace("(k)", "(m,k)")
+        return rf"{mean_over('m', self.groups)} \log {mean_over('k', size)} {weight}"
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,14 @@ class PIWAE(MIWAE):
     """
 
     needs_weights_alone: ClassVar[bool] = False
+    about_gradient = (
+        "the value is the bound of IWAE, which the model climbs; the guide climbs the mean of the "
+        "bounds of groups of draws, as in MIWAE"
+    )
+
+    def formula(self, t: Terms, of: Notation) -> Formula:
+        """That of `IWAE`."""
+        return IWAE(self.num_particles).formula(t, of).noting(self.about_gradient)
 
     def reference(self, *, reparameterized: bool) -> ELBO | None:
         """`IWAE`, whose value it has."""
@@ -112,7 +127,7 @@ class CIWAE(IWAE):
     _: KW_ONLY
     beta: Weight = 0.5
 
-    reference, shares_path = IWAE.reference, IWAE.shares_path
+    reference, shares_path, formula = IWAE.reference, IWAE.shares_path, IWAE.formula
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -123,3 +138,9 @@ class CIWAE(IWAE):
         """The bound of each datum, (N,), from its log weights (K, N)."""
         beta = number(self.beta)
         return weighted(beta, log_w.mean(0)) + weighted(1 - beta, super().bound(log_w))
+
+    def written(self, num_particles: int, weight: str) -> str:
+        """The mixture in LaTeX."""
+        beta, mean = number(self.beta), mean_over("k", num_particles)
+        first = rf"{decimal(beta)} {mean} \log {weight}"
+        return rf"{first} + {decimal(1 - beta)} \log {mean} {weight}"

@@ -14,6 +14,8 @@ from pyro_vae.inference.terms import Terms, counted, weighted
 
 from .estimator import Estimator
 from .factor_weights import Weight, number
+from .formula import Addend, Formula, drawn, latents, observed, rates
+from .notation import Notation, coefficient, symbol
 
 __all__ = ["IMQ", "MMD", "RBF"]
 
@@ -91,13 +93,30 @@ class MMD(Estimator):
 
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum, (N,)."""
-        alpha, lambda_ = number(self.alpha), number(self.lambda_)
-        rates = [latent.log_q - latent.log_p for latent in t.latents.values()]
-        bound = (t.log_px - weighted(1 - alpha, torch.stack(rates).sum(0))).mean(0)
+        kls = [latent.log_q - latent.log_p for latent in t.latents.values()]
+        rate = weighted(1 - number(self.alpha), torch.stack(kls).sum(0))
+        return (t.log_px - rate).mean(0) - self._paid_for_discrepancy(t)
+
+    def formula(self, t: Terms, of: Notation) -> Formula:
+        """The two weighted divergences of the guide: of each datum, and of the average."""
+        rest, factor = 1 - number(self.alpha), self._weight()
+        kls = {n: weighted(rest, latent.log_q - latent.log_p) for n, latent in latents(t)}
+        paid = rates(t, of, kls, lambda name: coefficient(rest) + drawn(of, name))
+        z = ", ".join(map(symbol, _shared(t)))
+        latex = rf"{coefficient(factor)}\mathrm{{MMD}}(q({z}), p({z}))"
+        discrepancy = Addend(latex, self._paid_for_discrepancy(t), -1)
+        note = f"$q({z})$ is the guide averaged over the batch"
+        return Formula((*observed(t, of), *paid, discrepancy), notes=(note,))
+
+    def _weight(self) -> float:
+        return number(self.alpha) + number(self.lambda_) - 1
+
+    def _paid_for_discrepancy(self, t: Terms) -> Tensor:
+        """The weighted discrepancy, of each datum that counts, (N,)."""
         numbers = torch.cat([counted(t, name) for name in _shared(t)], -1)
         counts = numbers.amax(-1)  # (K N,): 0 for a datum that is masked as a whole
-        discrepancy = (alpha + lambda_ - 1) * self._discrepancy(t, numbers, counts)
-        return bound - counts.view_as(t.log_px).amax(0) * discrepancy
+        discrepancy = self._weight() * self._discrepancy(t, numbers, counts)
+        return counts.view_as(t.log_px).amax(0) * discrepancy
 
     def _discrepancy(self, t: Terms, numbers: Tensor, counts: Tensor) -> Tensor:
         pairs = [

@@ -8,7 +8,8 @@ from torch import Tensor
 from pyro_vae.inference.terms import log_power_mean
 
 from .factor_weights import Weight, number
-from .iwae import IWAE
+from .iwae import IWAE, mean_over
+from .notation import coefficient, decimal
 
 __all__ = ["Renyi"]
 
@@ -36,7 +37,7 @@ class Renyi(IWAE):
     _: KW_ONLY
     alpha: Weight = 0.5
 
-    reference, shares_path = IWAE.reference, IWAE.shares_path
+    reference, shares_path, formula = IWAE.reference, IWAE.shares_path, IWAE.formula
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,3 +58,11 @@ class Renyi(IWAE):
         if isinstance(alpha, int | float) and math.isinf(alpha):
             return log_w.amax(0) if alpha < 0 else log_w.amin(0)
         return log_power_mean(log_w, 1 - alpha)
+
+    def written(self, num_particles: int, weight: str) -> str:
+        """The bound in LaTeX."""
+        power = 1 - number(self.alpha)
+        if math.isinf(power):
+            return rf"\{'max' if power > 0 else 'min'}_{{k}} \log {weight}"
+        inner = weight if power == 1 else rf"({weight})^{{{decimal(power)}}}"
+        return rf"{coefficient(1 / power)}\log {mean_over('k', num_particles)} {inner}"

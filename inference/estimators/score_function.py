@@ -12,6 +12,8 @@ from pyro_vae.inference.terms import Terms, mean_of_others
 
 from .elbo import Trace_ELBO
 from .estimator import Estimator, with_gradient
+from .formula import Formula, elbo
+from .notation import Notation
 
 __all__ = ["LeaveOneOut", "MovingAverage", "ScoreFunction"]
 
@@ -95,6 +97,10 @@ class ScoreFunction(Estimator):
     baseline: Baseline | None = LeaveOneOut()
 
     detaches_draws: ClassVar[bool] = True
+    about_gradient = (
+        "the value is the ELBO; the guide's gradient asks nothing of draws: "
+        r"$(\log w - \mathrm{baseline}) \nabla_{\phi} \log q(z \mid x)$"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -117,6 +123,10 @@ class ScoreFunction(Estimator):
     def reference(self, *, reparameterized: bool) -> ELBO | None:
         """`Trace_ELBO`."""
         return Trace_ELBO()
+
+    def formula(self, t: Terms, of: Notation) -> Formula:
+        """The ELBO."""
+        return elbo(t, of, gradient=self.about_gradient)
 
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum, (N,)."""

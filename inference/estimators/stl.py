@@ -28,7 +28,12 @@ class STL(Trace_ELBO):
     """
 
     reference, is_linear = Trace_ELBO.reference, Trace_ELBO.is_linear
+    formula = Trace_ELBO.formula
     shares_path = False  # of the densities of q the draws alone have a gradient
+    about_gradient = (
+        "sticking the landing has the value of the ELBO; its gradient leaves out the score "
+        r"$\nabla_{\phi} \log q(z \mid x; \phi)$ at fixed $z$, whose mean is zero"
+    )
 
     def kl(self, latent: Latent) -> Tensor:
         """The KL of one latent, (K, N)."""

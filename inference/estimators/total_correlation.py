@@ -13,6 +13,8 @@ from pyro_vae.inference.terms import Terms, counted, parameters_move, weighted
 
 from .estimator import Estimator
 from .factor_weights import Weight, number
+from .formula import Addend, Formula, observed
+from .notation import Notation, coefficient, symbol
 
 __all__ = ["TotalCorrelation"]
 
@@ -88,6 +90,30 @@ class TotalCorrelation(Estimator):
 
     def objective(self, t: Terms) -> Tensor:
         """The bound of each datum, (N,)."""
+        return t.log_px[0] - torch.stack(self._paid(t)).sum(0)
+
+    def formula(self, t: Terms, of: Notation) -> Formula:
+        """The three parts of the KL, each with its weight."""
+        z = symbol(next(iter(t.latents)))
+        each = rf"{z}_{{j}}" if "_" not in z else rf"({z})_{{j}}"
+        written = (
+            rf"I(x; {z})",
+            rf"\mathrm{{KL}}(q({z}) \,\|\, \prod_{{j}} q({each}))",
+            rf"\sum_{{j}} \mathrm{{KL}}(q({each}) \,\|\, p({each}))",
+        )
+        weights = (number(w) for w in (self.alpha, self.beta, self.gamma))
+        parts = [
+            Addend(coefficient(weight) + latex, value, -1)
+            for weight, latex, value in zip(weights, written, self._paid(t), strict=True)
+        ]
+        note = (
+            f"$q({z})$ is the guide averaged over the data, estimated from the batch, low by up "
+            "to the log of their number: what one part gains by that another loses"
+        )
+        return Formula((*observed(t, of), *parts), notes=(note,))
+
+    def _paid(self, t: Terms) -> list[Tensor]:
+        """What each datum pays for information, total correlation and dimensions, (N,) each."""
         ((name, latent),) = t.latents.items()
         counts = counted(t, name)[:, 0]
         num_data = self.num_data or t.scale * counts.sum().clamp(min=1)
@@ -96,11 +122,11 @@ class TotalCorrelation(Estimator):
         mutual_information = latent.log_q[0] - log_qz
         total_correlation = log_qz - log_qz_marginals
         dimensions = log_qz_marginals - latent.log_p[0]
-        return t.log_px[0] - (
-            weighted(number(self.alpha), mutual_information)
-            + weighted(number(self.beta), total_correlation)
-            + weighted(number(self.gamma), dimensions)
-        )
+        return [
+            weighted(number(self.alpha), mutual_information),
+            weighted(number(self.beta), total_correlation),
+            weighted(number(self.gamma), dimensions),
+        ]
 
 
 def _independent(q: Any, num_data: int) -> bool:

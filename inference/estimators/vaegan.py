@@ -10,8 +10,11 @@ from torch import Tensor
 from pyro_vae.inference.terms import Terms, weighted
 
 from .adversary import Costs, WithAdversary, look, power_iterations_off
+from .elbo_formula import formula_of_elbo
 from .estimator import Estimator, with_gradient
 from .factor_weights import Weight, check_not_negative, number
+from .formula import Addend, Formula, observed
+from .notation import Notation, symbol
 
 __all__ = ["VAEGAN"]
 
@@ -145,6 +148,21 @@ class VAEGAN(WithAdversary):
         learned = decoder * for_decoder - rate.mean(0) - discriminator * costs.discriminator
         alone = for_encoder + self._for_scale(t, x_mean)
         return with_gradient(value, learned + alone / len(value))
+
+    def formula(self, t: Terms, of: Notation) -> Formula:
+        """The KL, and a density of features in the place of the data's."""
+        kls = formula_of_elbo(self, t, of).addends[len(observed(t, of)) :]
+        features = self._seen(self.data(t), self.reconstructed(t))
+        value = self._log_features(*features).view_as(t.log_px).mean(0)
+        name, width = symbol(self.site), f"{self.feature_scale:g}^{{2}}"
+        mean = rf"D_{{l}}(\tilde{{{name}}})"
+        latex = of.mean(rf"\log \mathcal{{N}}(D_{{l}}({name}); {mean}, {width} I)")
+        notes = (
+            f"$D_{{l}}$ are the features of layer {self._layer} of the discriminator, "
+            rf"and $\tilde{{{name}}}$ is the mean of the likelihood",
+            "the decoder also climbs, and the discriminator descends, what it costs to tell them",
+        )
+        return Formula((Addend(latex, value), *kls), notes=notes)
 
     def _for_scale(self, t: Terms, x_mean: Tensor) -> Tensor | float:
         """What log p(x | z) teaches those parameters of it that x~ does not depend on."""

@@ -30,6 +30,13 @@ class VIMCO(IWAE):
     """
 
     detaches_draws: ClassVar[bool] = True
+    about_gradient = (
+        "the bound is that of IWAE; the gradient asks nothing of draws: "
+        r"$\sum_k (\mathcal{L} - \mathcal{L}_{-k}) \nabla \log q(z_k \mid x) + "
+        r"\sum_k v_k \nabla \log w_k$, with $v_k = w_k / \sum_j w_j$"
+    )
+
+    formula = IWAE.formula
 
     def __post_init__(self) -> None:
         super().__post_init__()

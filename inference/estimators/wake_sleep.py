@@ -56,6 +56,12 @@ class ReweightedWakeSleep(IWAE):
     insomnia: float = 1.0
 
     detaches_draws: ClassVar[bool] = True
+    about_gradient = (
+        "the value is the bound of IWAE, which the model climbs; the guide descends "
+        r"$\mathrm{KL}(p(z \mid x) \,\|\, q(z \mid x))$ instead"
+    )
+
+    formula = IWAE.formula
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -9,6 +9,7 @@ from .joined import joined, without_runs
 from .layout import support_of
 from .masks import check_same_masks, counted, numbers_of, otherwise_masked, which_count
 from .nonfinite import explain_nonfinite
+from .observed import log_px_of_each
 from .particles import Particles, Way, find_particles, particle_nesting, plate_nesting
 from .plates import Site, data_plate, is_deterministic, is_factor
 from .runs import (
@@ -62,6 +63,7 @@ __all__ = [
     "log_density_of_point",
     "log_mean_exp",
     "log_power_mean",
+    "log_px_of_each",
     "mean_of_others",
     "normalized",
     "numbers_of",

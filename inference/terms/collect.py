@@ -14,6 +14,7 @@ from pyro_vae.repetition import repetition
 
 from .joined import joined
 from .layout import Layout, in_particles
+from .observed import is_of_the_density
 from .particles import Particles, Way, find_particles, repeated
 from .plates import find_data_plate, is_deterministic, is_factor, num_rows
 from .rows import settled
@@ -114,7 +115,7 @@ class _Call:
             plate = settled(plate, self.model, self.guide, self.args, self.kwargs)
         layout = Layout.of(plate.frame, ran, num_particles, particle_dim, folded=folded)
         latents, global_latents = _latents(ran, layout)
-        observed = [s for s in sites if _is_of_the_density(s)]
+        observed = [s for s in sites if is_of_the_density(s)]
         factors, global_factors = _training_factors(ran, layout)
         return Terms(
             log_px=sum_of(layout, [site for site in observed if layout.is_local(site)]),
@@ -163,11 +164,6 @@ def _training_factors(ran: Run, layout: Layout) -> tuple[dict[str, Tensor], dict
                 )
             group[name] = signed(role, site, layout.sum(site, site["log_prob"]))
     return local, shared
-
-
-def _is_of_the_density(site: Mapping[str, Any]) -> bool:
-    """Whether a site of the model is observed and counts in log p(x, z)."""
-    return site["is_observed"] and not (is_deterministic(site) or is_training_factor(site))
 
 
 def _is_data(site: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from pyro_vae.app.commands.compare import compare
 from pyro_vae.app.commands.disentangle import disentangle
 from pyro_vae.app.commands.encode import encode
 from pyro_vae.app.commands.evaluate import evaluate
+from pyro_vae.app.commands.explain import explain
 from pyro_vae.app.commands.export import export
 from pyro_vae.app.commands.impute import impute
 from pyro_vae.app.commands.interpolate import interpolate
@@ -49,6 +50,7 @@ app.command()(encode)
 app.command()(augment)
 app.command()(disentangle)
 app.command()(anomalies)
+app.command()(explain)
 app.command()(export)
 app.command()(check)
 app.command()(compare)
