@@ -409,6 +409,8 @@ def check_latex(explanation):
     latex = explanation.latex
     assert latex.count("{") == latex.count("}") and latex.count("$") % 2 == 0
     assert latex.count(r"\begin{aligned}") == latex.count(r"\end{aligned}") == 1
+    outside = re.sub(r"\\\[.*?\\\]|\$[^$]*\$", "", latex, flags=re.DOTALL)
+    assert not re.search(r"(?<!\\)[_#%&{}^]", outside) and outside.isascii()
     body = latex.partition(r"\begin{aligned}")[2].partition(r"\end{aligned}")[0]
     parse = MathTextParser("path").parse
     for row in body.strip().split(r" \\" + "\n"):

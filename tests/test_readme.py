@@ -129,6 +129,10 @@ assert steps_of_the_guide >= 60
     "disentanglement": """
 assert 0 <= float(gap) <= 1 and len(codes.values) == len(data.test) and codes.factors.shape[1] == 5
 """,
+    "explain": """
+assert abs(explanation.bound.mean() - first.value.mean()) > 1 and len(figure.axes) == 1
+assert first.value.shape == (300,)
+""",
     "hierarchies": "assert names == [*(f'z_{i}' for i in range(6, 0, -1)), 'x']",
     "representations": """
 assert right.shape == voted.shape == (300,) and right.mean() > 0.8 and voted.mean() > 0.8

@@ -1,13 +1,13 @@
 """A bound as a formula on the blackboard: its addends, each with its value on a batch."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
 
-from pyro_vae.inference.terms import Terms, log_px_of_each, weighted
+from pyro_vae.inference.terms import Latent, Terms, log_px_of_each, weighted
 
 from .factor_weights import number
 from .notation import Notation, coefficient, symbol
@@ -86,7 +86,10 @@ def with_rest(estimator: "Estimator", t: Terms, of: Notation) -> Formula:
     if rest.abs().max() <= 1e-4 * (1 + found.value.abs().max()):
         return found
     addend = Addend(rf"\Delta_{{{name}}}", rest)
-    note = f"Δ is what {type(estimator).__name__} adds to the ELBO; it states no formula of its own"
+    note = (
+        rf"$\Delta$ is what {type(estimator).__name__} adds to the ELBO; it states no formula "
+        "of its own"
+    )
     return Formula((*found.addends, addend), notes=(note,))
 
 
@@ -149,7 +152,7 @@ def drawn(of: Notation, name: str) -> str:
     return of.mean(rf"{of.log_q(name)} - {of.log_p(name)}")
 
 
-def latents(t: Terms) -> Iterable[tuple[str, object]]:
+def latents(t: Terms) -> list[tuple[str, Latent]]:
     """The latents by name, from the top down, those that all data share before those of a datum."""
     return [*t.global_latents.items(), *((name, t.latents[name]) for name in order(t))]
 

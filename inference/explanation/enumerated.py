@@ -114,7 +114,7 @@ class _Run:
 
     def _expected(self, term: Tensor) -> Tensor:
         """The mean of a term over the values that the guide sums over, of each datum, (N,)."""
-        dims, seen = self._dims(term), set()
+        dims, seen = self._dims(term), set[int]()
         weight = torch.zeros(())
         while dims - seen:
             dim = (dims - seen).pop()

@@ -82,7 +82,7 @@ def stated(loss: ELBO, program: Program, args: tuple[Any, ...], structure: Struc
             _one(ours, program, tuple(part), structure)
             for part in zip(*(x.split(size) for x in args), strict=True)
         ]
-        return _together(parts, torch.cat)
+        return _together(parts, _cat)
     runs = 1 if ours.vectorize_particles else ours.num_particles
     ours = ours if runs == 1 else replace(ours, num_particles=1)
     parts = [_one(ours, program, args, structure) for _ in range(runs)]
@@ -121,6 +121,10 @@ def _together(parts: Sequence[Stated], combine: Callable[[Sequence[Tensor]], Ten
     return replace(parts[0], formula=formula, beside=beside, elbo=combine(values))
 
 
+def _cat(values: Sequence[Tensor]) -> Tensor:
+    return torch.cat([*values])
+
+
 def _mean(values: Sequence[Tensor]) -> Tensor:
     return torch.stack([*values]).mean(0)
 
@@ -142,7 +146,7 @@ def _of_pyro(loss: ELBO, program: Program, args: tuple[Any, ...], structure: Str
     plain, name = elbo(t, structure.notation), type(loss).__name__
     rest = shared(t, value) - plain.value.mean()
     addend = Addend(rf"\Delta_{{\mathrm{{{name}}}}}".replace("_ELBO", ""), rest)
-    note = f"Δ is what the value of pyro.infer.{name} is above the mean ELBO of other draws"
+    note = rf"$\Delta$ is what the value of pyro.infer.{name} is above the mean ELBO of other draws"
     formula = Formula((*plain.addends, addend), notes=(note,))
     points = tuple(points_of_guide(t))
     return Stated(formula, elbo=plain.value, is_bound=is_bound(loss), points=points)

@@ -1,5 +1,6 @@
 """An explanation in LaTeX, for amsmath and amssymb and for notebooks."""
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,15 @@ def latex_of(explanation: "Explanation") -> str:
     rows = [*_distributions(e.structure), *_densities(e.structure), *_bound(e)]
     body = " \\\\\n".join(rows)
     display = f"\\[\n\\begin{{aligned}}\n{body}\n\\end{{aligned}}\n\\]"
-    said = [f"{note[0].upper()}{note[1:]}." for note in e.notes]
+    said = [_escaped(f"{note[0].upper()}{note[1:]}.") for note in e.notes]
     return "\n\n".join([display, *said])
+
+
+def _escaped(sentence: str) -> str:
+    """A sentence whose letters between formulas mean themselves in LaTeX."""
+    parts = sentence.split("$")
+    words = [re.sub(r"[_#%&{}]", lambda found: f"\\{found[0]}", part) for part in parts[::2]]
+    return "$".join(words[i // 2] if i % 2 == 0 else part for i, part in enumerate(parts))
 
 
 def _distributions(structure: Structure) -> list[str]:

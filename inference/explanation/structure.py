@@ -143,7 +143,7 @@ class _Given:
         return cls({n: (n,) if n in sites else o or (n,) for n, o in observing.items()})
 
     def named(self, sources: Any, site: str) -> list[str]:
-        names = []
+        names: list[str] = []
         order = [*self.names]  # sources are a set, whose order is none
         in_order = [s for name in order for s in sources if s == ("argument", name)]
         for kind, name in [*sorted(s for s in sources if s[0] == "site"), *in_order]:

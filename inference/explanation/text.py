@@ -29,7 +29,9 @@ def text_of(explanation: "Explanation") -> str:
 def diagram(structure: Structure) -> list[str]:
     """The sites in boxes that are their plates, each with what it depends on."""
     guide = {variable.name: variable for variable in structure.guide}
-    rows = [(_plates_of_given(structure), ("◇", name, "given")) for name in structure.given]
+    rows: list[tuple[Sequence[str], Sequence[str]]] = [
+        (_plates_of_given(structure), ("◇", name, "given")) for name in structure.given
+    ]
     for variable in structure.model:
         row = _row(structure, variable, guide.get(variable.name))
         rows.append((variable.plates, row))

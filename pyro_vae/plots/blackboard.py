@@ -14,7 +14,8 @@ from .style import COLORS, MATH, formula_width, wrap
 __all__ = ["Equation", "Term", "blackboard"]
 
 _MARGIN = 0.25  # inches
-_SIZE = 14.0  # points
+_SIZE = 14.0  # points, of formulas
+_HEADING = 14.0  # points
 _LINE = 0.36  # inches from one line of densities to the next
 _TERMS = 0.92  # inches from one line of terms to the next
 _WIDTH = 10.0  # inches, at which terms are broken into lines
@@ -66,17 +67,19 @@ def blackboard(
     room = max(_WIDTH - 2 * _MARGIN, upper_width)
     laid_out = [_laid_out(equation, room) for equation in equations]
     ends = [_end(row) for rows in laid_out for row in rows]
-    width = max(upper_width, formula_width(title, 14) * 1.1, _NARROW, *ends) + 2 * _MARGIN
+    width = max(upper_width, _NARROW, *ends) + 2 * _MARGIN
+    heading = wrap(title, (width - 2 * _MARGIN) / 1.15, _HEADING)  # bold letters are wider
     said = [part for note in notes for part in wrap(note, width - 2 * _MARGIN, 9).split("\n")]
     upper = max(diagram.height, _LINE * len(densities)) + 0.25
     lower = sum(map(_height_of, lines)) + sum(_TERMS * len(rows) for rows in laid_out)
-    height = 0.55 + upper + lower + 0.2 * len(said) + 2 * _MARGIN
+    title_height = 0.2 + 0.25 * (1 + heading.count("\n"))
+    height = title_height + 0.1 + upper + lower + 0.2 * len(said) + 2 * _MARGIN
     figure = Figure(figsize=(width, height))
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, width), ylim=(0, height))
     ax.axis("off")
-    ax.text(_MARGIN, height - _MARGIN, title, va="top", fontsize=14, weight="bold")
-    top = height - _MARGIN - 0.45
+    ax.text(_MARGIN, height - _MARGIN, heading, va="top", fontsize=_HEADING, weight="bold")
+    top = height - _MARGIN - title_height
     diagram.draw(ax, _MARGIN, top - diagram.height)
     begin = diagram.width + 3 * _MARGIN
     spare = max(0.0, (diagram.height - _LINE * len(densities)) / 2)

@@ -1,7 +1,7 @@
 """Plate diagrams: circles for random variables, shaded where observed, in boxes that repeat."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -261,13 +261,14 @@ def _blocks(nodes: Mapping[str, Node]) -> list[Plates]:
     return list(min(itertools.permutations(found), key=_pieces))
 
 
-def _pieces(order: Sequence[Plates]) -> int:
+def _pieces(order: Iterable[Plates]) -> int:
     """How many pieces the plates of blocks in such an order fall into."""
-    plates = {plate for block in order for plate in block}
+    blocks = [*order]
+    plates = {plate for block in blocks for plate in block}
     return sum(
         1
         for plate in plates
-        for before, block in itertools.pairwise([(), *order])
+        for before, block in itertools.pairwise([(), *blocks])
         if plate in block and plate not in before
     )
 
