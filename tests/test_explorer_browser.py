@@ -8,11 +8,22 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from pyro_vae.app.explorer.export import export_js
 from pyro_vae.app.explorer.functions import Example, decode, encode, log_joint
 from pyro_vae.app.explorer.graph import Weights, off, traced
 from pyro_vae.app.explorer.sources import engine_source
-from pyro_vae.models import VAE, ConditionalVAE, HierarchicalVAE
-from pyro_vae.networks import ConvDecoder, ConvEncoder
+from pyro_vae.likelihoods import RecurrentTokens
+from pyro_vae.models import VAE, ConditionalVAE, HierarchicalVAE, LadderVAE
+from pyro_vae.networks import (
+    ConvDecoder,
+    ConvEncoder,
+    GatedMLP,
+    RecurrentEncoder,
+    ResidualDecoder,
+    ResidualEncoder,
+)
+from pyro_vae.posteriors import InverseAutoregressiveFlow
+from pyro_vae.priors import FlowPrior, GaussianMixture, VampPrior
 
 from .browser import browser_or_skip, page_of
 
@@ -26,6 +37,26 @@ PROGRAMS = {
     "convolutions": lambda: VAE((1, 28, 28), 3, **CONVOLUTIONS),
     "labels": lambda: ConditionalVAE((1, 8, 8), 2, hidden=(20,)),
     "a hierarchy": lambda: HierarchicalVAE((1, 8, 8), (4, 2), hidden=(20,)),
+}
+# Fewer draws of these, for time alone.
+OTHERS = {
+    "a ladder": lambda: LadderVAE((1, 8, 8), (4, 2), hidden=(20,)),
+    "residual blocks": lambda: VAE(
+        (1, 8, 8),
+        2,
+        encoder=partial(ResidualEncoder, channels=(8,)),
+        decoder=partial(ResidualDecoder, channels=(8,)),
+    ),
+    "gates": lambda: VAE((1, 8, 8), 2, encoder=GatedMLP, decoder=GatedMLP),
+    "a mixture": lambda: VAE((1, 8, 8), 2, prior=GaussianMixture(2, components=5)),
+    "a VampPrior": lambda: VAE((1, 8, 8), 2, prior=VampPrior(2, components=5, x_shape=(1, 8, 8))),
+    "a flow": lambda: VAE((1, 8, 8), 3, prior=FlowPrior(3), posterior=InverseAutoregressiveFlow(3)),
+    "texts": lambda: VAE(
+        (4,),
+        3,
+        encoder=partial(RecurrentEncoder, num_tokens=5),
+        likelihood=RecurrentTokens((4,), num_tokens=5),
+    ),
 }
 
 
@@ -108,7 +139,7 @@ OPERATIONS = {
     "log softmax": (lambda x: x.log_softmax(-1), (2, 5)),
     "logsumexp": (lambda x: x.logsumexp(-1), (2, 5)),
     "mean and variance": (lambda x: torch.cat([x.mean(1), x.var(1), x.std(1)]), (3, 5, 2)),
-    "extremes": (lambda x: torch.cat([x.amax(0), x.amin(0), x.max(0)[0]]), (3, 5)),
+    "extremes": (lambda x: torch.cat([x.amax(0), x.amin(0), x.max(0)[0], x.min(0)[0]]), (3, 5)),
     "their places": (lambda x: torch.stack([x.argmax(1), x.argmin(1)]), (3, 5)),
     "product": (lambda x: x.prod(-1), (3, 5)),
     "any and all": (lambda x: torch.cat([(x > 1).any(1), (x > -1).all(1)]), (3, 5)),
@@ -143,6 +174,8 @@ OPERATIONS = {
     ),
     "roundings": (lambda x: torch.stack([x.floor(), x.ceil(), x.round(), x.trunc()]), (3, 5)),
     "ratios": (lambda x: torch.stack([x / (x**2 + 1), x % 0.7, x.fmod(0.7), x // 0.7]), (3, 5)),
+    "whole ratios": (lambda x: ((9 * x).long() // 4) + (9 * x).long() % 4, (3, 5)),
+    "infinite padding": (lambda x: F.pad(x, (1, 1), value=-torch.inf).amax(0), (3, 5)),
     "powers": (lambda x: torch.stack([x**2, x**3, x.abs() ** 0.3, 2**x]), (3, 5)),
     "choices": (lambda x: torch.where(x > 0, x.log1p(), x.clamp(-0.5, 0)), (3, 5)),
     "nonlinearities": (
@@ -205,6 +238,8 @@ def trained(program):
 def example_of(program):
     x_shape = program.likelihood.x_shape
     y = torch.tensor([3]) if isinstance(program, ConditionalVAE) else None
+    if len(x_shape) == 1:
+        return Example(torch.randint(5, (1, *x_shape)))
     return Example(torch.rand(1, *x_shape).round(), y)
 
 
@@ -214,6 +249,8 @@ def other(function):
     for name, example in function.inputs.items():
         if name == "y":
             found[name] = torch.randint(10, (1,)).float()
+        elif name == "x" and example.dim() == 2:  # tokens
+            found[name] = torch.randint(5, example.shape).float()
         elif name == "x" or name.startswith("temperature"):
             found[name] = torch.rand_like(example)
         elif name.startswith("keep"):
@@ -223,14 +260,59 @@ def other(function):
     return found
 
 
-@pytest.mark.parametrize("which", FUNCTIONS)
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_javascript_gives_what_torch_does(name, which, run_in_browser):
-    program = trained(PROGRAMS[name]())
+def assert_same(program, which, times, run_in_browser):
+    """JavaScript's outputs are torch's to 1e-4, of log densities relative to their size."""
     function = FUNCTIONS[which](program, example_of(program))
-    many = [other(function) for _ in range(100)]
+    many = [other(function) for _ in range(times)]
     found = run_in_browser(function.traced(), many)
     for inputs, outputs in zip(many, found, strict=True):
         for output, value in function(**inputs).items():
-            # log densities of 784 pixels are sums near 1000 in float32, so relative to these
             assert off(outputs[output], value.flatten()) <= 1e-4, output
+
+
+@pytest.mark.parametrize("which", FUNCTIONS)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_javascript_gives_what_torch_does(name, which, run_in_browser):
+    assert_same(trained(PROGRAMS[name]()), which, 100, run_in_browser)
+
+
+@pytest.mark.parametrize("which", FUNCTIONS)
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_programs_run_in_javascript_too(name, which, run_in_browser):
+    assert_same(trained(OTHERS[name]()), which, 5, run_in_browser)
+
+
+def test_an_engine_runs_in_a_worker(browser, tmp_path):
+    graph = traced(lambda x: (2 * x,), {"x": torch.rand(1, 3)}, ("out",))
+    html = f"<!doctype html><script id=engine type=text/plain>{engine_source()}</script>"
+    with page_of(browser, html, tmp_path) as page:
+        found = page.evaluate(
+            """(text) => {
+              const source = document.getElementById("engine").textContent + `
+                const f = Engine.load(${text}, new ArrayBuffer(0));
+                onmessage = ({ data }) => postMessage(f(data));`;
+              const worker = new Worker(URL.createObjectURL(new Blob([source])));
+              worker.postMessage({ x: [1, 2, 3] });
+              return new Promise((done) => {
+                worker.onmessage = ({ data }) => done(Array.from(data.out));
+              });
+            }""",
+            json.dumps(graph.description(Weights())),
+        )
+    assert found == [2, 4, 6]
+
+
+def test_the_page_of_an_export_shows_what_zeros_decode_to(browser, tmp_path):
+    program = trained(VAE((1, 4, 4), 2, hidden=(5,)))
+    export_js(program, Example(torch.rand(1, 1, 4, 4)), tmp_path)
+    page = browser.new_page()
+    files = "http://export.test/"
+    page.route(
+        f"{files}**", lambda route: route.fulfill(path=tmp_path / route.request.url[len(files) :])
+    )
+    page.goto(f"{files}index.html")
+    page.wait_for_function("document.getElementById('shown').textContent !== ''")
+    found = torch.tensor([float(n) for n in page.text_content("#shown").split()])
+    page.close()
+    expected = program.decoder(torch.zeros(1, 2)).sigmoid().flatten()
+    assert torch.allclose(found, expected, atol=1e-5)

@@ -112,13 +112,20 @@ def _register() -> None:
 _register()
 
 
-@lowers("max.dim", "min.dim")
+@lowers("max.dim")
 def _max_and_place(
-    tape: Tape, example: Sequence[Tensor], x: Value, dim: int, keepdim: bool = False
+    tape: Tape, example: Sequence[Tensor], x: Value, dim: int, *_: Any
 ) -> tuple[Value, Value]:
-    fn = "max" if torch.equal(example[0], x.example.amax(dim, keepdim)) else "min"
-    places = example[1]
-    return _reduced(tape, example[0], x, dim, fn), _reduced(tape, places, x, dim, f"arg{fn}")
+    values, places = example
+    return _reduced(tape, values, x, dim, "max"), _reduced(tape, places, x, dim, "argmax")
+
+
+@lowers("min.dim")
+def _min_and_place(
+    tape: Tape, example: Sequence[Tensor], x: Value, dim: int, *_: Any
+) -> tuple[Value, Value]:
+    values, places = example
+    return _reduced(tape, values, x, dim, "min"), _reduced(tape, places, x, dim, "argmin")
 
 
 @lowers("var.correction", "var_mean.correction")
@@ -146,15 +153,19 @@ def _variance(
     return variance
 
 
-@lowers("cumsum", "cumprod")
-def _cumulated(tape: Tape, example: Tensor, x: Value, dim: int, **_: Any) -> Value:
+@lowers("cumsum")
+def _cumulated(
+    tape: Tape, example: Tensor, x: Value, dim: int, *, fn: str = "sum", **_: Any
+) -> Value:
     rank = x.example.dim()
     order = [d for d in range(rank) if d != dim % rank] + ([dim % rank] if rank else [])
-    last = tape.permuted(x, order)
-    is_sum = torch.equal(example, x.example.cumsum(dim).to(example.dtype))
-    moved = example.permute(order)
-    scanned = tape.emit("scan", [last], moved, fn="sum" if is_sum else "prod")
+    scanned = tape.emit("scan", [tape.permuted(x, order)], example.permute(order), fn=fn)
     return tape.permuted(scanned, [order.index(d) for d in range(rank)])
+
+
+@lowers("cumprod")
+def _multiplied(tape: Tape, example: Tensor, x: Value, dim: int, **_: Any) -> Value:
+    return _cumulated(tape, example, x, dim, fn="prod")
 
 
 @lowers("embedding")
@@ -363,12 +374,12 @@ def _pool(
     others = tuple(o for o in others if o not in (False, True, [1, 1], 1, None))
     two = [_both(kernel), _both(stride or kernel), _both(padding)]
     out = example[0] if is_max else example
-    fits = all(
-        (size + 2 * p - k) % s == 0
+    sizes = [
+        (size + 2 * p - k) // s + 1
         for size, k, s, p in zip(x.example.shape[-2:], *two, strict=True)
-    )
-    if others or (not is_max and any(two[2])) or (not fits and is_max and any(two[2])):
-        raise ValueError("has a dilation, a divisor, or padded means")
+    ]
+    if others or sizes != list(out.shape[-2:]) or (not is_max and any(two[2])):
+        raise ValueError("has a dilation, a divisor, sizes rounded up, or padded means")
     names = dict(zip(("kernel", "stride", "padding"), two, strict=True))
     pooled = tape.emit("pool", [x], out, fn="max" if is_max else "mean", **names)
     return (pooled, None) if is_max else pooled

@@ -76,7 +76,7 @@ class Graph:
                 "op": step.op,
                 "in": [number(value) for value in step.inputs],
                 "out": number(step.out),
-                **step.attributes,
+                **{name: _as_json(value) for name, value in step.attributes.items()},
             }
             for step in self.instructions
         ]
@@ -110,8 +110,16 @@ class Weights:
         self._places: dict[tuple[str, bytes], int] = {}
 
     def add(self, tensor: Tensor) -> dict[str, Any]:
-        """Stores a tensor; returns where, and in which type."""
+        """Stores a tensor; returns where, and in which type.
+
+        Raises:
+            ValueError: If its whole numbers are too large.
+        """
         kind = _kind(tensor)
+        if kind == "i32" and tensor.numel() and tensor.long().abs().amax() >= 2**31:
+            raise ValueError(
+                f"a whole number of {tensor.long().abs().amax()} is beyond the 32 bits of an export"
+            )
         content = tensor.detach().cpu().contiguous().to(_STORED[kind]).numpy().tobytes()
         if self.bits == 24 and kind == "f32" and tensor.numel() > 64:
             kind, content = "f24", _three_bytes(content)
@@ -156,9 +164,15 @@ def _described(value: Value, weights: Weights) -> dict[str, Any]:
     if value.is_live:
         return found
     if example.numel() == 1:
-        number = example.item()
-        return found | {"number": number if math.isfinite(number) else str(number)}
+        return found | {"number": _as_json(example.item())}
     return found | weights.add(example)
+
+
+def _as_json(value: Any) -> Any:
+    """Numbers that JSON does not have, as JavaScript's `Number` reads them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN")
+    return value
 
 
 def traced(

@@ -64,10 +64,17 @@ def _sum(tape: Tape, example: Tensor, a: Any, b: Any, alpha: float, fn: str) -> 
     return tape.emit("zip", [a, b], example, fn=fn)
 
 
-@lowers("div.Tensor", "div.Scalar", "div.Tensor_mode", "div.Scalar_mode", "floor_divide")
+@lowers("div.Tensor", "div.Scalar", "div.Tensor_mode", "div.Scalar_mode")
 def _div(tape: Tape, example: Tensor, a: Any, b: Any, *, rounding_mode: str | None = None) -> Value:
-    value = tape.emit("zip", [a, b], example, fn="div")
-    return value if rounding_mode is None else tape.emit("map", [value], example, fn=rounding_mode)
+    if rounding_mode is None:
+        return tape.emit("zip", [a, b], example, fn="div")
+    ratio = tape.emit("zip", [a, b], example.double(), fn="div")  # of integers, too
+    return tape.emit("map", [ratio], example, fn=rounding_mode)
+
+
+@lowers("floor_divide", "floor_divide.Scalar")
+def _floor_div(tape: Tape, example: Tensor, a: Any, b: Any) -> Value:
+    return _div(tape, example, a, b, rounding_mode="floor")
 
 
 @lowers("where.self", "where.ScalarOther", "where.ScalarSelf", "where.Scalar")

@@ -312,7 +312,7 @@ const Kernels = (() => {
       for (let k = 0; k < n; k++) out.data[j + k] = x.data[i + k];
     };
     return () => {
-      out.data.fill(step.value);
+      out.data.fill(Number(step.value));
       if (sizes.every((each) => each > 0)) eachRow(sizes, [from, to], [read, write], run);
     };
   }
