@@ -15,6 +15,7 @@ from pyro_vae.app.commands.disentangle import disentangle
 from pyro_vae.app.commands.encode import encode
 from pyro_vae.app.commands.evaluate import evaluate
 from pyro_vae.app.commands.explain import explain
+from pyro_vae.app.commands.explore import explore
 from pyro_vae.app.commands.export import export
 from pyro_vae.app.commands.impute import impute
 from pyro_vae.app.commands.interpolate import interpolate
@@ -46,6 +47,7 @@ app.command()(interpolate)
 app.command()(traverse)
 app.command()(arithmetic)
 app.command()(manifold)
+app.command()(explore)
 app.command()(encode)
 app.command()(augment)
 app.command()(disentangle)
