@@ -18,7 +18,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyro_vae.blame import sentence_of
 
-from . import contractions, operations  # noqa: F401  # which say how operations are written
+from . import contractions, lookups, operations  # noqa: F401  # which say how operations are written
 from .lowering import Instruction, Tape, Value, lowered
 from .origin import made_by
 from .running import run_instruction
