@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack
 
@@ -12,12 +13,25 @@ import torch
 
 from pyro_vae.app import cli, figures
 
+CACHE = pytest.StashKey()
 
-def pytest_configure():
-    """One thread a process, as tests run side by side; the commands that they start, too."""
+
+def pytest_configure(config):
+    """One thread a process, as tests run side by side; the commands that they start, too.
+
+    What they compile lies in a cache of their own, which is theirs together.
+    """
+    if not hasattr(config, "workerinput"):  # the process that starts the others
+        config.stash[CACHE] = tempfile.TemporaryDirectory()
+        os.environ["PYRO_VAE_CACHE"] = config.stash[CACHE].name
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     gc.disable()  # until all tests are collected, of which none is garbage
+
+
+def pytest_unconfigure(config):
+    if CACHE in config.stash:
+        config.stash[CACHE].cleanup()
 
 
 def pytest_collection_finish():

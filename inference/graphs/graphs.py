@@ -16,9 +16,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from .background import Compiling, can_compile_in_background
 from .call import Call
 from .capture import Captured, Source, capture, check
-from .compiled import Compiled, compile_graph
+from .compiled import Compiled, Plan, plan_of
 from .objective import Objective, Outcome, Parameters
 from .options import Compile
 from .report import GraphReport, KindOfCall
@@ -51,6 +52,7 @@ class _Kind:
     arguments: str  # of these calls, for people
     calls: int = 0
     state: Counting | Captured | Compiled = field(default_factory=Counting)
+    compiling: Compiling | None = None  # in another process, while this one runs as captured
 
     def report(self, *, refused: bool) -> KindOfCall:
         state = Counting() if refused else self.state
@@ -160,30 +162,50 @@ class Graphs:
             source = Source(self.objective, self._watch, parameters, call)
             state = kind.state = capture(source)
             compiles = compiles or self.options.mode == "compiled"
+            if not compiles and self.options.background:
+                state = kind.state = self._plan(state, parameters, call).found() or state
         elif kind.calls in _CHECKS:
             captured = state.captured if isinstance(state, Compiled) else state
             check(captured, Source(self.objective, self._watch, parameters, call))
         if isinstance(state, Captured):
-            if compiles:
-                kind.state = self._compiled(state, parameters, call)
+            if compiles and kind.compiling is None:
+                self._compile(kind, state, self._plan(state, parameters, call))
+            elif kind.compiling is not None and kind.compiling.is_done():
+                self._take_over(kind, state, kind.compiling)
         elif state.update is not None and not state.update.is_current():
             self._update = lambda *_: None  # an optimizer that changes once may do so every step
-            kind.state = self._compiled(state.captured, parameters, call)
+            self._compile(kind, state.captured, self._plan(state.captured, parameters, call))
         return kind.state
 
-    def _compiled(
-        self, captured: Captured, parameters: Parameters, call: Call
-    ) -> Captured | Compiled:
-        """The graph compiled, or as it is where the compiler fails."""
+    def _compile(self, kind: _Kind, captured: Captured, plan: Plan) -> None:
+        """Compiles the graph, or has another process begin to, and goes on with it as captured."""
+        kind.state = captured
+        if self.options.background and can_compile_in_background(plan):
+            kind.compiling = Compiling(plan)
+        else:
+            kind.state = self._compiled(captured, plan.compiled)
+
+    def _take_over(self, kind: _Kind, captured: Captured, compiling: Compiling) -> None:
+        """Goes on with what another process compiled, unless the optimizer is another one since."""
+        kind.compiling = None
+        if compiling.plan.is_current():
+            kind.state = self._compiled(captured, compiling.result)
+
+    def _plan(self, captured: Captured, parameters: Parameters, call: Call) -> Plan:
+        """What compiling a graph comes to, now."""
         source = Source(self.objective, self._watch, parameters, call)
         reached = [parameters.tensors[place] for place in captured.reached]
         update = self._update(reached, parameters.stepped)
+        return plan_of(captured, source, update, self.options)
+
+    def _compiled(self, captured: Captured, work: Callable[[], Compiled]) -> Captured | Compiled:
+        """What the work returns; the graph as it is where the compiler fails."""
         try:
-            return compile_graph(captured, source, update, self.options)
+            return work()
         except Exception as error:  # no C++ compiler, or what it cannot do
             failure = first_line(error)
         message = f"{self.user} runs the captured graph uncompiled: {failure}"
-        warnings.warn(message, stacklevel=6)
+        warnings.warn(message, stacklevel=7)
         return replace(captured, failure=failure)
 
     def _kind_of(self, call: Call, version: Hashable) -> _Kind:

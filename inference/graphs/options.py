@@ -18,10 +18,14 @@ class Compile:
             same seed. The compiler's own are faster.
         mode: "compiled" has torch's compiler compile the captured graph. "captured" runs the graph
             as it is: the same kernels in the same order as eager code, bit for bit.
+        background: Whether captured steps go on while another process compiles, where the system
+            has that. A graph that was compiled before starts compiled in "captured" mode, too, if
+            this is set: so `fit` has it.
     """
 
     mode: Mode
     eager_random: bool
+    background: bool
 
     def __init__(
         self,
@@ -29,6 +33,7 @@ class Compile:
         eager_random: bool = False,
         *,
         mode: Mode = "compiled",
+        background: bool = False,
     ) -> None:
         if fuse is not None:
             mode = "compiled" if fuse else "captured"
@@ -39,6 +44,7 @@ class Compile:
             )
         object.__setattr__(self, "mode", mode)
         object.__setattr__(self, "eager_random", eager_random)
+        object.__setattr__(self, "background", background)
 
     @property
     def fuse(self) -> bool:

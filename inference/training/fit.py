@@ -205,7 +205,8 @@ def fit(
 def _graphs(loss: Any) -> bool | Compile:
     """Captured steps, which draw the same numbers once compiled, where the loss can be captured."""
     capturable = isinstance(loss, Estimator) and not loss.in_chunks
-    return Compile(mode="captured", eager_random=True) if capturable else False
+    options = Compile(mode="captured", eager_random=True, background=True)
+    return options if capturable else False
 
 
 def _shown(record: Mapping[str, float]) -> dict[str, str]:
