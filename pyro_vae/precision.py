@@ -1,5 +1,6 @@
 """Mixed precision: the products of layers in bfloat16, everything else as it was."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -9,10 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from .fastest import fastest
 
 __all__ = ["layers_in_bfloat16", "layers_in_float32"]
 
 _MANY = 1_000_000  # multiplications
+_said: list[str] = []  # the layer that was warned of, since more warnings would say no more
 _PAUSED: ContextVar[bool] = ContextVar("paused", default=False)
 _LAYERS = {
     F.linear,
@@ -29,7 +34,9 @@ _LAYERS = {
 def layers_in_bfloat16(wanted: bool = True) -> AbstractContextManager[Any]:
     """Multiplies the float32 inputs and weights of large layers in bfloat16.
 
-    Large are all convolutions, and linear layers of a million multiplications on.
+    Large are all convolutions, and linear layers of a million multiplications on. On a CPU each
+    shape of a layer is timed once, with its gradient: where bfloat16 is slower, as on processors
+    without its instructions, the layer stays in float32, and a warning says so once.
 
     Their products are summed, biased and handed on in float32, as are draws, log densities and
     gradients; `torch.autocast` would go on in bfloat16, whose 8 bits are too few for a log density.
@@ -65,8 +72,9 @@ class _LayersInBfloat16(TorchFunctionMode):
         plain = all(tensor.dtype is torch.float32 for tensor in tensors)
         if not plain or (func is F.linear and _is_small(*args, **kwargs)):
             return func(*args, **kwargs)
-        half = [_halved(arg) for arg in args]
-        return func(*half, **{name: _halved(arg) for name, arg in kwargs.items()}).float()
+        if not _is_faster(func, args, kwargs):
+            return func(*args, **kwargs)
+        return _in_halves(func, args, kwargs)
 
 
 def _is_small(input: Tensor, weight: Tensor, *_: Any, **__: Any) -> bool:
@@ -76,3 +84,58 @@ def _is_small(input: Tensor, weight: Tensor, *_: Any, **__: Any) -> bool:
 
 def _halved(value: Any) -> Any:
     return value.bfloat16() if isinstance(value, Tensor) else value
+
+
+def _as_it_is(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    return func(*args, **kwargs)
+
+
+def _in_halves(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """A layer's output, multiplied in bfloat16."""
+    half = {name: _halved(arg) for name, arg in kwargs.items()}
+    return func(*map(_halved, args), **half).float()
+
+
+def _is_faster(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether bfloat16 is faster for a layer of these shapes, with its gradient, where it runs."""
+    given = [*args, *kwargs.values()]
+    if any(part.device.type != "cpu" for part in given if isinstance(part, Tensor)):
+        return True
+    names = [*("" for _ in args), *(f"{name}=" for name in kwargs)]
+    shown = ", ".join(f"{name}{_shown(part)}" for name, part in zip(names, given, strict=True))
+    layer = f"{func.__name__}({shown})"
+    ways = {
+        "float32": lambda: _with_gradient(_as_it_is, func, args, kwargs),
+        "bfloat16": lambda: _with_gradient(_in_halves, func, args, kwargs),
+    }
+    if fastest(f"{layer} with its gradient", ways) == "bfloat16":
+        return True
+    _say_once(layer)
+    return False
+
+
+def _with_gradient(run: Callable[..., Any], *parts: Any) -> None:
+    """Runs a layer on other tensors of the same shapes, and its gradient."""
+    with torch.enable_grad():
+        leaves, shape = tree_flatten(parts)
+        leaves = [
+            torch.ones(leaf.shape, requires_grad=True) if isinstance(leaf, Tensor) else leaf
+            for leaf in leaves
+        ]
+        run(*tree_unflatten(leaves, shape)).sum().backward()
+
+
+def _shown(value: Any) -> str:
+    return str(tuple(value.shape)) if isinstance(value, Tensor) else str(value)
+
+
+def _say_once(layer: str) -> None:
+    """Warns of the first such layer."""
+    if _said:
+        return
+    _said.append(layer)
+    message = (
+        f"bfloat16 is slower than float32 on this machine for {layer}, so that this layer, and "
+        "others for which it is, multiply in float32"
+    )
+    warnings.warn(message, stacklevel=2)

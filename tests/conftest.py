@@ -11,6 +11,7 @@ import pyro
 import pytest
 import torch
 
+from pyro_vae import precision
 from pyro_vae.app import cli, figures
 
 CACHE = pytest.StashKey()
@@ -50,6 +51,14 @@ def pytest_collectstart(collector):
 def fresh_randomness_and_parameters():
     pyro.set_rng_seed(0)
     pyro.clear_param_store()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def bfloat16_wherever_it_is_asked_for():
+    """Machines differ in what is faster; the tests of the choice itself put it back."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(precision, "fastest", lambda name, ways: "bfloat16")
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

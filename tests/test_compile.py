@@ -34,7 +34,7 @@ from pyro_vae.inference import (
     TraceMeanField_ELBO,
     linear,
 )
-from pyro_vae.inference.graphs import compiled, passes
+from pyro_vae.inference.graphs import compiled, passes, products
 from pyro_vae.inference.graphs.watch import Watch
 from pyro_vae.models import VAE
 from pyro_vae.precision import layers_in_bfloat16
@@ -186,7 +186,8 @@ def two_threads():
     ids=["convolutions and a large MLP", "an MLP and transposed convolutions"],
 )
 def test_a_compiled_step_is_the_eager_one_to_rounding(networks, two_threads, monkeypatch):
-    monkeypatch.setattr(passes, "_by_python", lambda *_: pytest.fail("a product went by Python"))
+    monkeypatch.setattr(products, "fastest", lambda name, ways: "oneDNN")
+    monkeypatch.setattr(products, "_by_python", lambda *_: pytest.fail("a product went by Python"))
     program = vae(**copy.deepcopy(networks))
     twin = copy.deepcopy(program)
     loss = Trace_ELBO(beta=linear(0, 1, 7))
@@ -269,6 +270,8 @@ def test_a_product_with_a_part_of_a_matrix_is_of_dense_weights(monkeypatch):
         make(self, layout, tensors, *rest)
 
     monkeypatch.setattr(mkldnn_ir.LinearUnary, "__init__", noted)
+    monkeypatch.setattr(products, "fastest", lambda name, ways: "oneDNN")
+    products.register_products()
     x, wide = torch.randn(160, 128), torch.randn(160, 65)
 
     def part_times(wide):

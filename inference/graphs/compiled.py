@@ -18,6 +18,7 @@ from .lifting import lifted
 from .objective import Outcome
 from .options import Compile
 from .passes import prepare
+from .products import products_by, register_products
 from .update import Update
 
 __all__ = ["Compiled", "Plan", "plan_of"]
@@ -34,12 +35,14 @@ class Compiled:
         function: From the graph's own tensors and the inputs of a call to the value and the
             gradients; or with an update, from these and its numbers to the value alone.
         tensors: The graph's own tensors, such as the parameters.
+        products: How many of its products go which way.
         update: The optimizer's step within it, if it takes that.
     """
 
     captured: Captured
     function: Function
     tensors: Sequence[Tensor]
+    products: str
     update: Update | None
 
     mode: ClassVar[str] = "compiled"
@@ -67,6 +70,7 @@ class Plan:
         graph: The graph to compile, with the update in it, from `tensors` and `inputs`.
         tensors: Its own tensors.
         inputs: Those of a call.
+        products: How many of its products go which way.
         update: The optimizer's step within it, if it takes that.
         settings: The compiler's.
         key: The name of its library; None where it can have none, such as on a GPU.
@@ -77,6 +81,7 @@ class Plan:
     graph: GraphModule
     tensors: Sequence[Tensor]
     inputs: Sequence[Tensor]
+    products: str
     update: Update | None
     settings: Mapping[str, Any]
     key: str | None
@@ -95,7 +100,7 @@ class Plan:
             return None
         try:
             if self._is_right(library):
-                return Compiled(self.captured, library, self.tensors, self.update)
+                return Compiled(self.captured, library, self.tensors, self.products, self.update)
         except RuntimeError:  # of its kernels
             pass
         forget(str(self.key))
@@ -113,7 +118,7 @@ class Plan:
         function = self._build()
         with self._restored(), torch.no_grad():
             function(*self.tensors, *self.inputs)
-        return Compiled(self.captured, function, self.tensors, self.update)
+        return Compiled(self.captured, function, self.tensors, self.products, self.update)
 
     def compile_into_cache(self) -> None:
         """Compiles the graph for another process, without running it.
@@ -127,8 +132,8 @@ class Plan:
         """The compiled function; its library is kept, where it has one."""
         with self._restored(), torch.no_grad(), _watched_compiler() as built:
             everything = [*self.tensors, *self.inputs]
-            graph = prepare(self.graph)
-            function: Any = torch._inductor.compile(graph, everything, options=self.settings)
+            register_products()
+            function: Any = torch._inductor.compile(self.graph, everything, options=self.settings)
         path = _library_of(built, len(everything), len(self.captured.reached), self.update)
         if self.key is None or path is None:
             return function
@@ -160,12 +165,13 @@ def plan_of(captured: Captured, source: Source, update: Update | None, options: 
         with source.restored(update.state), torch.no_grad(), tracing(one_fake_mode()):
             graph = make_fx(_followed_by(update, graph))(*inputs)
     graph, tensors = lifted(graph, inputs)
+    graph = prepare(graph)
     on_cpu = all(tensor.device.type == "cpu" for tensor in (*tensors, *inputs))
     # C++ that calls the kernels, in place of Python, saves 0.2 ms a call
     settings = {"fallback_random": options.eager_random, "cpp_wrapper": on_cpu}
     has_all = not graph.graph.find_nodes(op="get_attr")
     key = key_of(graph, [*tensors, *inputs], settings) if on_cpu and has_all else None
-    return Plan(captured, source, graph, tensors, inputs, update, settings, key)
+    return Plan(captured, source, graph, tensors, inputs, products_by(graph), update, settings, key)
 
 
 _ENTRY = "void inductor_entry_impl("  # the function that calls one kernel after the other

@@ -13,9 +13,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import platform
-import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +26,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from pyro_vae.cache import cache_folder
+from pyro_vae.machine import machine
 
 __all__ = ["Library", "find", "forget", "keep", "key_of", "load"]
 
@@ -66,7 +64,7 @@ def key_of(graph: GraphModule, inputs: Sequence[Tensor], settings: Mapping[str, 
         settings: The compiler's.
     """
     meta = [(tuple(t.shape), t.stride(), str(t.dtype), str(t.device)) for t in inputs]
-    parts = (graph.code, meta, sorted(settings.items()), _modes(), _machine())
+    parts = (graph.code, meta, sorted(settings.items()), _modes(), machine(), _makers())
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -148,30 +146,7 @@ def _modes() -> tuple[Any, ...]:
 
 
 @cache
-def _machine() -> tuple[str, ...]:
-    """The processor and the versions of all that makes a library."""
-    makers = [Path(__file__).with_name(name) for name in ("compiled.py", "passes.py")]
-    ours = hashlib.sha256(b"".join(path.read_bytes() for path in makers)).hexdigest()
-    settings = sorted(f"{k}={v}" for k, v in os.environ.items() if k in _ENVIRONMENT)
-    python = (sys.version, str(sysconfig.get_config_var("SOABI")))
-    return (
-        *python,
-        torch.__version__,
-        str(torch.version.git_version),
-        ours,
-        *settings,
-        _processor(),
-    )
-
-
-_ENVIRONMENT = {"CXX", "CC", "CXXFLAGS", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"}
-
-
-def _processor() -> str:
-    """Its name and its instructions."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return "-".join((platform.machine(), platform.processor(), platform.version()))
-    first = {line.split(":")[0].strip(): line for line in reversed(lines) if ":" in line}
-    return "\n".join(first.get(name, "") for name in ("vendor_id", "model name", "flags"))
+def _makers() -> str:
+    """What makes a library here, as a hash, so that a change of it makes all libraries anew."""
+    paths = [Path(__file__).with_name(name) for name in ("compiled.py", "passes.py", "products.py")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
