@@ -7,8 +7,8 @@ twice as fast as float32 on the one and nine times as slow on the other.
 
 import hashlib
 import json
+import math
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -24,12 +24,16 @@ from .machine import machine
 
 __all__ = ["fastest"]
 
-_ROUNDS = 7  # in which all ways take turns, so that what slows the machine slows all of them
-_SECONDS = 0.05  # after which there are no more rounds, if there were three
+_ROUNDS = 15  # in which all ways take turns; the shortest time of each counts, since what else runs
+# on the machine only ever adds to it
+_SECONDS = 0.15  # after which there are no more rounds, if there were three
 _MARGIN = 0.95  # of the first way's time; what is not faster than this does not replace it
 
 
-def fastest(name: str, ways: Mapping[str, Callable[[], Any]]) -> str:
+Ways = Mapping[str, Callable[[], Any]]
+
+
+def fastest(name: str, ways: Callable[[], Ways]) -> str:
     """The name of the fastest way; the first, unless another takes less than 0.95 of its time.
 
     It is measured once on a machine for each number of threads, in some milliseconds, and then
@@ -37,20 +41,21 @@ def fastest(name: str, ways: Mapping[str, Callable[[], Any]]) -> str:
 
     Args:
         name: What is computed, with the shapes.
-        ways: Functions that compute it, each on tensors of its own; the first is the usual one.
+        ways: Makes the functions that compute it, by name, each on tensors of its own; the first is
+            the usual one. It is called only where they are to be measured.
     """
     name = f"{name}, {torch.get_num_threads()} threads"
     known = _known()
-    if known.get(name) not in ways:
+    if name not in known:
         # what a tracer sees would become part of its graph, and modes would change what is timed
         with _disable_current_modes(), torch.no_grad(), torch._C.DisableTorchFunction():
-            known[name] = _measured(ways)
+            known[name] = _measured(ways())
         _save(known)
     return known[name]
 
 
-def _measured(ways: Mapping[str, Callable[[], Any]]) -> str:
-    times: dict[str, list[float]] = {way: [] for way in ways}
+def _measured(ways: Ways) -> str:
+    times = dict.fromkeys(ways, math.inf)
     for work in ways.values():  # once before: a kernel sets itself up at its first call
         work()
     end = time.perf_counter() + _SECONDS
@@ -60,11 +65,9 @@ def _measured(ways: Mapping[str, Callable[[], Any]]) -> str:
         for way, work in ways.items():
             began = time.perf_counter()
             work()
-            times[way].append(time.perf_counter() - began)
-    medians = {way: statistics.median(found) for way, found in times.items()}
-    first = next(iter(ways))
-    best = min(medians, key=medians.__getitem__)
-    return best if medians[best] < _MARGIN * medians[first] else first
+            times[way] = min(times[way], time.perf_counter() - began)
+    first, best = next(iter(ways)), min(times, key=times.__getitem__)
+    return best if times[best] < _MARGIN * times[first] else first
 
 
 @cache

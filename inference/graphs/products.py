@@ -1,5 +1,6 @@
 """The products of a captured graph: by torch's own MKL or by oneDNN, whichever is faster here."""
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -57,18 +58,15 @@ def _is_faster_by_onednn(x: Tensor, weight: Tensor) -> bool:
     def matrix(size: tuple[int, int], is_turned: bool) -> Tensor:
         return torch.ones(size[::-1]).t() if is_turned else torch.ones(size)
 
-    @cache
-    def operands() -> tuple[Tensor, Tensor]:
-        return matrix((rows, inner), turned[0]), matrix((inner, columns), turned[1])
+    def ways() -> dict[str, Callable[[], Any]]:
+        left, right = matrix((rows, inner), turned[0]), matrix((inner, columns), turned[1])
+        linear = torch.ops.mkldnn._linear_pointwise.default
+        return {
+            # compiled code hands oneDNN rows, see `register_products`
+            "oneDNN": lambda: linear(left.contiguous(), right.t(), None, "none", [], ""),
+            "MKL": lambda: torch.mm(left, right),
+        }
 
-    def by_onednn() -> Any:
-        left, right = operands()
-        # compiled code hands oneDNN rows, see `_call_directly`
-        return torch.ops.mkldnn._linear_pointwise.default(
-            left.contiguous(), right.t(), None, "none", [], ""
-        )
-
-    ways = {"oneDNN": by_onednn, "MKL": lambda: torch.mm(*operands())}
     return fastest(f"product {rows}x{inner}x{columns} of {layouts}", ways) == "oneDNN"
 
 
