@@ -7,7 +7,6 @@ Both ways do what `optimizer.step()` does, and leave its states where it has the
 follow the other at any step. What they do not know to be right they leave to torch.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -23,7 +22,7 @@ from .adamax import step_together
 
 __all__ = ["AdamInGraph", "is_dense", "parts_of", "take_step"]
 
-_FEW = 20  # tensors whose update goes into a graph: each takes the compiler 0.2 s
+_FEW = 100  # tensors whose update goes into a graph: each takes the compiler 0.2 s
 _CHANGING = ("exp_avg", "exp_avg_sq", "step")
 _ONE = torch.ones((), device="cpu")
 
@@ -97,15 +96,30 @@ class _Slot(NamedTuple):
         return cls(parameter, optimizer, group, state, average, square, settings)
 
     def is_current(self) -> bool:
-        """Whether the optimizer still has these tensors and settings, and no one watches it."""
+        """Whether the optimizer still has these tensors and settings, and no one watches it.
+
+        Written out, since it is asked of each parameter before each step.
+        """
         parameter, optimizer, group, state, average, square, settings = self
-        return (
-            not _is_watched(optimizer)
-            and _is_fused(group)
-            and settings == (len(optimizer.param_groups), *_settings(group))
-            and optimizer.state.get(parameter) is state
-            and state["exp_avg"] is average
-            and state["exp_avg_sq"] is square
+        groups, betas, eps, weight_decay, maximize, decoupled = settings
+        others = optimizer.__dict__
+        return not (
+            optimizer._optimizer_step_pre_hooks
+            or optimizer._optimizer_step_post_hooks
+            or "step" in others
+            or "grad_scale" in others
+            or optimizer.state.get(parameter) is not state
+            or state["exp_avg"] is not average
+            or state["exp_avg_sq"] is not square
+            or len(optimizer.param_groups) != groups
+            or group["betas"] != betas
+            or group["eps"] != eps
+            or group["weight_decay"] != weight_decay
+            or group["maximize"] != maximize
+            or group["decoupled_weight_decay"] != decoupled
+            or group["amsgrad"]
+            or not group["fused"]
+            or not isinstance(group["lr"], float)
         )
 
 
@@ -113,14 +127,16 @@ class _Slot(NamedTuple):
 class AdamInGraph:
     """The step of a fused Adam as operations on tensors, which a graph may take.
 
-    The parameters and their states are changed in place. What the learning rates and the numbers of
-    steps come to is an input, so that a learning rate that changes asks for no new graph.
+    The parameters and their states are changed in place. The learning rates are an input, so that
+    one that changes asks for no new graph.
 
     Args:
         slots: The parameters, each with its place in an optimizer.
+        last: The learning rates of the last step and their tensor, which mostly stay as they are.
     """
 
     slots: tuple[_Slot, ...]
+    last: list[Any]
 
     @classmethod
     def of(cls, optimizer: Any, parameters: Sequence[Tensor]) -> "AdamInGraph | None":
@@ -137,11 +153,13 @@ class AdamInGraph:
             _Slot.of(parameter, *places[id(parameter)]) if id(parameter) in places else None
             for parameter in parameters
         ]
-        step = cls(tuple(slot for slot in slots if slot is not None))
+        step = cls(tuple(slot for slot in slots if slot is not None), [])
         return step if len(step.slots) == len(slots) and step.is_current() else None
 
     def is_current(self) -> bool:
         """Whether the optimizers are still what they were, and step by nothing else."""
+        if _global_optimizer_pre_hooks or _global_optimizer_post_hooks:
+            return False
         for slot in self.slots:  # in a loop, since a generator takes longer, and this at each step
             if not slot.is_current():
                 return False
@@ -154,26 +172,25 @@ class AdamInGraph:
         return [*(slot.parameter for slot in self.slots), *states]
 
     def numbers(self) -> Tensor:
-        """What changes from step to step, (parameters, 3).
-
-        For each parameter the learning rate over the first average's bias, the inverse root of the
-        second's, and the learning rate times the weight decay. They are computed in doubles, as
-        1 - 0.999^t loses its digits in single precision while t is small.
-        """
-        rows = []
-        for slot in self.slots:
-            group, step = slot.group, slot.state["step"].item() + 1
-            rate, (first, second) = group["lr"], group["betas"]
-            scale = 1 / math.sqrt(1 - second**step)
-            rows.append((rate / (1 - first**step), scale, rate * group["weight_decay"]))
-        return torch.tensor(rows)
+        """What changes from step to step: the learning rates, (parameters,), in doubles."""
+        rates = [slot.group["lr"] for slot in self.slots]
+        if not self.last or self.last[0] != rates:
+            self.last[:] = rates, torch.tensor(rates, dtype=torch.float64)
+        return self.last[1]
 
     def apply(self, gradients: Sequence[Tensor], numbers: Tensor, allowed: Tensor) -> None:
         """Takes the step if `allowed`, a 0-dim boolean tensor, is true; else changes nothing.
 
-        Each tensor is written once, by `where`, since a graph has no branches.
+        Each tensor is written once, by `where`, since a graph has no branches. What the numbers of
+        steps come to is computed of all parameters together, and in doubles, as 1 - 0.999^t loses
+        its digits in single precision while t is small.
         """
-        for slot, gradient, row in zip(self.slots, gradients, numbers, strict=True):
+        steps = torch.stack([slot.state["step"] for slot in self.slots]).double() + 1
+        betas = [slot.settings[1] for slot in self.slots]
+        first, second = (1 - torch.pow(_same(beta), steps) for beta in zip(*betas, strict=True))
+        decays = numbers * _same([slot.settings[3] for slot in self.slots])
+        rows = torch.stack([numbers / first, second.rsqrt(), decays], 1).to(_ONE.dtype)
+        for slot, gradient, row in zip(self.slots, gradients, rows, strict=True):
             parameter, _, _, state, average, square, settings = slot
             _, (first, second), eps, weight_decay, maximize, decoupled = settings
             rate, scale, decay = row
@@ -191,6 +208,11 @@ class AdamInGraph:
             average.copy_(torch.where(allowed, mean, average))
             square.copy_(torch.where(allowed, variance, square))
             state["step"].add_(allowed)
+
+
+def _same(numbers: Sequence[float]) -> Any:
+    """One number, where all are the same; else a tensor of them."""
+    return numbers[0] if len(set(numbers)) == 1 else torch.tensor(numbers, dtype=torch.float64)
 
 
 def _is_watched(optimizer: Optimizer) -> bool:
