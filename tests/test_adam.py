@@ -163,8 +163,8 @@ def test_another_optimizer_has_no_step_in_a_graph(name):
 
 
 def test_many_tensors_and_other_types_have_no_step_in_a_graph():
-    many = [torch.nn.Parameter(torch.zeros(2)) for _ in range(21)]
-    assert AdamInGraph.of(*started(params=many[:20])) is not None
+    many = [torch.nn.Parameter(torch.zeros(2)) for _ in range(101)]
+    assert AdamInGraph.of(*started(params=many[:100])) is not None
     assert AdamInGraph.of(*started(params=many)) is None
     assert AdamInGraph.of(*started(params=parameters(torch.float64))) is None
     optimizer, _ = started()

@@ -131,9 +131,11 @@ class Plan:
     def _build(self) -> Function:
         """The compiled function; its library is kept, where it has one."""
         with self._restored(), torch.no_grad(), _watched_compiler() as built:
-            everything = [*self.tensors, *self.inputs]
+            everything: list[Any] = [*self.tensors, *self.inputs]
             register_products()
-            function: Any = torch._inductor.compile(self.graph, everything, options=self.settings)
+            function: Any = torch._inductor.compile(
+                self.graph, everything, options=dict(self.settings)
+            )
         path = _library_of(built, len(everything), len(self.captured.reached), self.update)
         if self.key is None or path is None:
             return function
