@@ -133,6 +133,10 @@ OPERATIONS = {
         first(nn.MultiheadAttention(8, 2, batch_first=True), 3),
         (1, 5, 8),
     ),
+    "softmax behind a mask": (
+        lambda x: (x + torch.full((4, 4), -torch.inf).triu(1)).softmax(-1),
+        (4, 4),
+    ),
     "layer norm": (nn.LayerNorm(6), (2, 6)),
     "group norm": (nn.GroupNorm(2, 4), (1, 4, 3, 3)),
     "softmax": (lambda x: x.softmax(1), (2, 5, 3)),
@@ -273,13 +277,14 @@ def assert_same(program, which, times, run_in_browser):
 @pytest.mark.parametrize("which", FUNCTIONS)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_javascript_gives_what_torch_does(name, which, run_in_browser):
-    assert_same(trained(PROGRAMS[name]()), which, 100, run_in_browser)
+    times = 10 if which == "log_joint" else 100
+    assert_same(trained(PROGRAMS[name]()), which, times, run_in_browser)
 
 
 @pytest.mark.parametrize("which", FUNCTIONS)
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_programs_run_in_javascript_too(name, which, run_in_browser):
-    assert_same(trained(OTHERS[name]()), which, 5, run_in_browser)
+    assert_same(trained(OTHERS[name]()), which, 3, run_in_browser)
 
 
 def test_an_engine_runs_in_a_worker(browser, tmp_path):

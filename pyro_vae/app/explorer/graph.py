@@ -289,18 +289,19 @@ def _needed(tape: Tape, ends: Sequence[Value]) -> list[Instruction]:
 
 
 def _check_finite(graph: Graph) -> None:
-    """Refuses weights that are not finite; single infinities are bounds, and not weights."""
+    """Refuses weights that are not finite; infinities that are added are masks, as of attention."""
     for step in graph.instructions:
         for value in step.inputs:
-            is_weight = not value.is_live and value.example.numel() > 1
-            if is_weight and step.op in ("matmul", "conv", "zip"):
-                bad = int((~value.example.isfinite()).sum())
-                if bad:
-                    raise ValueError(
-                        f"{bad} of {value.example.numel()} weights of shape "
-                        f"{tuple(value.example.shape)} are not finite, so there is nothing to "
-                        "show; train anew with a lower learning rate"
-                    )
+            if value.is_live or value.example.numel() < 2:
+                continue
+            multiplies = step.op in ("matmul", "conv")
+            bad = ~value.example.isfinite() if multiplies else value.example.isnan()
+            if bad.any():
+                raise ValueError(
+                    f"{bad.sum()} of {value.example.numel()} weights of shape "
+                    f"{tuple(value.example.shape)} are not finite, so there is nothing to show; "
+                    "train anew with a lower learning rate"
+                )
 
 
 def _check(graph: Graph, function: Callable[..., Any], inputs: Mapping[str, Tensor]) -> None:
