@@ -188,11 +188,10 @@ def _rates(run: OpenedRun, name: str) -> Tensor | None:
 
 def _draws(run: OpenedRun, top: list[str]) -> Tensor | None:
     """Draws of the prior, (M, D), of each class one after the other; None if it has none."""
-    if run.y is None:
-        labels = [None]
-    else:
-        is_class = not run.y.is_floating_point()
-        labels = list(range(choice_of(run)["classes"])) if is_class else [run.y[0]]
+    labels: list[Any] = [None]
+    if run.y is not None:
+        choice = choice_of(run)
+        labels = [run.y[0]] if choice is None else list(range(choice["classes"]))
     draw = partial(_draws_given, run, top, max(16, _DRAWS // len(labels)))
     try:
         return torch.cat([draw(label) for label in labels])

@@ -56,7 +56,7 @@ def open_runs(
 
     Raises:
         FileNotFoundError: If there is no such run, or its data are gone.
-        ValueError: If data of the first do not fit another.
+        ValueError: If data of the first do not fit another, or weights are not finite.
     """
     program, part = trained(folders[0], data, data_dir, split, seed, "cpu")
     part = in_memory(part)
@@ -75,6 +75,7 @@ def open_runs(
 
 def _opened(run: Run, program: ProgramModule, part: Any) -> OpenedRun:
     program = program.eval()
+    _check_finite(run, program)
     x, y = labelled(program, part)
     some = slice(_JUDGED)
     classes = part.y is not None and not part.y.is_floating_point() and part.y.dim() == 1
@@ -85,3 +86,13 @@ def _opened(run: Run, program: ProgramModule, part: Any) -> OpenedRun:
         None if y is None else y[some],
         part.y[some].to(torch.long) if classes else None,
     )
+
+
+def _check_finite(run: Run, program: ProgramModule) -> None:
+    for name, parameter in program.named_parameters():
+        bad = int((~parameter.isfinite()).sum())
+        if bad:
+            raise ValueError(
+                f"{bad} of the {parameter.numel()} numbers of {name} of {run.folder} are not "
+                "finite, so there is nothing to show; train anew, with a lower learning rate"
+            )

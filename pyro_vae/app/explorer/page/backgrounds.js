@@ -5,6 +5,7 @@
 const BUDGET_MS = { prior: 500, posterior: 6000, pictures: 3000 };
 const MOST_CELLS = { prior: 81, posterior: 61, pictures: 24 };
 const SMALLEST_PICTURE = 34; // CSS pixels across
+const LONGEST_TEXT = 20; // letters, of a longer one that are shown on the plane
 
 class Backgrounds {
   /**
@@ -91,17 +92,19 @@ class Backgrounds {
   drawTexts(plane) {
     const { context, width, program } = plane;
     const { low, high, count, written: all } = program.texts;
-    const longest = Math.max(...all.map((text) => text.length));
-    const step = Math.max(2, Math.ceil((count * Math.min(longest, 22) * 6.2) / width));
+    const longest = Math.min(LONGEST_TEXT, Math.max(...all.map((text) => text.length)));
+    const columns = Math.max(1, Math.min(count, Math.floor(width / (longest * 7 + 6))));
     context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
     context.textAlign = "center";
     context.fillStyle = colour("muted");
     const value = (i, axis) => low[axis] + (i * (high[axis] - low[axis])) / (count - 1);
     for (let row = 1; row < count; row += 2) {
-      for (let column = step >> 1; column < count; column += step) {
+      for (let place = 0; place < columns; place++) {
+        const column = Math.round(((place + 0.5) * count) / columns - 0.5);
         const text = all[row * count + column];
+        const shown = text.length > longest ? `${text.slice(0, longest - 1)}…` : text;
         const [x, y] = plane.toPixels([value(column, 0), value(row, 1)]);
-        context.fillText(text.length > 22 ? `${text.slice(0, 21)}…` : text, x, y + 4);
+        context.fillText(shown, x, y + 4);
       }
     }
   }

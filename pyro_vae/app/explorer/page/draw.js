@@ -12,7 +12,7 @@ class Drawing {
    * @param {HTMLElement} home
    */
   constructor(program, data, use, home) {
-    Object.assign(this, { program, use });
+    Object.assign(this, { program, use, home });
     const [, height, width] = sizes(program);
     // as thick as strokes of MNIST, and over a pixel of smaller pictures, in which it would vanish
     this.lineWidth = FINE * Math.max(1 / 12, 1.3 / Math.min(width, height));
@@ -28,7 +28,12 @@ class Drawing {
     const context = this.sheet.getContext("2d");
     context.fillStyle = "black";
     context.fillRect(0, 0, FINE, FINE);
-    this.isEmpty = true;
+    this.setEmpty(true);
+  }
+
+  setEmpty(isEmpty) {
+    this.isEmpty = isEmpty;
+    this.home.classList.toggle("empty", isEmpty);
   }
 
   listenToPointer() {
@@ -64,7 +69,7 @@ class Drawing {
     context.moveTo(...from);
     context.lineTo(...to);
     context.stroke();
-    this.isEmpty = false;
+    this.setEmpty(false);
     if (this.waiting) return;
     this.waiting = true;
     requestAnimationFrame(() => {

@@ -147,11 +147,12 @@ class Plane {
     context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
     context.fillStyle = colour("muted");
     const step = niceStep(half);
+    const [across, up] = this.state.axes.map((number) => this.program.label(number));
+    this.named = this.width - context.measureText(`${across} →`).width - 12;
     for (const axis of [0, 1]) {
       const first = Math.ceil((centre[axis] - half) / step) * step;
       for (let at = first; at < centre[axis] + half; at += step) this.drawTick(context, axis, at);
     }
-    const [across, up] = this.state.axes.map((number) => this.program.label(number));
     context.fillStyle = colour("ink");
     context.textAlign = "right";
     context.fillText(`${across} →`, width, height - 5);
@@ -167,7 +168,7 @@ class Plane {
     this.context.moveTo(...(axis ? [0, where] : [where, 0]));
     this.context.lineTo(...(axis ? [this.width, where] : [where, this.width]));
     if (this.state.background !== "pictures") this.context.stroke();
-    if (axis ? where < 22 : where > this.width - 36) return; // where the axis has its name
+    if (axis ? where < 8 : where > this.named) return; // where the axis has its name
     context.textAlign = axis ? "right" : "center";
     const text = String(Number(at.toPrecision(3))).replace("-", "−");
     const { offsetLeft: left, offsetTop: top } = this.square;

@@ -20,9 +20,12 @@ class Sliders {
     const silent = order.filter((i) => isSilent(program, i));
     this.highest = Math.max(...(program.rates || [1]));
     this.rows = [];
+    const longest = Math.max(...order.slice(0, MOST).map((i) => program.label(i).length));
+    home.style.setProperty("--name", `${Math.max(2, 0.6 * longest)}em`);
+    home.classList.toggle("bare", !program.rates);
     at("sliders-words").textContent = wordsOfSliders(program);
     home.append(...loud.slice(0, SHOWN).map((i) => this.row(i)));
-    this.fold(home, loud.slice(SHOWN), (count) => `${count} more, of lower rate`);
+    this.fold(home, loud.slice(SHOWN), (count) => `${count} more`);
     this.fold(home, silent, (count) => count === 1
       ? `1 silent number: below ${SILENT} nats, the data hardly move it`
       : `${count} silent numbers: below ${SILENT} nats each, the data hardly move them`);
@@ -61,7 +64,7 @@ class Sliders {
   }
 
   rateBar(rate) {
-    if (rate === null) return element("span", {});
+    if (rate === null) return "";
     const bar = element("i", {});
     bar.style.width = `${(100 * Math.max(0, rate)) / this.highest}%`;
     return element("span", { class: "rate", title: `rate ${rate.toFixed(2)} nats` }, bar);
@@ -92,11 +95,23 @@ function wordsOfSliders(program) {
   return `${rates}${guide}${below}A double click sets a number back.`;
 }
 
-/** The numbers of z, those of the highest rate first. */
+/**
+ * The numbers of z, those of the highest rate first; where they have no rates of their own, those
+ * first by whose posterior means the data differ most.
+ */
 function byRate(program) {
   const numbers = Array.from({ length: program.size }, (_, i) => i);
-  if (!program.rates || program.size <= 2) return numbers;
-  return numbers.sort((a, b) => program.rates[b] - program.rates[a]);
+  if (program.size <= 2) return numbers;
+  const told = program.rates || numbers.map((i) => variance(program, i));
+  return numbers.sort((a, b) => told[b] - told[a]);
+}
+
+/** The variance of the posterior means of a number; of the layers below the top none is known. */
+function variance({ means, planeSize }, number) {
+  if (number >= planeSize) return 0;
+  const values = means.filter((_, i) => i % planeSize === number);
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  return values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length;
 }
 
 function isSilent(program, number) {
