@@ -22,7 +22,7 @@ from torch import nn
 
 from pyro_vae import plots
 from pyro_vae.datasets import letter, mnist, spam
-from pyro_vae.inference import IWAE, cosine, fit, impute
+from pyro_vae.inference import IWAE, Trace_ELBO, cosine, fit, impute, linear
 from pyro_vae.likelihoods import Bernoulli, Mixed, Normal, StudentT
 from pyro_vae.models import VAE, NotMIWAE
 from pyro_vae.networks import MLP, SelfMasking, ZeroImputed
@@ -161,12 +161,14 @@ def test_imputation_of_digits_with_holes_is_better_than_the_mean():
     program = VAE(
         (1, 28, 28),
         32,
-        encoder=partial(ZeroImputed, hidden=(400, 400), activation=nn.ReLU),
+        encoder=partial(ZeroImputed, hidden=(400,), activation=nn.ReLU),
         likelihood=likelihood,
-        hidden=(400, 400),
-        activation=nn.ReLU,  # with Softplus the latents stay unused for thousands of steps
+        hidden=(400,),
+        activation=nn.ReLU,
     )
-    trained(program, train, steps=10_000, batch_size=128, loss=IWAE(num_particles=1))
+    # without a warm-up the latents stay unused for thousands of steps, or for good
+    loss = Trace_ELBO(beta=linear(0, 1, 2_000))
+    trained(program, train, steps=6_000, batch_size=128, loss=loss)
     found = impute(program, test, num_particles=1_000, num_imputations=5, progress=True)
     missing, truth = test.isnan(), data.test.x[:500]
     wrong = (found.x != truth)[missing].float().mean().item()
