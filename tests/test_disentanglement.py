@@ -261,6 +261,17 @@ def test_sap_of_one_bit_is_what_its_code_gains_over_guessing():
     assert float(found) == pytest.approx(1 - 600 / 900, abs=0.1)
 
 
+def test_sap_of_a_rare_value_is_the_gap_of_codes_and_not_of_a_constant():
+    """A constant is right of 90 %, a machine of balanced classes on noise of about half."""
+    rare = (rng().random(1200) < 0.1).astype(int)[:, None]
+    noise = rng().normal(size=(1200, 3))
+    told = np.concatenate([rare, noise[:, 1:]], 1)
+    few = {"num_train": 800, "num_test": 400}
+    assert float(sap(noise, rare, **few)) < 0.15
+    assert float(sap(noise * [1, 1, 0], rare, **few)) < 0.15
+    assert 0.3 < float(sap(told, rare, **few)) < 0.7
+
+
 @pytest.mark.parametrize("metric", [factor_vae_score, beta_vae_score])
 def test_codes_of_noise_guess_the_factor(metric):
     """One in five; that few data have the same values again is a little better than guessing."""

@@ -37,7 +37,8 @@ def sap(
         C: The penalty of the machine.
         num_train: Data to learn from; of fewer data in all two thirds.
         num_test: Data to judge by.
-        dead: As of `mutual_information_gap`. A dead code predicts as a constant does.
+        dead: As of `mutual_information_gap`. A dead code predicts as a constant does, which is
+            never the best, and so does the next where there is one code alone.
         min_std: Likewise.
         seed: Of the choice of data.
 
@@ -56,8 +57,10 @@ def sap(
         none = np.zeros((1, len(t.varying)))
     else:
         found, none = _accuracies(t, C, num_train, num_test, seed)
-    best = np.sort(np.concatenate([none, found]), 0)[-2:]
-    return t.of_factors(best[1] - best[0])
+    others = np.sort(found, 0)[:-1]
+    if t.dead or not len(others):
+        others = np.concatenate([others, none])
+    return t.of_factors(np.maximum(found.max(0) - others.max(0), 0.0))
 
 
 def _accuracies(
