@@ -464,6 +464,26 @@ def test_total_correlation_is_zero_where_the_average_guide_factorizes():
     assert values == pytest.approx([expected[0], expected[1], expected[2] + rate], abs=1e-9)
 
 
+@pytest.mark.parametrize("num_particles", [1, 3])
+def test_mmd_compares_draws_of_two_data(num_particles):
+    """Points at 1 and -1 and a prior at 0: under k(u, v) = uv the one pair of data has -1."""
+    x = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", pyro.distributions.Normal(0 * x[0], 1e-9).to_event(1))
+            pyro.sample("x", pyro.distributions.Normal(x, 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", pyro.distributions.Normal(x, 1e-9).to_event(1))
+
+    estimator = MMD(num_particles, lambda_=1.0, kernel=lambda u, v: u @ v.mT)
+    distortion = math.log(2 * math.pi) / 2
+    loss = estimator.loss(model, guide, x) / len(x)
+    assert loss - distortion == pytest.approx(-1, abs=1e-6)
+
+
 def test_mmd_has_the_exact_discrepancy_of_two_normals_and_its_gradient():
     oracle, size = OneLayer(300), 0.9
     losses, gradients = [], []

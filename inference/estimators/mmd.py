@@ -56,7 +56,8 @@ class MMD(Estimator):
         E_q[log p(x|z)] - (1 - alpha) KL(q(z|x) || p(z)) - (alpha + lambda - 1) MMD(q(z), p(z))
 
     MMD is the squared discrepancy, by its unbiased estimate from all draws of the batch and as many
-    of the model's prior; all latents count together. At alpha = 0, lambda = 1 this is the ELBO;
+    of the model's prior; all latents count together. Draws of one datum are alike, and are compared
+    with each other only where a batch has no other. At alpha = 0, lambda = 1 this is the ELBO;
     alpha = 1 is the MMD-VAE, which keeps the latents informative of x. Unlike `TotalCorrelation`
     it needs no density of q(z).
 
@@ -131,8 +132,11 @@ class MMD(Estimator):
                 "more, or num_particles=2; masked data do not count"
             )
         both = counts.unsqueeze(1) * counts
-        within = _mean_of_pairs(self.kernel(u, u), both) + _mean_of_pairs(self.kernel(v, v), both)
-        return within - 2 * (both * self.kernel(u, v)).sum() / both.sum()
+        different = both - both.diagonal().diag()
+        apart = _of_two_data(different, t.log_px.shape[1])
+        within = _mean_of_pairs(self.kernel(u, u), apart)
+        within = within + _mean_of_pairs(self.kernel(v, v), different)
+        return within - 2 * _mean_of_pairs(self.kernel(u, v), both)
 
 
 def _shared(t: Terms) -> list[str]:
@@ -149,7 +153,14 @@ def _squared_distance(u: Tensor, v: Tensor) -> Tensor:
     return (u.unsqueeze(1) - v).square().sum(-1)
 
 
+def _of_two_data(pairs: Tensor, num_data: int) -> Tensor:
+    """The pairs (K N, K N) of draws of two data; all of them if no two data count."""
+    repeats = len(pairs) // num_data
+    same = torch.eye(num_data, dtype=pairs.dtype, device=pairs.device).repeat(repeats, repeats)
+    apart = pairs * (1 - same)
+    return torch.where(apart.any(), apart, pairs)
+
+
 def _mean_of_pairs(kernel: Tensor, pairs: Tensor) -> Tensor:
-    """The mean over pairs of two different draws that both count."""
-    different = pairs - pairs.diagonal().diag()
-    return (different * kernel).sum() / different.sum()
+    """The mean over the pairs that count."""
+    return (pairs * kernel).sum() / pairs.sum()
