@@ -25,6 +25,11 @@ __all__ = ["Compiled", "Plan", "plan_of"]
 
 Function = Callable[..., Sequence[Tensor]]
 
+# Numbers that one thread works on at least. By the compiler's own 512 a program of many small
+# tensors waits for its threads more than it computes: 2.1 ms a step for 15 groups of latents on two
+# cores, and 1.4 by this.
+_CHUNK = 8192
+
 
 @dataclass(frozen=True)
 class Compiled:
@@ -170,7 +175,11 @@ def plan_of(captured: Captured, source: Source, update: Update | None, options: 
     graph = prepare(graph)
     on_cpu = all(tensor.device.type == "cpu" for tensor in (*tensors, *inputs))
     # C++ that calls the kernels, in place of Python, saves 0.2 ms a call
-    settings = {"fallback_random": options.eager_random, "cpp_wrapper": on_cpu}
+    settings = {
+        "fallback_random": options.eager_random,
+        "cpp_wrapper": on_cpu,
+        "cpp.min_chunk_size": _CHUNK,
+    }
     has_all = not graph.graph.find_nodes(op="get_attr")
     key = key_of(graph, [*tensors, *inputs], settings) if on_cpu and has_all else None
     return Plan(captured, source, graph, tensors, inputs, products_by(graph), update, settings, key)

@@ -90,12 +90,11 @@ class Watch:
         Each step asks this. It compares objects by `is`, which takes a tenth of the time of
         `values`: for a VAE of 8 tensors some 10 us, where making the values anew takes 100.
         """
+        for namespace, number, before in self._filled:  # a generator would take half as long again
+            if len(namespace) != number or not all(map(is_, namespace.values(), before)):
+                return False
         return (
-            all(
-                len(namespace) == len(before) and all(map(is_, namespace.values(), before))
-                for namespace, before in self._filled
-            )
-            and not any(self._empty)
+            not any(self._empty)
             and all(namespace.get(name) is before for namespace, name, before in self._named)
             and all(cell.cell_contents is before for cell, before in self._in_cells)
             and all(_frozen(value) == before for value, before in self._mutable)
@@ -111,7 +110,7 @@ class Watch:
         namespaces += [of[name] for of in namespaces[:] for name in _TENSORS]
         namespaces += [vars(owner) for owner in self._owners]
         # Most namespaces of a module are empty, and one call of `any` sees that they stay so.
-        self._filled = [(each, tuple(each.values())) for each in namespaces if each]
+        self._filled = [(each, len(each), tuple(each.values())) for each in namespaces if each]
         self._empty = [each for each in namespaces if not each]
         self._named = [(space, name, space.get(name)) for space, name in self._globals]
         self._in_cells = [(cell, cell.cell_contents) for _, cell in self._cells]

@@ -95,33 +95,6 @@ class _Slot(NamedTuple):
         average, square = state["exp_avg"], state["exp_avg_sq"]
         return cls(parameter, optimizer, group, state, average, square, settings)
 
-    def is_current(self) -> bool:
-        """Whether the optimizer still has these tensors and settings, and no one watches it.
-
-        Written out, since it is asked of each parameter before each step.
-        """
-        parameter, optimizer, group, state, average, square, settings = self
-        groups, betas, eps, weight_decay, maximize, decoupled = settings
-        others = optimizer.__dict__
-        return not (
-            optimizer._optimizer_step_pre_hooks
-            or optimizer._optimizer_step_post_hooks
-            or "step" in others
-            or "grad_scale" in others
-            or optimizer.state.get(parameter) is not state
-            or state["exp_avg"] is not average
-            or state["exp_avg_sq"] is not square
-            or len(optimizer.param_groups) != groups
-            or group["betas"] != betas
-            or group["eps"] != eps
-            or group["weight_decay"] != weight_decay
-            or group["maximize"] != maximize
-            or group["decoupled_weight_decay"] != decoupled
-            or group["amsgrad"]
-            or not group["fused"]
-            or not isinstance(group["lr"], float)
-        )
-
 
 @dataclass(frozen=True)
 class AdamInGraph:
@@ -160,8 +133,28 @@ class AdamInGraph:
         """Whether the optimizers are still what they were, and step by nothing else."""
         if _global_optimizer_pre_hooks or _global_optimizer_post_hooks:
             return False
-        for slot in self.slots:  # in a loop, since a generator takes longer, and this at each step
-            if not slot.is_current():
+        for parameter, optimizer, group, state, average, square, settings in self.slots:
+            # written out, since it is asked of each parameter before each step
+            groups, betas, eps, weight_decay, maximize, decoupled = settings
+            others = optimizer.__dict__
+            if (
+                optimizer._optimizer_step_pre_hooks
+                or optimizer._optimizer_step_post_hooks
+                or "step" in others
+                or "grad_scale" in others
+                or optimizer.state.get(parameter) is not state
+                or state["exp_avg"] is not average
+                or state["exp_avg_sq"] is not square
+                or len(optimizer.param_groups) != groups
+                or group["betas"] != betas
+                or group["eps"] != eps
+                or group["weight_decay"] != weight_decay
+                or group["maximize"] != maximize
+                or group["decoupled_weight_decay"] != decoupled
+                or group["amsgrad"]
+                or not group["fused"]
+                or not isinstance(group["lr"], float)
+            ):
                 return False
         return True
 
