@@ -336,7 +336,7 @@ def test_what_is_no_bound_is_told_with_the_elbo_beside_it():
     explanation = explain(program, X, loss=TraceMeanField_ELBO(beta=4))
     pyro.set_rng_seed(1)
     torch.testing.assert_close(explanation.elbo, evaluate(program, X).bound)
-    assert "L is no bound on log p(x)" in explanation.text
+    assert "L is neither the ELBO nor a tighter bound on log p(x)" in explanation.text
     assert "- 4 KL(q(z | x) ‖ p(z))" in explanation.text
 
 

@@ -36,7 +36,7 @@ class Explanation:
         structure: The sites of the program, with their plates and what they depend on.
         formula: The bound in addends, each with its value for each datum, (N,), in nats.
         num_data: N, the data of the batch.
-        is_bound: Whether the value is a lower bound on log p(x).
+        is_bound: Whether the value is the ELBO or a tighter bound on log p(x).
         beside: What training factors add to what is climbed, which is no part of the bound.
         elbo: The ELBO of the same draws, (N,), beside a value that is no bound.
         notes: Sentences on the formula, with LaTeX between dollar signs.

@@ -75,7 +75,8 @@ def bound(e: "Explanation") -> list[str]:
     """The bound, with its terms under each other and their values beside them."""
     name = unicode_of(e.formula.symbol)
     evidence = unicode_of(e.structure.notation.evidence())
-    lines = [f"log {evidence} ≥ {name}" if e.is_bound else f"{name} is no bound on log {evidence}"]
+    looser = f"{name} is neither the ELBO nor a tighter bound on log {evidence}"
+    lines = [f"log {evidence} ≥ {name}" if e.is_bound else looser]
     if e.formula.definition:
         lines.append(f"{name} = {unicode_of(e.formula.definition)}")
     table = [*_terms(e.formula.addends), ("=", name, value_of(e.formula.value))]
