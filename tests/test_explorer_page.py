@@ -16,6 +16,8 @@ from .browser import browser_or_skip, page_of
 TRAININGS = {
     "flat": ("VAE(latent_dim=2, hidden=(16,))",),
     "point": ("Autoencoder(latent_dim=2, hidden=(16,))",),
+    "flow": ("VAE(latent_dim=2, hidden=(16,), posterior=InverseAutoregressiveFlow(2))",),
+    "line": ("VAE(latent_dim=1, hidden=(16,))",),
     "deep": ("VAE(latent_dim=6, hidden=(16,))",),
     "labels": ("ConditionalVAE(latent_dim=2, hidden=(16,))",),
     "layers": ("HierarchicalVAE(latent_dims=(3, 2), hidden=(16,))",),
@@ -198,6 +200,17 @@ def test_each_background_is_drawn(opened, background):
     assert page.locator("#background-words").inner_text()
 
 
+def test_a_posterior_without_deviations_is_shown_by_its_draws(opened, runs):
+    page = opened("flow")
+    page.click("[data-value=datum]")
+    assert "draws" in page.locator("#background-words").inner_text()
+    x = open_runs([runs("flow")], None, None, "test", 0)[0].x[0]
+    found = page.evaluate(
+        "(x) => window.explorer.encode(x).cloud.map((z) => [...z])", x.flatten().tolist()
+    )
+    assert np.shape(found) == (150, 2) and np.std(found, axis=0).min() > 0.1
+
+
 def test_sliders_stand_in_the_order_of_their_rates(opened):
     page = opened("deep")
     rates = page.evaluate("[...window.explorer.programs[0].rates]")
@@ -221,6 +234,14 @@ def test_a_slider_moves_its_number_alone(opened):
     assert [v for i, v in enumerate(after) if i != number] == [
         v for i, v in enumerate(before) if i != number
     ]
+
+
+def test_a_latent_of_one_number_has_a_slider_and_no_plane(opened):
+    page = opened("line")
+    before = picture(page)
+    slider = page.locator("[data-number]")
+    slider.evaluate("(s) => { s.value = 1; s.dispatchEvent(new Event('input')); }")
+    assert picture(page) != before and not page.locator(".front").count()
 
 
 def test_the_plane_shows_any_two_numbers(opened):

@@ -1,5 +1,6 @@
 """What a page holds: programs with their functions, data, and where the guides put these."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -99,8 +100,9 @@ def _functions(run: OpenedRun, latents: Latents, weights: Weights) -> dict[str, 
     for name, function in wanted.items():
         try:
             found[name] = function()
-        except ValueError:  # the page then leaves out what it is for
-            continue
+        except ValueError as error:  # the page then leaves out what it is for
+            if name == "encode":
+                warnings.warn(f"without an encoder nothing can be drawn: {error}", stacklevel=2)
     return {name: graph.description(weights) for name, graph in found.items()}
 
 

@@ -129,6 +129,13 @@ class Backgrounds {
         plane.context.stroke();
       }
     }
+    for (const z of q.cloud) {
+      plane.context.beginPath();
+      plane.context.arc(
+        ...plane.toPixels(this.state.axes.map((number) => z[number])), 2, 0, 2 * Math.PI,
+      );
+      plane.context.fill();
+    }
     drawDot(plane.context, plane.toPixels(mean), 5, colour("guide"));
   }
 

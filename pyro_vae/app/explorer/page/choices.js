@@ -57,12 +57,21 @@ function wordsOf(background, programs) {
     data: "Each dot is where the guide puts one of the data that training did not see: the mean "
       + "of q(z | x).",
     prior: `Shaded: the prior p(z)${rest}; the lines hold 50 % and 95 % of it.`,
-    datum: `${truth}Rings: the guide’s q(z | x), at one and two standard deviations.`,
+    datum: `${truth}${wordsOfGuide(programs)}`,
   }[background];
+}
+
+function wordsOfGuide(programs) {
+  const known = programs.some(({ run }) => Object.keys(run.encode?.outputs ?? {}).some((name) =>
+    name.startsWith("sd_")));
+  return known
+    ? "Rings: the guide’s q(z | x), at one and two standard deviations."
+    : "Dots: draws of the guide’s q(z | x).";
 }
 
 /** The choice of the two numbers that the plane shows. */
 function makeAxes(state, program) {
+  if (program.planeSize < 2) return [];
   const hint = "Drag the point, or move it with the arrow keys.";
   if (program.planeSize <= 2) {
     at("axes").append(hint);
@@ -102,6 +111,7 @@ function makeChoice(state, { choice }) {
 
 /** The colours of the labels; a click shows the dots of one label alone, or again of all. */
 function makeLegend(state, page) {
+  if (!at("legend")) return []; // a latent of one number has no plane
   const labels = [...new Set(page.labels || [])].filter((label) => label >= 0);
   labels.sort((a, b) => a - b);
   const chips = labels.map((label) => {

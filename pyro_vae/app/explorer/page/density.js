@@ -45,15 +45,6 @@ function greatest(grid) {
   return highest;
 }
 
-/** The logarithm of the integral of a density over the grid, by the sum of its cells. */
-function logIntegral(grid) {
-  const highest = greatest(grid);
-  let sum = 0;
-  for (const value of grid.values) sum += Math.exp(value - highest);
-  const { across, up } = grid.task;
-  return highest + Math.log(sum * Math.abs((across[1] - across[0]) * (up[1] - up[0])));
-}
-
 /** The log densities above which shares of the mass lie. */
 function levelsHolding(grid, shares) {
   const sorted = Float64Array.from(grid.values).sort().reverse();

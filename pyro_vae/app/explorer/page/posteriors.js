@@ -16,7 +16,7 @@ class Posteriors {
     return this.find(slot, datum, datum.label ?? this.state.y);
   }
 
-  /** @returns {{mean: Float32Array, deviation: Float32Array|null}} */
+  /** @returns {{mean: Float32Array, deviation: Float32Array|null, cloud: Float32Array[]}} */
   find(slot, datum, y) {
     const key = JSON.stringify([slot, datum.name, y]);
     if (!this.known.has(key)) {
@@ -31,6 +31,6 @@ class Posteriors {
     const mean = program.origin.slice();
     const { planeSize: size } = program;
     mean.set(program.means.subarray(datum.index * size, (datum.index + 1) * size));
-    return { mean, deviation: null };
+    return { mean, deviation: null, cloud: [] };
   }
 }

@@ -1,5 +1,7 @@
 "use strict";
 
+const CLOUD = 150; // draws that show a q(z | x) of any shape
+
 /**
  * A trained program as the page uses it. Its latents are one row of numbers: those of the top
  * latent as they are, and of each latent below how many standard deviations of p(z_l | above) it
@@ -95,7 +97,8 @@ class Program {
 
   /**
    * Where the guide puts a datum: the row of numbers at the mean of q(z | x), and the standard
-   * deviations of those of the top latent; null where q has none, as of an autoencoder.
+   * deviations of those of the top latent; null where q knows none, as a flow, of which there are
+   * draws, or an autoencoder's point.
    */
   encode(x, given) {
     const found = this.run.encode({ x, ...this.labels(given) });
@@ -109,7 +112,25 @@ class Program {
     }
     this.addNoise(mean, found, given);
     const isKnown = deviation.some((value) => value > 0) && !deviation.some(Number.isNaN);
-    return { mean, deviation: isKnown ? deviation : null };
+    return isKnown
+      ? { mean, deviation, cloud: [] }
+      : { mean, deviation: null, cloud: this.cloud(x, given) };
+  }
+
+  /** Draws of q(z | x) at the top, for a q without standard deviations; none of a single point. */
+  cloud(x, given) {
+    const top = this.sites.filter(({ below, name }) =>
+      !below && `noise_${name}` in this.run.encode.inputs);
+    return Array.from({ length: top.length ? CLOUD : 0 }, () => {
+      const inputs = { x, ...this.labels(given) };
+      for (const { name, size } of top) {
+        inputs[`noise_${name}`] = Float32Array.from({ length: size }, normal);
+      }
+      const found = this.run.encode(inputs);
+      const z = new Float32Array(this.size);
+      for (const { name, from } of top) z.set(found[name], from);
+      return z;
+    });
   }
 
   /** By how much the latents below the top are off their means, where a datum has them. */
