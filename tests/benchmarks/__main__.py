@@ -72,7 +72,7 @@ def main() -> None:
     # JAX reads these when it starts, which it has not yet: the threads that torch has.
     os.environ |= {"NPROC": str(torch.get_num_threads()), "JAX_PLATFORMS": "cpu"}
     with tempfile.TemporaryDirectory() as cache:  # so that compiling is never a reading back
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
+        os.environ |= {"TORCHINDUCTOR_CACHE_DIR": cache, "PYRO_VAE_CACHE": cache}
         results = run(options.cases, options.repeats)
     text = report(results)
     print(text)
