@@ -1,9 +1,10 @@
 """The folder of what this machine need not work out again: the user's cache of pyro-vae."""
 
 import os
+import tempfile
 from pathlib import Path
 
-__all__ = ["cache_folder"]
+__all__ = ["cache_folder", "cache_file"]
 
 
 def cache_folder(name: str) -> Path | None:
@@ -27,6 +28,23 @@ def cache_folder(name: str) -> Path | None:
         return folder if _is_ones_own(folder) and os.access(folder, os.W_OK) else None
     except (OSError, RuntimeError):  # no home folder, or one that cannot be written to
         return None
+
+
+def cache_file(path: Path, content: bytes) -> None:
+    """Writes a file of the cache, which only this user may read.
+
+    Processes that write the same file do not meet, and none reads half of one.
+
+    Raises:
+        OSError: If it cannot be written; the file is then as it was.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def _users_cache() -> Path:

@@ -8,8 +8,6 @@ twice as fast as float32 on the one and nine times as slow on the other.
 import hashlib
 import json
 import math
-import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -19,7 +17,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
-from .cache import cache_folder
+from .cache import cache_file, cache_folder
 from .machine import machine
 
 __all__ = ["fastest"]
@@ -86,10 +84,7 @@ def _save(known: Mapping[str, str]) -> None:
     if path is None:
         return
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(handle, "w") as file:
-            json.dump(known, file, indent=1)
-        os.replace(name, path)  # at once, so that another process never reads half of it
+        cache_file(path, json.dumps(known, indent=1).encode())
     except OSError:  # a full disk is no reason to end a training
         return
 

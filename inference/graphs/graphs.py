@@ -52,6 +52,7 @@ class _Kind:
     arguments: str  # of these calls, for people
     calls: int = 0
     state: Counting | Captured | Compiled = field(default_factory=Counting)
+    plan: Plan | None = None  # what was looked for in the cache, for the day when it is compiled
     compiling: Compiling | None = None  # in another process, while this one runs as captured
 
     def report(self, *, refused: bool) -> KindOfCall:
@@ -164,13 +165,18 @@ class Graphs:
             state = kind.state = capture(source)
             compiles = compiles or self.options.mode == "compiled"
             if not compiles and self.options.background:
-                state = kind.state = self._plan(state, parameters, call).found() or state
+                plan = self._plan(state, parameters, call)
+                state = kind.state = plan.found() or state
+                kind.plan = plan if isinstance(state, Captured) else None
         elif kind.calls in _CHECKS:
             captured = state.captured if isinstance(state, Compiled) else state
             check(captured, Source(self.objective, self._watch, parameters, call))
         if isinstance(state, Captured):
             if compiles and kind.compiling is None:
-                self._compile(kind, state, self._plan(state, parameters, call))
+                plan, kind.plan = kind.plan, None
+                if plan is None or not plan.is_current():
+                    plan = self._plan(state, parameters, call)
+                self._compile(kind, state, plan)
             elif kind.compiling is not None and kind.compiling.is_done():
                 self._take_over(kind, state, kind.compiling)
         elif state.update is not None and not state.update.is_current():

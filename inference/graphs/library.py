@@ -13,7 +13,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from pyro_vae.cache import cache_folder
+from pyro_vae.cache import cache_file, cache_folder
 from pyro_vae.machine import machine
 
 __all__ = ["Library", "find", "forget", "keep", "key_of", "load"]
@@ -94,8 +93,8 @@ def keep(key: str, built: Path) -> None:
     content = built.read_bytes()
     note = json.dumps({"sha256": hashlib.sha256(content).hexdigest()})
     try:
-        _write(folder / f"{key}.json", note.encode())
-        _write(folder / f"{key}.so", content)
+        cache_file(folder / f"{key}.json", note.encode())
+        cache_file(folder / f"{key}.so", content)
     except OSError:  # a full disk is no reason to end a training
         return
     libraries = sorted(folder.glob("*.so"), key=lambda path: path.stat().st_mtime)
@@ -123,15 +122,6 @@ def load(path: Path) -> Library:
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
     return Library(path, getattr(module, _ENTRY))
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Writes a file at once, so that another process never reads half of it."""
-    handle, name = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    os.chmod(name, 0o700)
-    os.replace(name, path)
 
 
 def _modes() -> tuple[Any, ...]:
