@@ -173,10 +173,10 @@ class Graphs:
             check(captured, Source(self.objective, self._watch, parameters, call))
         if isinstance(state, Captured):
             if compiles and kind.compiling is None:
-                plan, kind.plan = kind.plan, None
-                if plan is None or not plan.is_current():
-                    plan = self._plan(state, parameters, call)
-                self._compile(kind, state, plan)
+                known, kind.plan = kind.plan, None
+                if known is None or not known.is_current():
+                    known = self._plan(state, parameters, call)
+                self._compile(kind, state, known)
             elif kind.compiling is not None and kind.compiling.is_done():
                 self._take_over(kind, state, kind.compiling)
         elif state.update is not None and not state.update.is_current():
