@@ -8,21 +8,23 @@ import gc
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import ClassVar, NamedTuple
 
 import pyro
 import torch
 from torch import Tensor
-from torch._guards import TracingContext, tracing
+from torch._guards import TracingContext
 from torch._subclasses import FakeTensorMode
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 
+from .building import copied, graph_of
 from .call import Call
 from .objective import Objective, Outcome, Parameters
+from .recording import Name, Recording, recorded
 from .recurrent import keep_workspaces
 from .restoring import python_generators, restoring
-from .uncapturable import RefuseChangingSizes, UncapturableError, reason_of
+from .uncapturable import UncapturableError, reason_of
 from .watch import Watch
 
 __all__ = ["Captured", "Source", "capture", "check", "one_fake_mode", "put_gradients"]
@@ -66,17 +68,20 @@ class Captured:
 
     Args:
         graph: From the inputs of a call to the value and the gradients.
-        spare: The same graph once more. The compiler changes the one that it is given.
         reached: The places of the parameters that the gradients are by.
         failure: Why the compiler could not compile it, if it was tried.
     """
 
     graph: GraphModule
-    spare: GraphModule
     reached: Sequence[int]
     failure: str | None = None
 
     mode: ClassVar[str] = "captured"
+
+    @cached_property
+    def spare(self) -> GraphModule:
+        """The same graph once more. The compiler changes the one that it is given."""
+        return copied(self.graph)
 
     def run(self, inputs: Sequence[Tensor], parameters: Sequence[Tensor]) -> Outcome:
         """The value; the gradients are put into the parameters."""
@@ -86,38 +91,38 @@ class Captured:
         return Outcome(value, updated=False)
 
 
+class _Run(NamedTuple):
+    """A recorded run, with the names of its value and gradients."""
+
+    recording: Recording
+    value: Name
+    gradients: Sequence[Name | None]
+
+
 def capture(source: Source) -> Captured:
     """The graph of a call, checked against the program.
 
     Raises:
         UncapturableError: If the program does what no graph can do, or not the same each time.
     """
-    reached: list[int] = []
-
-    def step(*tensors: Tensor) -> tuple[Tensor, ...]:
-        with RefuseChangingSizes():
-            value, gradients = source.run(tensors)
-        by_place = {place: g for place, g in enumerate(gradients) if g is not None}
-        reached[:] = by_place
-        return (value, *by_place.values())
-
     values, generators = source.watch.values(), python_generators()
-    with source.restored(), tracing(one_fake_mode()), _uncollected():
+    with source.restored(), _uncollected():
         try:
             # Twice: a second run shows what depends on a counter or on the clock.
-            graph, spare = (make_fx(step)(*source.call.tensors) for _ in range(2))
-        except Exception as error:  # whatever torch cannot trace
+            run, again = _run_of(source), _run_of(source)
+        except Exception as error:  # whatever no graph can do
             raise UncapturableError(reason_of(error)) from error
-    changed = [name for name, new in source.watch.values().items() if new != values.get(name)]
-    if changed:
-        raise UncapturableError(f"each run changes {changed[0]!r}, which a graph cannot")
-    if generators != python_generators():
-        raise UncapturableError("it draws random numbers of Python or numpy; draw torch's")
-    if not _are_same(graph, spare):
-        raise UncapturableError("two runs with the same data do different things")
-    for each in (graph, spare):
-        keep_workspaces(each)
-    captured = Captured(graph, spare, reached)
+        changed = [name for name, new in source.watch.values().items() if new != values.get(name)]
+        if changed:
+            raise UncapturableError(f"each run changes {changed[0]!r}, which a graph cannot")
+        if generators != python_generators():
+            raise UncapturableError("it draws random numbers of Python or numpy; draw torch's")
+        if not _are_same(run, again, [*source.parameters.tensors, *source.watch.buffers()]):
+            raise UncapturableError("two runs with the same data do different things")
+        by_place = {place: name for place, name in enumerate(run.gradients) if name is not None}
+        graph = graph_of(run.recording, (run.value, *by_place.values()))
+    keep_workspaces(graph)
+    captured = Captured(graph, list(by_place))
     check(captured, source)
     return captured
 
@@ -171,17 +176,14 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _are_same(one: GraphModule, other: GraphModule) -> bool:
-    """Whether two graphs do the same with the same tensors; numbers stand in the code."""
-    pairs = zip(one.graph.nodes, other.graph.nodes, strict=False)
-    constants = ((a, b) for a, b in pairs if a.op == "get_attr")
-    return one.code == other.code and all(
-        _are_alike(getattr(one, a.target), getattr(other, b.target)) for a, b in constants
-    )
+def _run_of(source: Source) -> _Run:
+    """A run of the program, recorded."""
+    inputs = source.call.tensors
+    with recorded(inputs) as recording:
+        value, gradients = source.run(inputs)
+        named = [None if g is None else recording.name(g) for g in gradients]
+        return _Run(recording, recording.name(value), named)
 
 
-def _are_alike(one: Any, other: Any) -> bool:
-    if one is other or not isinstance(one, Tensor):
-        return one is other
-    # Constants made by the run itself, such as torch.zeros(3), are new tensors of the same values.
-    return one.shape == other.shape and torch.equal(one, other)
+def _are_same(one: _Run, other: _Run, kept: Sequence[Tensor]) -> bool:
+    return one[1:] == other[1:] and one.recording.is_same_as(other.recording, kept)

@@ -1,19 +1,22 @@
 """What no graph can do, and the sentence that says why."""
 
 import linecache
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import Node
-from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pyro_vae.blame import user_line, user_place
 
-__all__ = ["RefuseChangingSizes", "UncapturableError", "first_line", "reason_of"]
+__all__ = [
+    "UncapturableError",
+    "first_line",
+    "reason_of",
+    "refuse_changing_size",
+    "refuse_reading",
+]
 
 _aten = torch.ops.aten
 _INDEX_PUT = {_aten.index_put.default, _aten.index_put_.default}
@@ -31,28 +34,38 @@ class UncapturableError(Exception):
     """Says why a program cannot be captured."""
 
 
-class RefuseChangingSizes(TorchDispatchMode):
-    """Refuses, while a graph is made, tensors whose sizes depend on the values of others.
+def refuse_changing_size(
+    func: Any, args: Sequence[Any], is_computed: Callable[[Tensor], bool]
+) -> None:
+    """Refuses tensors whose sizes depend on the values of others.
 
-    Torch would trace them without a word, and the graph would have the sizes of that one run. A
-    boolean index that is always the same, such as a buffer, is allowed: no value that the graph
-    computes goes into it.
+    A graph would have the sizes of the one run that it was made of, without a word. A boolean index
+    that is always the same, such as a buffer, is allowed: no value that the graph computes goes
+    into it.
+
+    Args:
+        func: The operator.
+        args: What it is called with.
+        is_computed: Whether a tensor among that may be another one in the next run.
+
+    Raises:
+        UncapturableError: If the size of what it returns, or writes, depends on values.
     """
+    if _has_changing_size(func, args, is_computed):
+        raise UncapturableError(
+            f"the size of what {func._schema.name.removeprefix('aten::')} returns depends on "
+            "values, as with boolean masks as indices; use torch.where(mask, one, other)"
+        )
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        mode = get_proxy_mode()
-        if mode is not None and _has_changing_size(func, args, lambda t: _is_computed(t, mode)):
-            raise UncapturableError(
-                f"the size of what {func._schema.name.removeprefix('aten::')} returns depends on "
-                "values, as with boolean masks as indices; use torch.where(mask, one, other)"
-            )
-        return func(*args, **(kwargs or {}))
+
+def refuse_reading(func: Any, *, is_known: bool) -> None:
+    """Refuses that a number is taken out of a tensor, unless it is known to be always the same.
+
+    Raises:
+        RuntimeError: If that is what the operator does.
+    """
+    if not is_known and torch.Tag.data_dependent_output in func.tags:
+        raise RuntimeError("a number is taken out of a tensor, as .item(), int() and `if` do")
 
 
 def first_line(error: Exception) -> str:
@@ -64,8 +77,6 @@ def first_line(error: Exception) -> str:
 def reason_of(error: Exception) -> str:
     """The first line of an error, the user's line that it comes from, and the cure if known."""
     said = first_line(error)
-    if "_local_scalar_dense" in said:  # torch tells of its own inner life
-        said = "a number is taken out of a tensor, as .item(), int() and `if` do"
     place = user_place(error)
     if place is None:
         return said
@@ -89,22 +100,3 @@ def _has_changing_size(
     if torch.Tag.dynamic_output_shape not in func.tags:
         return False
     return any(is_computed(arg) for arg in tree_leaves(args) if isinstance(arg, Tensor))
-
-
-def _is_computed(tensor: Tensor, mode: Any) -> bool:
-    """Whether a graph computes it from what may change: not from masks and indices that stay."""
-    proxy = get_proxy_slot(tensor, mode.tracer, None)
-    return proxy is not None and not _stays(proxy.proxy.node, mode.tracer.root)
-
-
-def _stays(node: Node, root: Any) -> bool:
-    """Whether a node is computed from constants that are integer or boolean, and nothing else.
-
-    Floating ones may be parameters and buffers, which change.
-    """
-    if node.op == "get_attr":
-        value = getattr(root, str(node.target))
-        return isinstance(value, Tensor) and not value.is_floating_point()
-    deterministic = torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ())
-    inputs = node.all_input_nodes
-    return bool(inputs) and deterministic and all(_stays(each, root) for each in inputs)
