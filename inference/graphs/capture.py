@@ -1,4 +1,4 @@
-"""A run of an objective and its gradient as one graph: the program runs once.
+"""A run of an objective and its gradient as one graph: the program's Python runs no more.
 
 The graph reads the parameters and buffers where they are, so that an optimizer may go on changing
 them. It draws fresh random numbers at every call. Arguments and schedules are its inputs.
@@ -166,7 +166,7 @@ def one_fake_mode() -> TracingContext:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Turns Python's garbage collector off: a fifth of the time of tracing, which leaves none."""
+    """Turns Python's garbage collector off: a quarter of a capture's time, which leaves none."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
