@@ -138,5 +138,6 @@ def _modes() -> tuple[Any, ...]:
 @cache
 def _makers() -> str:
     """What makes a library here, as a hash, so that a change of it makes all libraries anew."""
-    paths = [Path(__file__).with_name(name) for name in ("compiled.py", "passes.py", "products.py")]
+    names = ("binary.py", "compiled.py", "passes.py", "products.py")
+    paths = [Path(__file__).with_name(name) for name in names]
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
