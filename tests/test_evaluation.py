@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from pyro_vae.inference import evaluate, log_likelihood, mean_and_error
-from pyro_vae.inference.graphs import Graphs
+from pyro_vae.inference.evaluation import evaluation as module
+from pyro_vae.inference.graphs import Compile, Graphs
 from pyro_vae.likelihoods import Normal
 from pyro_vae.models import VAE
 
@@ -185,6 +186,37 @@ def test_a_captured_log_likelihood_is_the_eager_one_bit_for_bit():
                 patch.setattr(Graphs, "run", lambda *_, **__: None)
             found.append(log_likelihood(Conjugate(), x, 40, batch_size=4, max_rows=16))
     assert torch.equal(*found)
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself
+def test_a_compiled_log_likelihood_is_the_eager_one_to_rounding(monkeypatch):
+    program, x, found = VAE((1, 4, 4), 2, hidden=(8,)), torch.rand(8, 1, 4, 4).round(), []
+    made = []
+    for options in ({"mode": "captured"}, {"mode": "compiled", "eager_random": True}):
+        monkeypatch.setattr(module, "Compile", lambda options=options, **_: Compile(**options))
+        monkeypatch.setattr(module, "Graphs", lambda *args: made.append(Graphs(*args)) or made[-1])
+        pyro.set_rng_seed(3)
+        found.append(log_likelihood(program, x, 100, batch_size=4, max_rows=16))
+    assert [graphs.mode for graphs in made] == ["captured", "compiled"]
+    torch.testing.assert_close(*found, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("left, seconds, compiles", [(1_000, 0.1, 1), (300, 0.1, 0), (10, 9, 0)])
+def test_a_likelihood_is_compiled_where_the_runs_that_are_left_pay(left, seconds, compiles):
+    """By 100 captured runs: 0.4 of 900 runs of 0.1 s are more than 15 s, of 200 not."""
+    asked, clock = [], iter(range(10_000))
+    graphs = SimpleNamespace(
+        mode="captured",
+        run=lambda *_: SimpleNamespace(value=0.0),
+        compile_next=lambda: asked.append(None),
+    )
+    runs = module._Runs(graphs, lambda *_: None, left)
+    with pytest.MonkeyPatch.context() as patch:
+        now = SimpleNamespace(perf_counter=lambda: next(clock) * seconds)
+        patch.setattr(module, "time", now)
+        for _ in range(min(left, 120)):
+            runs((), {})
+    assert len(asked) == compiles
 
 
 def test_a_program_with_a_counter_is_evaluated_eagerly_with_a_warning():

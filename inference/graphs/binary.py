@@ -33,7 +33,7 @@ def multiply_before_logarithms(graph: GraphModule) -> None:
             _replace(graph, node, total)
 
 
-def _sum_of_negative(entropy: Node) -> Node | None:
+def _sum_of_negative(entropy: Any) -> Node | None:
     """The sum of -entropy over the last dimensions, flattened, if nothing else is made of it."""
     logits, _, *weights = entropy.args
     if len(logits.users) > 1:
@@ -57,7 +57,7 @@ def _sum_of_negative(entropy: Node) -> Node | None:
     return total if keeps and plain and flat[-1] % _LANES == 0 else None
 
 
-def _replace(graph: GraphModule, entropy: Node, total: Node) -> None:
+def _replace(graph: GraphModule, entropy: Any, total: Any) -> None:
     *batch, size = total.args[0].meta["val"].shape
     factors = _factors(size // _LANES)
     shape = [*batch, size // _LANES // factors, factors, _LANES]

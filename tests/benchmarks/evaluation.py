@@ -1,0 +1,108 @@
+"""Milliseconds an image of log p(x) by 5,000 draws, with the network of Burda et al. (2016).
+
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.evaluation
+
+Each row is one chunk of particles: the way of `log_likelihood`, captured and compiled, and the same
+written by hand. They take turns; the shortest time of each counts. Peak memory is that of
+the whole process, with torch's compiler in it.
+"""
+
+import argparse
+import math
+import resource
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pyro_vae.inference import Compile
+from pyro_vae.inference.evaluation import evaluation
+from pyro_vae.inference.graphs import Graphs
+from pyro_vae.models import VAE
+
+from .programs import iwae, seeded
+
+__all__ = ["main"]
+
+_DRAWS = 5_000
+_PARTICLES = 200  # of 10 images: the chunk of `log_likelihood`
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Prints a row for each way."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        "tests.benchmarks.evaluation", description=__doc__, formatter_class=raw
+    )
+    parser.add_argument("--repeats", type=int, default=20)
+    options = parser.parse_args(words)
+    case = seeded(lambda: iwae(1))
+    vae, x = case.program.eval(), case.x[0]
+    ways = {
+        **{f"by hand, {n} images x {k}": _by_hand(vae, x[:n], k) for n, k in _BY_HAND},
+        **{f"ours, {mode}": _ours(vae, x[:10], mode) for mode in ("captured", "compiled")},
+    }
+    with torch.no_grad():
+        times = _shortest(ways, options.repeats)
+    for name, seconds in times.items():
+        print(f"| {name} | {1e3 * seconds:.1f} |")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"{peak:.2f} GB at most, {torch.get_num_threads()} threads")
+
+
+_BY_HAND = [(1, 1_000), (10, 50), (10, 200), (50, 100)]
+Way = tuple[Callable[[], Tensor], int]  # a chunk, and its rows
+
+
+def _by_hand(vae: VAE, x: Tensor, num_particles: int) -> Way:
+    def chunk() -> Tensor:
+        loc, log_scale = vae.encoder(x).unbind(-2)
+        noise = torch.randn(num_particles, *loc.shape)
+        z = loc + log_scale.exp() * noise
+        logits = vae.decoder(z)
+        log_px = -F.binary_cross_entropy_with_logits(
+            logits, x.expand_as(logits), reduction="none"
+        ).sum((-1, -2, -3))
+        return (log_px + (0.5 * (noise**2 - z**2) + log_scale).sum(-1)).logsumexp(0)
+
+    return chunk, len(x) * num_particles
+
+
+def _ours(vae: VAE, x: Tensor, mode: str) -> Way:
+    """As `log_likelihood` runs its chunks."""
+    particles = evaluation.find_particles(vae.model, vae.guide, (x,), {})
+
+    def log_sum_w(args: Sequence[Tensor], kwargs: dict[str, int]) -> Tensor:
+        return evaluation._log_w(vae, args, particles=particles, **kwargs).logsumexp(0)
+
+    statistic = evaluation._Statistic(vae.model, vae.guide, log_sum_w)
+    graphs = Graphs(statistic, Compile(mode=mode, eager_random=True), "the benchmark")
+    options = {"num_particles": _PARTICLES}
+
+    def chunk() -> Tensor:
+        outcome = graphs.run((x,), options)
+        return log_sum_w((x,), options) if outcome is None else outcome.value
+
+    with torch.no_grad():
+        for _ in range(3):
+            chunk()
+    if graphs.mode != mode:
+        raise RuntimeError(f"the chunk runs {graphs.mode}: {graphs.report()}")
+    return chunk, len(x) * _PARTICLES
+
+
+def _shortest(ways: dict[str, Way], repeats: int) -> dict[str, float]:
+    """The shortest seconds for the draws of an image, of each way."""
+    times = dict.fromkeys(ways, math.inf)
+    for _ in range(repeats):
+        for name, (chunk, rows) in ways.items():
+            began = time.perf_counter()
+            chunk()
+            times[name] = min(times[name], (time.perf_counter() - began) / rows * _DRAWS)
+    return times
+
+
+if __name__ == "__main__":
+    main()
