@@ -11,7 +11,7 @@ from torch.fx import Graph, GraphModule, Node
 
 from .recording import Layout, Name, Operation, Recording
 
-__all__ = ["copied", "graph_of"]
+__all__ = ["graph_of"]
 
 
 def graph_of(recording: Recording, outputs: Sequence[Name]) -> GraphModule:
@@ -84,10 +84,3 @@ def _has_effect(operation: Operation) -> bool:
     """Whether a graph needs an operation; not what only takes a number out of a tensor."""
     numbers_alone = operation.results is None and operation.function._schema.returns
     return not numbers_alone or operation.function._schema.is_mutable
-
-
-def copied(graph: GraphModule) -> GraphModule:
-    """A graph of the same operations on the same tensors."""
-    new = Graph()
-    new.output(new.graph_copy(graph.graph, {}))
-    return GraphModule(graph, new)

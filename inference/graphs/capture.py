@@ -8,17 +8,14 @@ import gc
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 import pyro
 import torch
 from torch import Tensor
-from torch._guards import TracingContext
-from torch._subclasses import FakeTensorMode
 from torch.fx import GraphModule
 
-from .building import copied, graph_of
+from .building import graph_of
 from .call import Call
 from .objective import Objective, Outcome, Parameters
 from .recording import Name, Recording, recorded
@@ -27,7 +24,7 @@ from .restoring import python_generators, restoring
 from .uncapturable import UncapturableError, reason_of
 from .watch import Watch
 
-__all__ = ["Captured", "Source", "capture", "check", "one_fake_mode", "put_gradients"]
+__all__ = ["Captured", "Source", "capture", "check", "put_gradients", "uncollected"]
 
 Gradients = Sequence[Tensor | None]
 
@@ -78,11 +75,6 @@ class Captured:
 
     mode: ClassVar[str] = "captured"
 
-    @cached_property
-    def spare(self) -> GraphModule:
-        """The same graph once more. The compiler changes the one that it is given."""
-        return copied(self.graph)
-
     def run(self, inputs: Sequence[Tensor], parameters: Sequence[Tensor]) -> Outcome:
         """The value; the gradients are put into the parameters."""
         with torch.no_grad():
@@ -106,7 +98,7 @@ def capture(source: Source) -> Captured:
         UncapturableError: If the program does what no graph can do, or not the same each time.
     """
     values, generators = source.watch.values(), python_generators()
-    with source.restored(), _uncollected():
+    with source.restored(), uncollected():
         try:
             # Twice: a second run shows what depends on a counter or on the clock.
             run, again = _run_of(source), _run_of(source)
@@ -156,16 +148,8 @@ def put_gradients(
         parameter.grad = gradient
 
 
-def one_fake_mode() -> TracingContext:
-    """One fake mode for all shapes that are noted.
-
-    By itself make_fx makes one for each, in 60 % of its time, and the compiler refuses several.
-    """
-    return TracingContext(FakeTensorMode(allow_fallback_kernels=True))
-
-
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Turns Python's garbage collector off: a quarter of a capture's time, which leaves none."""
     was_enabled = gc.isenabled()
     gc.disable()

@@ -1,24 +1,23 @@
 """A captured graph compiled by torch, with the optimizer's step in it where that can be."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch._guards import tracing
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 
-from .capture import Captured, Source, one_fake_mode, put_gradients
+from .building import graph_of
+from .capture import Captured, Source, put_gradients, uncollected
+from .compiler import compiled_by_torch
 from .library import Library, find, forget, keep, key_of, load
 from .lifting import lifted
 from .objective import Outcome
 from .options import Compile
 from .passes import prepare
-from .products import products_by, register_products
+from .products import products_by
+from .recording import recorded
 from .update import Update
 
 __all__ = ["Compiled", "Plan", "plan_of"]
@@ -63,6 +62,25 @@ class Compiled:
             value, *gradients = self.function(*self.tensors, *inputs)
         put_gradients(parameters, self.captured.reached, gradients)
         return Outcome(value, updated=False)
+
+    @property
+    def loops(self) -> bool:
+        """Whether it can run for many calls in one, as nothing is to be done between them."""
+        has_loop = isinstance(self.function, Library) and self.function.loop is not None
+        return has_loop and self.update is not None
+
+    def run_each(self, inputs: Sequence[Sequence[Tensor]]) -> Sequence[Tensor]:
+        """The values of many calls in one, where it loops; the parameters are updated.
+
+        Args:
+            inputs: For each call its tensors and the numbers of its update.
+
+        Returns:
+            A value for each call, up to the first that is not finite.
+        """
+        library: Any = self.function
+        with torch.no_grad():
+            return library.each(self.tensors, inputs)
 
 
 @dataclass(frozen=True)
@@ -135,13 +153,10 @@ class Plan:
 
     def _build(self) -> Function:
         """The compiled function; its library is kept, where it has one."""
-        with self._restored(), torch.no_grad(), _watched_compiler() as built:
-            everything: list[Any] = [*self.tensors, *self.inputs]
-            register_products()
-            function: Any = torch._inductor.compile(
-                self.graph, everything, options=dict(self.settings)
-            )
-        path = _library_of(built, len(everything), len(self.captured.reached), self.update)
+        num_outputs = 1 if self.update is not None else 1 + len(self.captured.reached)
+        inputs = [*self.tensors, *self.inputs]
+        with self._restored(), torch.no_grad():
+            function, path = compiled_by_torch(self.graph, inputs, self.settings, num_outputs)
         if self.key is None or path is None:
             return function
         keep(self.key, path)
@@ -163,16 +178,13 @@ class Plan:
 
 def plan_of(captured: Captured, source: Source, update: Update | None, options: Compile) -> Plan:
     """What compiling a graph comes to, with the update in it."""
-    graph: Any = captured.spare
-    inputs: list[Tensor] = list(source.call.tensors)
-    if update is not None:
-        inputs.append(update.numbers())
-        # Traced anew, so that the spare graph stays as it is for the day when the optimizer is
-        # another one and this graph is compiled without its step.
-        with source.restored(update.state), torch.no_grad(), tracing(one_fake_mode()):
-            graph = make_fx(_followed_by(update, graph))(*inputs)
-    graph, tensors = lifted(graph, inputs)
-    graph = prepare(graph)
+    graph, inputs = captured.graph, list(source.call.tensors)
+    with uncollected():
+        if update is not None:
+            inputs.append(update.numbers())
+            graph = _followed_by(update, graph, source, inputs)
+        graph, tensors = lifted(graph, inputs)
+        graph = prepare(graph)
     on_cpu = all(tensor.device.type == "cpu" for tensor in (*tensors, *inputs))
     # C++ that calls the kernels, in place of Python, saves 0.2 ms a call
     settings = {
@@ -185,78 +197,12 @@ def plan_of(captured: Captured, source: Source, update: Update | None, options: 
     return Plan(captured, source, graph, tensors, inputs, products_by(graph), update, settings, key)
 
 
-_ENTRY = "void inductor_entry_impl("  # the function that calls one kernel after the other
-_NOT_OPTIMIZED = """
-#ifdef __clang__
-__attribute__((optnone))
-#else
-__attribute__((optimize("O0")))
-#endif
-"""
-
-
-@dataclass(frozen=True)
-class _Built:
-    """What the compiler's C++ was compiled into."""
-
-    entry: Any  # the function of the library
-    code: str
-    num_outputs: int
-
-
-@contextmanager
-def _watched_compiler() -> Iterator[list[_Built]]:
-    """Notes libraries, and has C++ compilers leave the function that calls the kernels as it is.
-
-    That function computes nothing, but has some forty lines for each kernel, and the compiler's
-    time grows faster than it. An NVAE of ten groups has 300 kernels and took above 300 s to
-    compile, and now 30; 15 groups of latents took 37 s and now 16, and their step is no slower by
-    more than 2 %.
-    """
-    from torch._inductor.codecache import CppWrapperCodeCache as Cache
-
-    load_pybinding, built = Cache.load_pybinding, list[_Built]()
-
-    def load_so(*args: Any, **kwargs: Any) -> Any:
-        code = kwargs.get("main_code", "")
-        if code:
-            kwargs["main_code"] = code.replace(_ENTRY, _NOT_OPTIMIZED + _ENTRY, 1)
-        entry = load_pybinding(*args, **kwargs)
-        built.append(_Built(entry, code, kwargs.get("num_outputs", -1)))
-        return entry
-
-    Cache.load_pybinding = load_so  # type: ignore[method-assign]
-    try:
-        yield built
-    finally:
-        del Cache.load_pybinding  # the one that it inherits is there again
-
-
-def _library_of(
-    built: Sequence[_Built], num_inputs: int, num_gradients: int, update: Update | None
-) -> Path | None:
-    """The file of a library that takes the inputs of the graph and returns its outputs.
-
-    None where the compiler's Python does more around the C++ than to hand these over: with numbers
-    among the outputs, constants among the inputs, or several libraries.
-    """
-    if len(built) != 1:
-        return None
-    (only,) = built
-    num_outputs = 1 if update is not None else 1 + num_gradients
-    takes = f"steal_from_raw_handles_to_raii_handles(input_handles, {num_inputs})" in only.code
-    if not takes or only.num_outputs != num_outputs:
-        return None
-    return Path(only.entry.__self__.__file__)
-
-
-def _followed_by(update: Update, graph: Callable[..., Any]) -> Callable[..., Any]:
+def _followed_by(
+    update: Update, graph: GraphModule, source: Source, inputs: Sequence[Tensor]
+) -> GraphModule:
     """The graph and then the update by its gradients, but for a value that is not finite."""
-
-    def step(*tensors: Tensor) -> tuple[Tensor]:
-        *inputs, numbers = tensors
-        value, *gradients = graph(*inputs)
+    *of_call, numbers = inputs
+    with source.restored(update.state), torch.no_grad(), recorded(inputs) as recording:
+        value, *gradients = graph(*of_call)
         update.apply(gradients, numbers, value.isfinite().all())
-        return (value,)
-
-    return step
+    return graph_of(recording, [recording.name(value)])

@@ -38,6 +38,11 @@ _CHECKS = {4**power for power in range(3, 15)}
 _NO_PARAMETERS = Parameters()
 
 
+def _before_check(calls: int) -> int:
+    """How many calls may follow these before the one at which the graph is checked."""
+    return min(check for check in _CHECKS if check > calls) - calls - 1
+
+
 @dataclass(frozen=True)
 class Counting:
     """No graph yet, since one that is seldom run would not earn back what it takes to make it."""
@@ -125,6 +130,54 @@ class Graphs:
         if isinstance(state, Counting):
             return None
         return state.run(call.tensors, parameters.tensors)
+
+    @property
+    def loops(self) -> bool:
+        """Whether calls like the last one can run together, by `run_each`."""
+        if self._last is None or self._refusal is not None or self._compiles_next:
+            return False
+        state = self._last[1].state
+        return isinstance(state, Compiled) and state.loops
+
+    def run_each(
+        self,
+        arguments: Sequence[Sequence[Any]],
+        step: int,
+        parameters: Parameters,
+        set_rates: Callable[[int], None],
+    ) -> Sequence[Tensor]:
+        """Runs calls in one, as many as can be: those of the kind of the last call, if it loops.
+
+        Args:
+            arguments: The positional arguments of each call.
+            step: The step at which to take the schedules of the first.
+            parameters: What to differentiate the value by.
+            set_rates: Sets the learning rates of a step, which the numbers of the update are of.
+
+        Returns:
+            The value of each call that was run; one that is not finite is the last. None of them
+            if the first call has to be run by `run`.
+        """
+        if not self.loops or self._last is None or not self._watch.unchanged():
+            return []
+        key, kind = self._last
+        update = kind.state.update if isinstance(kind.state, Compiled) else None
+        if update is None or not update.is_current():
+            return []
+        inputs = []
+        for args in arguments[: _before_check(kind.calls)]:
+            now = step + len(inputs)
+            try:
+                call = Call.of(args, {}, self.objective.weights(now), parameters.dtype)
+            except UncapturableError:
+                break
+            if (call.key, parameters.version) != key:
+                break
+            set_rates(now)
+            inputs.append((*call.tensors, update.numbers()))
+        values = kind.state.run_each(inputs) if inputs else []
+        kind.calls += len(values)
+        return values
 
     def refuse(self, reason: str, *, stacklevel: int = 2) -> None:
         """Has all calls run eagerly from now on, and warns of it with the reason."""

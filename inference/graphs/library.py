@@ -27,6 +27,8 @@ from torch.fx import GraphModule
 from pyro_vae.cache import cache_file, cache_folder
 from pyro_vae.machine import machine
 
+from .compiler import LOOP, MAKERS
+
 __all__ = ["Library", "find", "forget", "keep", "key_of", "load"]
 
 _MOST = 200  # libraries that are kept, of 0.2 to 2 MB each; those used longest ago go first
@@ -40,18 +42,42 @@ class Library:
     Args:
         path: Its file.
         entry: Its function, from handles of tensors to handles of its outputs.
+        loop: That of `cpp/loop.cpp`, which calls it many times; None where there is none.
     """
 
     path: Path
     entry: Callable[[Any], Any]
+    loop: Callable[..., Any] | None = None
 
     def __call__(self, *tensors: Tensor) -> Sequence[Tensor]:
         """The outputs for the graph's inputs; call it without gradients.
 
         It is called without torch's own wrapper, whose Python takes 0.1 ms at 60 tensors.
         """
-        handles = torch._C._aoti.unsafe_alloc_void_ptrs_from_tensors(list(tensors))
-        return torch._C._aoti.alloc_tensors_by_stealing_from_void_ptrs(self.entry(handles))
+        return _tensors(self.entry(_handles(tensors)))
+
+    def each(self, own: Sequence[Tensor], inputs: Sequence[Sequence[Tensor]]) -> Sequence[Tensor]:
+        """The only output for each set of inputs, by the loop; call it without gradients.
+
+        Args:
+            own: The first inputs, the same in each run.
+            inputs: For each run the others.
+
+        Returns:
+            One for each run, up to the first that is not finite.
+        """
+        if self.loop is None:
+            raise ValueError(f"{self.path} has no loop")
+        flat = [tensor for tensors in inputs for tensor in tensors]
+        return _tensors(self.loop(_handles(own), _handles(flat), len(inputs)))
+
+
+def _handles(tensors: Sequence[Tensor]) -> Any:
+    return torch._C._aoti.unsafe_alloc_void_ptrs_from_tensors(list(tensors))
+
+
+def _tensors(handles: Any) -> Sequence[Tensor]:
+    return torch._C._aoti.alloc_tensors_by_stealing_from_void_ptrs(handles)
 
 
 def key_of(graph: GraphModule, inputs: Sequence[Tensor], settings: Mapping[str, Any]) -> str:
@@ -121,7 +147,7 @@ def load(path: Path) -> Library:
         raise ImportError(f"{path} is no library")
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
-    return Library(path, getattr(module, _ENTRY))
+    return Library(path, getattr(module, _ENTRY), getattr(module, LOOP, None))
 
 
 def _modes() -> tuple[Any, ...]:
@@ -138,6 +164,6 @@ def _modes() -> tuple[Any, ...]:
 @cache
 def _makers() -> str:
     """What makes a library here, as a hash, so that a change of it makes all libraries anew."""
-    names = ("binary.py", "compiled.py", "passes.py", "products.py")
-    paths = [Path(__file__).with_name(name) for name in names]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+    names = ("binary.py", "compiled.py", "compiler.py", "passes.py", "products.py", *MAKERS)
+    contents = [Path(__file__).parent.joinpath(name).read_bytes() for name in names]
+    return hashlib.sha256(b"".join(contents)).hexdigest()

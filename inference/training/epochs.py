@@ -22,6 +22,7 @@ from .plate_scale import Counts
 from .progress import Fit
 from .pyro_checks import Checks
 from .site_rates import rates_of_training
+from .together import Together
 from .training_data import kind_of_batch
 from .validation import Validation
 
@@ -61,7 +62,7 @@ class Epochs:
         self.validation, self.valid_every, self.counts = validation, valid_every, counts
         self._has_validated = self._has_looked = False
         self.total, self.payback, self.stop, self.bar = total, payback, stop, bar
-        self.checks = Checks()
+        self.checks, self.together = Checks(), Together(training.svi, total)
         self.last_batch: Sequence[Any] = ()
 
     def steps(self, resumed: Mapping[str, Any] | None) -> bool:
@@ -74,20 +75,13 @@ class Epochs:
             Whether the epoch came to its end, or the training to its last step.
         """
         training, at = self.training, self.training.progress
-        batches = self._batches(resumed)
         losses: list[Tensor] = []
-        guide = training.guide_steps
-        for batch in batches:
-            if guide is not None and guide.active:
-                self._look_once()
-                guide.take(self._step_guide, at.seed)
-                losses.append(self._step(batch, training.svi.step_model))
-            else:
-                losses.append(self._step(batch, training.svi.step))
-            self.last_batch = batch
-            at.data_in_epoch += num_data(batch)
-            at.steps_in_epoch += 1
-            self.bar.update()
+        for batches in self.together.lists(self._batches(resumed)):
+            losses += self._steps(batches)
+            self.last_batch = batches[-1]
+            at.data_in_epoch += sum(map(num_data, batches))
+            at.steps_in_epoch += len(batches)
+            self.bar.update(len(batches))
             if training.svi.steps >= self.total or self.stop.is_set():
                 break
         if not at.steps_in_epoch:
@@ -169,6 +163,32 @@ class Epochs:
             set_generators_state(resumed["rng"])
         return batches
 
+    def _steps(self, batches: Sequence[Sequence[Any]]) -> list[Tensor]:
+        """Takes a step on each batch; returns their losses, scaled as by `_step`."""
+        training = self.training
+        if len(batches) > 1 and all(map(self.checks.has_seen, batches)):
+            return self._step_each(batches)
+        losses, guide = [], training.guide_steps
+        for batch in batches:
+            if guide is not None and guide.active:
+                self._look_once()
+                guide.take(self._step_guide, training.progress.seed)
+                losses.append(self._step(batch, training.svi.step_model))
+            else:
+                losses.append(self._step(batch, training.svi.step))
+        return losses
+
+    def _step_each(self, batches: Sequence[Sequence[Any]]) -> list[Tensor]:
+        """The same in one call, for batches of a kind that has run before."""
+        svi = self.training.svi
+        for batch in batches:
+            self._check_support(batch)
+        losses = svi.step_each(batches)
+        if self.payback is not None:
+            self.payback.count((svi.step.__name__, kind_of_batch(batches[0])), len(batches))
+        weights = map(self.counts.weight, batches)
+        return [w * total_of(loss).detach() for w, loss in zip(weights, losses, strict=True)]
+
     def _step_guide(self, batch: Sequence[Any]) -> Tensor:
         return self._step(batch, self.training.svi.step_guide)
 
@@ -186,9 +206,8 @@ class Epochs:
         ):
             weight = self.counts.weight(batch)
             self._look_once()
-            if not first and not self.training.progress.epoch:
-                for observed in self.counts.observed:
-                    observed.check(batch)
+            if not first:
+                self._check_support(batch)
             loss = self._timed_step(batch, take)
             self.training.has_bounds = self.counts.has_bounds
             if first and not self.training.svi.parameters:
@@ -197,6 +216,12 @@ class Epochs:
                     "guide an nn.Module, a PyroParam or a pyro.param that is not frozen"
                 )
         return weight * total_of(loss).detach()
+
+    def _check_support(self, batch: Sequence[Any]) -> None:
+        """Refuses data of the first epoch that lie outside the support of their likelihood."""
+        if not self.training.progress.epoch:
+            for observed in self.counts.observed:
+                observed.check(batch)
 
     def _look_once(self) -> None:
         """Looks for what would go wrong with the validation data, before the first step."""

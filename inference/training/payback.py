@@ -37,6 +37,10 @@ class Payback:
         self._due.discard(kind)
         return is_due
 
+    def count(self, kind: Hashable, steps: int) -> None:
+        """Takes note of steps of a graph that is compiled already."""
+        self._kinds.setdefault(kind, _Kind()).calls += steps
+
     def note(self, kind: Hashable, seconds: float, mode: str, steps_left: int) -> None:
         """Takes note of a step.
 

@@ -33,6 +33,10 @@ class Checks:
         """Validates as the user has set it."""
         return pyro.settings.context(**self._settings)
 
+    def has_seen(self, batch: Sequence[Any]) -> bool:
+        """Whether there was a batch of its shapes and types."""
+        return kind_of_batch(batch) in self._seen
+
     def is_new(self, batch: Sequence[Any]) -> bool:
         """Whether this is the first batch of its shapes and types."""
         kind = kind_of_batch(batch)

@@ -76,10 +76,22 @@ def by_hand(case: Case, *, compile: bool = False) -> Peer:
 
 
 def ours(case: Case, *, compile: bool | Compile = False, bfloat16: bool = False) -> Peer:
-    """Our SVI."""
-    program, adam = case.program, pyro.optim.Adam({"lr": LEARNING_RATE})
-    svi = SVI(program.model, program.guide, adam, case.loss, compile=compile, bfloat16=bfloat16)
+    """Our SVI, step by step."""
+    svi = our_svi(case, compile, bfloat16)
     return in_torch(case, svi.step, svi.evaluate_loss)
+
+
+def our_epoch(case: Case, *, bfloat16: bool = False) -> Peer:
+    """Our SVI, compiled, with the steps of an epoch in one call, as `fit` takes them."""
+    svi = our_svi(case, True, bfloat16)
+    peer = in_torch(case, svi.step, svi.evaluate_loss)
+    return Peer(lambda: svi.step_each(case.x), peer.loss)
+
+
+def our_svi(case: Case, compile: bool | Compile, bfloat16: bool) -> SVI:
+    """Our SVI of a case."""
+    program, adam = case.program, pyro.optim.Adam({"lr": LEARNING_RATE})
+    return SVI(program.model, program.guide, adam, case.loss, compile=compile, bfloat16=bfloat16)
 
 
 def numpyro(case: Case, *, scan: bool = False) -> Peer:
@@ -97,6 +109,8 @@ PEERS: dict[str, Build] = {
     "ours, captured": lambda case: ours(case, compile=Compile(mode="captured")),
     "ours, compiled": lambda case: ours(case, compile=True),
     "ours, compiled, bfloat16": lambda case: ours(case, compile=True, bfloat16=True),
+    "ours, compiled epoch": our_epoch,
+    "ours, compiled epoch, bfloat16": lambda case: our_epoch(case, bfloat16=True),
 }
 if find_spec("numpyro"):
     PEERS["NumPyro, jitted step"] = numpyro
