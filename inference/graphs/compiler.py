@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from .products import register_products
+from .products import SMALL, register_products
 
 __all__ = ["LOOP", "MAKERS", "compiled_by_torch"]
 
@@ -109,7 +109,7 @@ def _changed(code: str, *, own_normals: bool) -> str:
     """
     head, entry, body = code.partition(_ENTRY)
     if "aoti_torch_cpu_mm_out(" in body or "aoti_torch_cpu_addmm_out(" in body:
-        head += _source("products.cpp")
+        head += f"constexpr int64_t PYRO_VAE_SMALL = {SMALL};\n" + _source("products.cpp")
         for name in ("mm_out(", "addmm_out("):
             body = body.replace(f"aoti_torch_cpu_{name}", f"pyro_vae::{name}")
     if own_normals and "aoti_torch_cpu_normal_functional(" in body and _BEGIN in body:

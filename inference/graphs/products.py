@@ -10,10 +10,11 @@ from torch.fx import GraphModule, Node
 
 from pyro_vae.fastest import fastest
 
-__all__ = ["choose_products", "products_by", "register_products"]
+__all__ = ["SMALL", "choose_products", "products_by", "register_products"]
 
 _aten = torch.ops.aten
 _MANY = 1_000_000  # multiplications; below that oneDNN's own set-up of 10 us shows
+SMALL = 300_000  # below that the loops of `cpp/products.cpp`, in one thread, are the faster ones
 
 
 def choose_products(graph: GraphModule) -> None:
@@ -53,12 +54,19 @@ def choose_products(graph: GraphModule) -> None:
 
 def products_by(graph: GraphModule) -> str:
     """How many products of a graph that was prepared go which way, such as "7 by oneDNN"."""
-    targets = {"oneDNN": (_linear(),), "MKL": (_aten.mm.default, _aten.addmm.default)}
-    counts = {
-        name: sum(len(graph.graph.find_nodes(op="call_function", target=t)) for t in found)
-        for name, found in targets.items()
-    }
+    counts = {"oneDNN": 0, "MKL": 0, "own loops": 0}
+    for target in (_linear(), _aten.mm.default, _aten.addmm.default):
+        for node in graph.graph.find_nodes(op="call_function", target=target):
+            name = "oneDNN" if target is _linear() else "own loops" if _is_small(node) else "MKL"
+            counts[name] += 1
     return ", ".join(f"{count} by {name}" for name, count in counts.items() if count)
+
+
+def _is_small(node: Node) -> bool:
+    """Whether a product is one of `cpp/products.cpp`."""
+    x, weight = (part.meta["val"] for part in node.args[-2:])
+    small = x.numel() * weight.shape[1] < SMALL
+    return small and x.dtype is torch.float32 and x.device.type == "cpu"
 
 
 def _tanh_after(node: Node) -> Node | None:
@@ -88,9 +96,9 @@ def _is_faster_by_onednn(x: Tensor, weight: Tensor, *, then_tanh: bool = False) 
         left, right = matrix((rows, inner), turned[0]), matrix((inner, columns), turned[1])
         linear = torch.ops.mkldnn._linear_pointwise.default
         return {
+            "MKL": lambda: torch.mm(left, right).sinh_() if then_tanh else torch.mm(left, right),
             # compiled code hands oneDNN rows, see `register_products`
             "oneDNN": lambda: linear(left.contiguous(), right.t(), None, activation, [], ""),
-            "MKL": lambda: torch.mm(left, right).sinh_() if then_tanh else torch.mm(left, right),
         }
 
     activation = "tanh" if then_tanh else "none"

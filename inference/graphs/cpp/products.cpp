@@ -2,7 +2,8 @@
 //
 // Torch's operators look at each operand and hand it to BLAS, which looks again and takes the
 // matrices apart for its threads: 3 us for `mm` of 64 x 20 x 40, 6 for `addmm`, of which 1 is
-// arithmetic. A program of many small layers has a hundred products in a step.
+// arithmetic. A program of many small layers has a hundred products in a step. From PYRO_VAE_SMALL
+// multiplications on BLAS, in threads, is faster.
 
 #include <torch/csrc/inductor/cpp_prefix.h>
 #include <cstring>
@@ -10,7 +11,6 @@
 
 namespace pyro_vae {
 
-constexpr int64_t SMALL = 300000;  // multiplications; from there on BLAS, in threads, is faster
 using Vec = at::vec::Vectorized<float>;
 constexpr int LANES = Vec::size();
 constexpr int ROWS = LANES > 8 ? 8 : 4;  // of a block, for three vectors' registers
@@ -114,7 +114,7 @@ static void multiply(const Matrix& c, const Matrix* first, const Matrix& a, cons
 }
 
 static bool is_small(const Matrix& c, const Matrix& a, const Matrix& b) {
-    return c.data && a.data && b.data && c.right == 1 && a.rows * a.columns * b.columns < SMALL;
+    return c.data && a.data && b.data && c.right == 1 && a.rows * a.columns * b.columns < PYRO_VAE_SMALL;
 }
 
 static AOTITorchError mm_out(AtenTensorHandle out, AtenTensorHandle a, AtenTensorHandle b) {
