@@ -51,6 +51,7 @@ __all__ = [
 
 _WORTH_CAPTURING = 50  # runs; capturing takes 0.2 to 0.9 s, some 50 to 100 runs of the program
 _TIMED = 100  # captured runs, after which compiling is decided on
+_FEW = 50  # data, which `log_likelihood` runs together
 _COMPILING, _SAVED = 15.0, 0.4  # seconds in the background; of a captured run
 
 
@@ -186,7 +187,7 @@ def log_likelihood(
     num_particles: int = 5000,
     *,
     y: Tensor | None = None,
-    batch_size: int = 10,
+    batch_size: int | None = None,
     max_rows: int = 2_000,
     progress: bool = False,
 ) -> Tensor:
@@ -200,8 +201,9 @@ def log_likelihood(
         num_particles: K.
         y: The labels, if x is a tensor and the program is a `model(x, y)`. With labels the estimate
             is of log p(x | y), or of log p(x, y) if the model observes them.
-        batch_size: Data in one run of the program. Few, with many particles each, take the guide's
-            network less often.
+        batch_size: Data in one run of the program; by default as many as `max_rows` allows, from 10
+            to 500. Few, with many particles each, take the guide's network less often. Up to 50
+            data are run together, since a program may be one of just so many.
         max_rows: The largest number of data times particles in one run, which bounds the memory.
             What a run computes should stay in a CPU's caches; on a GPU more rows are faster.
         progress: Shows a bar with the time left, on a terminal or in a notebook.
@@ -216,7 +218,11 @@ def log_likelihood(
     Reference:
         Burda et al., 2016, https://arxiv.org/abs/1509.00519, eq. 8
     """
-    _check(x, y, num_particles=num_particles, batch_size=batch_size, max_rows=max_rows)
+    given = {} if batch_size is None else {"batch_size": batch_size}
+    _check(x, y, num_particles=num_particles, max_rows=max_rows, **given)
+    if batch_size is None:
+        at_once = max_rows // num_particles
+        batch_size = len(x) if len(x) <= _FEW else min(max(at_once, 10), 500)
     batches = each_once(program, x, y, batch_size)
     with evaluating(program):
         t = _first_terms(program, batches)
