@@ -40,7 +40,7 @@ _NO_PARAMETERS = Parameters()
 
 def _before_check(calls: int) -> int:
     """How many calls may follow these before the one at which the graph is checked."""
-    return min(check for check in _CHECKS if check > calls) - calls - 1
+    return min((check for check in _CHECKS if check > calls), default=2 * calls) - calls - 1
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,7 @@ class Graphs:
     @property
     def loops(self) -> bool:
         """Whether calls like the last one can run together, by `run_each`."""
-        if self._last is None or self._refusal is not None or self._compiles_next:
-            return False
-        state = self._last[1].state
-        return isinstance(state, Compiled) and state.loops
+        return self._looping() is not None
 
     def run_each(
         self,
@@ -158,13 +155,13 @@ class Graphs:
             The value of each call that was run; one that is not finite is the last. None of them
             if the first call has to be run by `run`.
         """
-        if not self.loops or self._last is None or not self._watch.unchanged():
+        looping = self._looping()
+        if looping is None or not self._watch.unchanged():
             return []
-        key, kind = self._last
-        update = kind.state.update if isinstance(kind.state, Compiled) else None
+        key, kind, state = looping
+        update, inputs = state.update, list[Sequence[Tensor]]()
         if update is None or not update.is_current():
             return []
-        inputs = []
         for args in arguments[: _before_check(kind.calls)]:
             now = step + len(inputs)
             try:
@@ -175,7 +172,7 @@ class Graphs:
                 break
             set_rates(now)
             inputs.append((*call.tensors, update.numbers()))
-        values = kind.state.run_each(inputs) if inputs else []
+        values = state.run_each(inputs) if inputs else []
         kind.calls += len(values)
         return values
 
@@ -202,6 +199,14 @@ class Graphs:
         refused = self._refusal is not None
         kinds = tuple(kind.report(refused=refused) for kind in self._kinds.values())
         return GraphReport(self.mode, kinds, self._refusal)
+
+    def _looping(self) -> tuple[Any, _Kind, Compiled] | None:
+        """The key and kind of the last call, with its graph, if that runs many calls in one."""
+        if self._last is None or self._refusal is not None or self._compiles_next:
+            return None
+        key, kind = self._last
+        state = kind.state
+        return (key, kind, state) if isinstance(state, Compiled) and state.loops else None
 
     def _next(
         self, kind: _Kind, parameters: Parameters, call: Call

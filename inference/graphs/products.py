@@ -62,7 +62,7 @@ def products_by(graph: GraphModule) -> str:
     return ", ".join(f"{count} by {name}" for name, count in counts.items() if count)
 
 
-def _is_small(node: Node) -> bool:
+def _is_small(node: Any) -> bool:
     """Whether a product is one of `cpp/products.cpp`."""
     x, weight = (part.meta["val"] for part in node.args[-2:])
     small = x.numel() * weight.shape[1] < SMALL
