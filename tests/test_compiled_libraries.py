@@ -220,6 +220,25 @@ def test_what_the_compiler_cannot_do_in_another_process_is_said_in_this_one(comp
     assert svi.mode == "captured" and not compilations  # of this process
 
 
+def test_a_core_is_left_to_the_other_process(monkeypatch):
+    monkeypatch.setattr(torch._inductor, "compile", lambda *a, **k: time.sleep(600))
+    threads, cores = torch.get_num_threads(), {0, 1, 2}
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: cores)
+    try:
+        for before, meanwhile in ((4, 3), (3, 2), (2, 2)):
+            torch.set_num_threads(before)
+            svi = trainer(BACKGROUND)
+            losses(svi)
+            svi.compile_next()
+            svi.step(X)
+            assert torch.get_num_threads() == meanwhile
+            del svi
+            gc.collect()
+            assert torch.get_num_threads() == before
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_the_other_process_ends_with_the_training(monkeypatch):
     monkeypatch.setattr(torch._inductor, "compile", lambda *a, **k: time.sleep(600))
     svi = trainer(BACKGROUND)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pyro_vae.inference import evaluate, log_likelihood, mean_and_error
-from pyro_vae.inference.evaluation import evaluation as module
+from pyro_vae.inference.evaluation import graph_runs
 from pyro_vae.inference.graphs import Compile, Graphs
 from pyro_vae.likelihoods import Normal
 from pyro_vae.models import VAE
@@ -193,8 +193,10 @@ def test_a_compiled_log_likelihood_is_the_eager_one_to_rounding(monkeypatch):
     program, x, found = VAE((1, 4, 4), 2, hidden=(8,)), torch.rand(8, 1, 4, 4).round(), []
     made = []
     for options in ({"mode": "captured"}, {"mode": "compiled", "eager_random": True}):
-        monkeypatch.setattr(module, "Compile", lambda options=options, **_: Compile(**options))
-        monkeypatch.setattr(module, "Graphs", lambda *args: made.append(Graphs(*args)) or made[-1])
+        monkeypatch.setattr(graph_runs, "Compile", lambda options=options, **_: Compile(**options))
+        monkeypatch.setattr(
+            graph_runs, "Graphs", lambda *args: made.append(Graphs(*args)) or made[-1]
+        )
         pyro.set_rng_seed(3)
         found.append(log_likelihood(program, x, 100, batch_size=4, max_rows=16))
     assert [graphs.mode for graphs in made] == ["captured", "compiled"]
@@ -210,10 +212,10 @@ def test_a_likelihood_is_compiled_where_the_runs_that_are_left_pay(left, seconds
         run=lambda *_: SimpleNamespace(value=0.0),
         compile_next=lambda: asked.append(None),
     )
-    runs = module._Runs(graphs, lambda *_: None, left)
+    runs = graph_runs.Runs(graphs, lambda *_: None, left)
     with pytest.MonkeyPatch.context() as patch:
         now = SimpleNamespace(perf_counter=lambda: next(clock) * seconds)
-        patch.setattr(module, "time", now)
+        patch.setattr(graph_runs, "time", now)
         for _ in range(min(left, 120)):
             runs((), {})
     assert len(asked) == compiles

@@ -23,7 +23,7 @@ def decided(total, *, step, capture, kinds=("a",), mode="captured"):
 
 
 def test_a_long_training_compiles_after_a_hundred_captured_steps():
-    # 9,888 steps of 10 ms save 40 s; compiling is expected to take 20 * 0.5 = 10 s.
+    # 9,888 steps of 10 ms save 40 s; compiling is expected to cost 30 * 0.5 = 15 s.
     assert decided(10_000, step=0.01, capture=0.5) == {"a": 113}
 
 

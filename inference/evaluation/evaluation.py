@@ -4,19 +4,17 @@ Evaluation owns no optimizer, runs in evaluation mode and moves no parameter.
 """
 
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from pyro_vae.batches import Batches, Data, check_data, num_data
 from pyro_vae.blame import on_data
 from pyro_vae.datasets import Split
-from pyro_vae.inference.graphs import Compile, Graphs
 from pyro_vae.inference.terms import (
     Terms,
     collect,
@@ -29,6 +27,7 @@ from pyro_vae.inference.terms import (
 from pyro_vae.program import Program, evaluating
 
 from .active_units import ActiveUnits, active_units_in
+from .graph_runs import captured
 from .information import Information, mutual_information_in
 from .true_bounds import (
     are_fixed,
@@ -49,10 +48,7 @@ __all__ = [
     "particle_nesting",
 ]
 
-_WORTH_CAPTURING = 50  # runs; capturing takes 0.2 to 0.9 s, some 50 to 100 runs of the program
-_TIMED = 100  # captured runs, after which compiling is decided on
 _FEW = 50  # data, which `log_likelihood` runs together
-_COMPILING, _SAVED = 15.0, 0.4  # seconds in the background; of a captured run
 
 
 @dataclass(frozen=True)
@@ -161,7 +157,7 @@ def evaluate_batches(program: Program, batches: Batches, num_particles: int = 1)
         check_true_bounds(t, "evaluate")
         num_particles = 1 if are_fixed(t) else num_particles
         runs_in_all = num_particles * batches.num_batches()
-        run = _captured(program, rates_and_distortion, "evaluate", runs_in_all)
+        run = captured(program, rates_and_distortion, "evaluate", runs_in_all)
         for batch in batches.once():
             runs = [run(batch, {}) for _ in range(num_particles)]
             parts.append(torch.stack(runs).mean(0))
@@ -236,7 +232,7 @@ def log_likelihood(
         def log_sum_w(args: Any, kwargs: Any) -> Tensor:
             return _log_w(program, args, particles=particles, **kwargs).logsumexp(0)
 
-        run = _captured(program, log_sum_w, "log_likelihood", total, may_compile=True)
+        run = captured(program, log_sum_w, "log_likelihood", total, may_compile=True)
         draws, hidden = len(x) * num_particles, None if progress else True
         estimates = []
         with tqdm(total=draws, unit="draw", unit_scale=True, disable=hidden) as bar:
@@ -284,70 +280,6 @@ def _first_terms(program: Program, batches: Batches) -> Terms:
     batch = batches.first()
     with on_data(batch[0].shape), torch.random.fork_rng():
         return _terms(program, batch)
-
-
-@dataclass(frozen=True)
-class _Statistic:
-    """A function of a batch as graphs take it, without schedules and modules of its own."""
-
-    model: Callable[..., Any]
-    guide: Callable[..., Any]
-    function: Callable[[Any, Any], Tensor]
-    modules: Mapping[str, nn.Module] = field(default_factory=dict)
-
-    def weights(self, step: int) -> dict[str, float]:
-        return {}
-
-    def value(self, args: Any, kwargs: Any, weights: Any) -> Tensor:
-        return self.function(args, kwargs)
-
-
-def _captured(
-    program: Program,
-    function: Callable[[Any, Any], Tensor],
-    user: str,
-    runs: int,
-    *,
-    may_compile: bool = False,
-) -> Callable[[Any, Any], Tensor]:
-    """The function of (args, kwargs), as a graph where so many runs earn it back.
-
-    With draws as in eager runs, whether it is compiled or not.
-    """
-    if runs < _WORTH_CAPTURING:
-        return function
-    options = Compile(mode="captured", eager_random=True, background=may_compile)
-    graphs = Graphs(_Statistic(program.model, program.guide, function), options, user)
-    return _Runs(graphs, function, runs) if may_compile else _Runs(graphs, function, 0)
-
-
-@dataclass
-class _Runs:
-    """Runs of a graph, which is compiled where those that are left pay for it.
-
-    Args:
-        graphs: The graph's.
-        function: What it is a graph of, for what no graph can run.
-        left: The number of runs to come.
-    """
-
-    graphs: Graphs
-    function: Callable[[Any, Any], Tensor]
-    left: int
-    timed: int = -1  # the first captured run makes the graph
-    seconds: float = 0.0
-
-    def __call__(self, args: Any, kwargs: Any) -> Tensor:
-        began = time.perf_counter()
-        outcome = self.graphs.run(args, kwargs)
-        value = self.function(args, kwargs) if outcome is None else outcome.value
-        self.left -= 1
-        if self.timed < _TIMED and self.graphs.mode == "captured":
-            self.seconds += time.perf_counter() - began if self.timed >= 0 else 0.0
-            self.timed += 1
-            if self.timed == _TIMED and self.left * self.seconds / _TIMED * _SAVED > _COMPILING:
-                self.graphs.compile_next()
-        return value
 
 
 def _terms(program: Program, args: Sequence[Tensor], **options: Any) -> Terms:

@@ -33,7 +33,9 @@ class Compiling:
     """A copy of this process that compiles a plan and ends.
 
     It has the plan in its memory, so that nothing needs to be written down and read. It computes
-    with one thread, since those of this process are not copied.
+    with one thread, since those of this process are not copied. Where this one's threads take all
+    cores it has one less meanwhile: threads that wait for one that has lost its core make a step
+    three times as long.
 
     Args:
         plan: What it compiles.
@@ -53,6 +55,10 @@ class Compiling:
             _compile_and_end(self.plan, writes)
         os.close(writes)
         self._end = weakref.finalize(self, _stop, self._pid, self._messages, os.getpid())
+        threads = torch.get_num_threads()
+        self._threads = weakref.finalize(self, torch.set_num_threads, threads)
+        if threads > 1 and threads >= len(os.sched_getaffinity(0)):
+            torch.set_num_threads(threads - 1)
 
     def is_done(self) -> bool:
         """Whether it has ended; asked before each step, in a microsecond."""
@@ -68,6 +74,7 @@ class Compiling:
             RuntimeError: If the compiler failed; in its own words.
         """
         self._end.detach()
+        self._threads()  # as many as before
         with os.fdopen(self._messages, "rb") as messages:
             failure = messages.read().decode(errors="replace")
         found = self.plan.found()

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 __all__ = ["Payback"]
 
 # Capturing and compiling both are Python at work on the graph, so that one foretells the other on
-# any machine: 0.2 to 0.9 s and 3 to 17 s.
-_COMPILING = 20.0  # times as long as capturing
+# any machine: 0.2 to 1.4 s, and 25 to 90 s in another process, by which a training on two cores
+# loses a third of them.
+_COMPILING = 30.0  # times as long as capturing
 _SAVED = 0.4  # of a captured step; the programs of docs/speed.md save 0.18 to 0.83
 _BEFORE, _TIMED = 12, 100  # calls: a graph is made at the 2nd or 10th, and then timed
 
@@ -22,7 +23,7 @@ class Payback:
     """Decides for each kind of batch, once, from the time of 100 of its captured steps.
 
     Compiling it pays if what it is expected to save of the steps that are left, two fifths, is more
-    than it is expected to take, twenty times what capturing took.
+    than it is expected to cost, thirty times what capturing took.
     """
 
     def __init__(self) -> None:

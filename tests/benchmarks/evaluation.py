@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pyro_vae.inference import Compile
 from pyro_vae.inference.evaluation import evaluation
+from pyro_vae.inference.evaluation.graph_runs import Statistic
 from pyro_vae.inference.graphs import Graphs
 from pyro_vae.models import VAE
 
@@ -77,7 +78,7 @@ def _ours(vae: VAE, x: Tensor, mode: str) -> Way:
     def log_sum_w(args: Sequence[Tensor], kwargs: dict[str, int]) -> Tensor:
         return evaluation._log_w(vae, args, particles=particles, **kwargs).logsumexp(0)
 
-    statistic = evaluation._Statistic(vae.model, vae.guide, log_sum_w)
+    statistic = Statistic(vae.model, vae.guide, log_sum_w)
     graphs = Graphs(statistic, Compile(mode=mode, eager_random=True), "the benchmark")
     options = {"num_particles": _PARTICLES}
 
