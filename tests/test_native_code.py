@@ -192,3 +192,16 @@ def test_eager_draws_stay_those_of_torch():
     numbers = found()[0]
     torch.manual_seed(0)
     assert torch.equal(numbers, function()[0])
+
+
+def test_numbers_too_small_for_a_full_mantissa_count_as_zero_in_a_graph_alone():
+    """Where it has large products, which they make slow; other code has its numbers as before."""
+    tiny, factor = torch.full((600, 700), 1e-39), torch.full((700, 800), 1.0)
+
+    def product(a, b):
+        return [a @ b]
+
+    (found,) = compiled(product, (tiny, factor))(tiny, factor)
+    assert not found.any() and (tiny @ factor).all() and (tiny * 2).all()
+    few, row = tiny[:3, :5].contiguous(), factor[:5, :4].contiguous()
+    assert compiled(product, (few, row))(few, row)[0].all()

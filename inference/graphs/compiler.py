@@ -4,6 +4,7 @@ It writes a function that calls one kernel after the other, torch's or its own. 
 
     that function   compilers leave it as it is
     products        small ones are loops of this library, `cpp/products.cpp`
+    denormals       count as zero where there are large products, `cpp/denormals.cpp`
     normals         come from a generator of this library, `cpp/normals.cpp`, if they may
     a loop          stands beside it, for many runs in one call, `cpp/loop.cpp`
 """
@@ -19,12 +20,12 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from .products import SMALL, register_products
+from .products import SMALL, has_large_products, register_products
 
 __all__ = ["LOOP", "MAKERS", "compiled_by_torch"]
 
 LOOP = "pyro_vae_loop"  # the function of `cpp/loop.cpp`
-MAKERS = ("cpp/products.cpp", "cpp/normals.cpp", "cpp/loop.cpp")  # files beside this one
+MAKERS = ("cpp/denormals.cpp", "cpp/products.cpp", "cpp/normals.cpp", "cpp/loop.cpp")
 
 _ENTRY = "void inductor_entry_impl("  # the function that calls the kernels
 _BEGIN = "    py::gil_scoped_release_simple release;\n"  # its first statement
@@ -65,7 +66,8 @@ def compiled_by_torch(
         Exception: Whatever torch's compiler raises, such as for want of a C++ compiler.
     """
     register_products()
-    with _watched(own_normals=not settings["fallback_random"]) as built:
+    flushes = has_large_products(graph)
+    with _watched(own_normals=not settings["fallback_random"], flushes=flushes) as built:
         function: Any = torch._inductor.compile(graph, [*inputs], options=dict(settings))
     if len(built) != 1:
         return function, None
@@ -77,7 +79,7 @@ def compiled_by_torch(
 
 
 @contextmanager
-def _watched(*, own_normals: bool) -> Iterator[list[_Built]]:
+def _watched(*, own_normals: bool, flushes: bool) -> Iterator[list[_Built]]:
     """Notes the libraries that are made within, and changes their C++."""
     from torch._inductor.codecache import CppWrapperCodeCache as Cache
 
@@ -86,7 +88,7 @@ def _watched(*, own_normals: bool) -> Iterator[list[_Built]]:
     def load_so(*args: Any, **kwargs: Any) -> Any:
         code = kwargs.get("main_code", "")
         if code:
-            kwargs["main_code"] = _changed(code, own_normals=own_normals)
+            kwargs["main_code"] = _changed(code, own_normals=own_normals, flushes=flushes)
         entry = load_pybinding(*args, **kwargs)
         built.append(_Built(entry, code, kwargs.get("num_outputs", -1)))
         return entry
@@ -99,7 +101,7 @@ def _watched(*, own_normals: bool) -> Iterator[list[_Built]]:
         del Cache.load_pybinding, Cache.suffix_template
 
 
-def _changed(code: str, *, own_normals: bool) -> str:
+def _changed(code: str, *, own_normals: bool, flushes: bool) -> str:
     """The C++ of a library, with ours in it.
 
     The function that calls the kernels is not optimized. It computes nothing, but has some forty
@@ -116,6 +118,9 @@ def _changed(code: str, *, own_normals: bool) -> str:
         head += _source("normals.cpp")
         body = body.replace("aoti_torch_cpu_normal_functional(", "pyro_vae::normal_functional(")
         body = body.replace(_BEGIN, _BEGIN + "    pyro_vae::begin_draws();\n", 1)
+    if flushes and _BEGIN in body:
+        head += _source("denormals.cpp")
+        body = body.replace(_BEGIN, _BEGIN + "    pyro_vae::FlushDenormals flushed;\n", 1)
     return f"{head}{_NOT_OPTIMIZED}{entry}{body}" if entry else code
 
 

@@ -10,7 +10,7 @@ from torch.fx import GraphModule, Node
 
 from pyro_vae.fastest import fastest
 
-__all__ = ["SMALL", "choose_products", "products_by", "register_products"]
+__all__ = ["SMALL", "choose_products", "has_large_products", "products_by", "register_products"]
 
 _aten = torch.ops.aten
 _MANY = 1_000_000  # multiplications; below that oneDNN's own set-up of 10 us shows
@@ -60,6 +60,15 @@ def products_by(graph: GraphModule) -> str:
             name = "oneDNN" if target is _linear() else "own loops" if _is_small(node) else "MKL"
             counts[name] += 1
     return ", ".join(f"{count} by {name}" for name, count in counts.items() if count)
+
+
+def has_large_products(graph: GraphModule) -> bool:
+    """Whether a graph has products that are left to MKL or oneDNN, or convolutions."""
+    if graph.graph.find_nodes(op="call_function", target=_aten.convolution.default):
+        return True
+    targets = (_linear(), _aten.mm.default, _aten.addmm.default)
+    found = (graph.graph.find_nodes(op="call_function", target=t) for t in targets)
+    return any(node.target is _linear() or not _is_small(node) for nodes in found for node in nodes)
 
 
 def _is_small(node: Any) -> bool:

@@ -105,14 +105,15 @@ def fit(
         resume: The `state_dict` of an earlier training of this program, which goes on. The program
             must have the parameters that it had at the end of that one. `epochs` and `steps` count
             from its beginning. With the same data, batches and loss the result is bit for bit that
-            of a training without interruption; of a compiled step, up to rounding.
+            of a training without interruption; of a compiled step, up to rounding, and of
+            `compile=True`, which draws other random numbers once it is compiled, up to these.
 
     Pyro's validation, as the user has set it, is on for the first step with batches of each shape
     and for the first validation. The other batches of the first epoch are checked to lie in the
     support of their likelihood.
 
     Returns:
-        The training. Ctrl-C ends it after the step under way; a second Ctrl-C at once.
+        The training. Ctrl-C ends it after the steps under way; a second Ctrl-C at once.
 
     Raises:
         FloatingPointError: If the loss is not finite. It names the step and the site.

@@ -185,7 +185,7 @@ class SVI(pyro.infer.SVI):
 
         Example:
             >>> vae = VAE((1, 8, 8), latent_dim=2)
-            >>> svi = SVI(vae.model, vae.guide, pyro.optim.Adam({"lr": 1e-3}), compile=True)
+            >>> svi = SVI(vae.model, vae.guide, pyro.optim.Adam({"lr": 1e-3}), Trace_ELBO())
             >>> len(svi.step_each(torch.zeros(3, 5, 1, 8, 8)))  # three batches of five data
             3
         """
