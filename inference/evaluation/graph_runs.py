@@ -51,7 +51,7 @@ def captured(
         return function
     options = Compile(mode="captured", eager_random=True, background=may_compile)
     graphs = Graphs(Statistic(program.model, program.guide, function), options, user)
-    return Runs(graphs, function, runs) if may_compile else Runs(graphs, function, 0)
+    return Runs(graphs, function, left=runs if may_compile else 0)
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Runs:
     Args:
         graphs: The graph's.
         function: What it is a graph of, for what no graph can run.
-        left: The number of runs to come.
+        left: The number of runs to come; 0 where it is not to be compiled.
     """
 
     graphs: Graphs

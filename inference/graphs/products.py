@@ -54,21 +54,26 @@ def choose_products(graph: GraphModule) -> None:
 
 def products_by(graph: GraphModule) -> str:
     """How many products of a graph that was prepared go which way, such as "7 by oneDNN"."""
-    counts = {"oneDNN": 0, "MKL": 0, "own loops": 0}
-    for target in (_linear(), _aten.mm.default, _aten.addmm.default):
-        for node in graph.graph.find_nodes(op="call_function", target=target):
-            name = "oneDNN" if target is _linear() else "own loops" if _is_small(node) else "MKL"
-            counts[name] += 1
+    ways = _ways(graph)
+    counts = {name: ways.count(name) for name in ("oneDNN", "MKL", "own loops")}
     return ", ".join(f"{count} by {name}" for name, count in counts.items() if count)
 
 
 def has_large_products(graph: GraphModule) -> bool:
     """Whether a graph has products that are left to MKL or oneDNN, or convolutions."""
-    if graph.graph.find_nodes(op="call_function", target=_aten.convolution.default):
-        return True
-    targets = (_linear(), _aten.mm.default, _aten.addmm.default)
-    found = (graph.graph.find_nodes(op="call_function", target=t) for t in targets)
-    return any(node.target is _linear() or not _is_small(node) for nodes in found for node in nodes)
+    convolutions = graph.graph.find_nodes(op="call_function", target=_aten.convolution.default)
+    return bool(convolutions) or not {*_ways(graph)} <= {"own loops"}
+
+
+def _ways(graph: GraphModule) -> list[str]:
+    """Which way each product goes."""
+    large = graph.graph.find_nodes(op="call_function", target=_linear())
+    others = [
+        node
+        for target in (_aten.mm.default, _aten.addmm.default)
+        for node in graph.graph.find_nodes(op="call_function", target=target)
+    ]
+    return ["oneDNN" for _ in large] + ["own loops" if _is_small(n) else "MKL" for n in others]
 
 
 def _is_small(node: Any) -> bool:
