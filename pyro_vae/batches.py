@@ -16,6 +16,7 @@ from .program import Program, modules_of
 __all__ = [
     "Batches",
     "Data",
+    "arguments_of_each",
     "batch_of",
     "check_data",
     "check_tensors",
@@ -255,6 +256,25 @@ def kind_of(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return "a numpy array (torch.as_tensor makes a tensor of it)"
     return f"of type {type(value).__name__}"
+
+
+def arguments_of_each(batches: Any) -> list[Sequence[Any]]:
+    """The positional arguments of model and guide in each of some batches.
+
+    Raises:
+        TypeError: If they are no batches: tensors, or tuples of arguments.
+    """
+    if not isinstance(batches, Iterable) or (isinstance(batches, Tensor) and not batches.dim()):
+        shown = "a single number" if isinstance(batches, Tensor) else kind_of(batches)
+        raise TypeError(f"the batches are {shown}, but must be a list of them, one for each step")
+    every = list(batches)
+    for batch in every:
+        if not isinstance(batch, Tensor | tuple | list):
+            raise TypeError(
+                f"a batch is {kind_of(batch)}, but must be a tensor or a tuple of the arguments of "
+                "model and guide"
+            )
+    return [(batch,) if isinstance(batch, Tensor) else batch for batch in every]
 
 
 def _arguments(batch: Any) -> Sequence[Any]:

@@ -72,6 +72,22 @@ def test_batches_of_another_shape_are_taken_one_by_one():
     assert found == [float(svi.step(x)) for x in batches]
 
 
+@pytest.mark.parametrize(
+    "batches, sentence",
+    [
+        (3, "the batches are of type int, but must be a list of them, one for each step"),
+        (torch.tensor(3.0), "the batches are a single number, but must be a list"),
+        ([X[0], X[1].numpy()], "a batch is a numpy array .*, but must be a tensor or a tuple"),
+        ([{"x": X[0]}], "a batch is of type dict, but must be a tensor or a tuple"),
+    ],
+)
+def test_what_is_no_batches_is_refused_before_the_first_step(batches, sentence):
+    svi = trainer(compile=False)
+    with pytest.raises(TypeError, match=sentence):
+        svi.step_each(batches)
+    assert svi.steps == 0
+
+
 def test_a_loss_that_is_not_finite_ends_the_steps_before_its_own():
     other = started()
     for x in X[3:6]:

@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
 
+from pyro_vae.batches import arguments_of_each
 from pyro_vae.inference.estimators import Trace_ELBO
 from pyro_vae.inference.graphs import Compile, GraphReport, Graphs, Outcome, joined_reports, slowest
 from pyro_vae.inference.terms import Function
@@ -182,6 +183,7 @@ class SVI(pyro.infer.SVI):
 
         Raises:
             FloatingPointError: As `step`; the steps before were taken.
+            TypeError: If they are no batches.
 
         Example:
             >>> vae = VAE((1, 8, 8), latent_dim=2)
@@ -189,7 +191,7 @@ class SVI(pyro.infer.SVI):
             >>> len(svi.step_each(torch.zeros(3, 5, 1, 8, 8)))  # three batches of five data
             3
         """
-        every = [batch if isinstance(batch, tuple | list) else (batch,) for batch in batches]
+        every = arguments_of_each(batches)
         losses: list[Any] = []
         while len(losses) < len(every):
             left = every[len(losses) :]
