@@ -1,9 +1,11 @@
 """The benchmark computes what it says; how long that takes is not tested."""
 
 import json
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from subprocess import run
 
 import pyro
 import pytest
@@ -111,3 +113,24 @@ def test_the_table_goes_between_the_marks():
 def test_the_page_shows_the_recorded_run():
     table = step_times(json.loads(RECORDED.read_text())["steps"])
     assert table in (ROOT / "docs" / "speed.md").read_text()
+
+
+def _has_failing_cpuid():
+    info = Path("/proc/cpuinfo")
+    return info.exists() and " cpuid_fault " in info.read_text()
+
+
+@pytest.mark.skipif(not _has_failing_cpuid(), reason="this processor's cpuid can't be made to fail")
+def test_a_command_runs_as_on_a_processor_of_avx2_alone():
+    """Itself, and a compiler that it starts, which would have a handler of faults of its own."""
+    code = """
+import subprocess, torch
+print(torch.backends.cpu.get_cpu_capability())
+flags = ["-march=native", "-dM", "-E", "-x", "c", "/dev/null"]
+macros = subprocess.run(["cc", *flags], capture_output=True, text=True, check=True).stdout
+print("__AVX2__ 1" in macros, "__AVX512F__" in macros, "__AMX" in macros)
+raise SystemExit(7)
+"""
+    words = [sys.executable, "-m", "tests.benchmarks.avx2", sys.executable, "-c", code]
+    done = run(words, capture_output=True, text=True, cwd=ROOT)
+    assert (done.stdout.split(), done.returncode) == (["AVX2", "True", "False", "False"], 7)

@@ -107,7 +107,7 @@ def test_buffers_and_dropout_go_on_as_in_eager_steps():
 @pytest.mark.parametrize("mode", ["captured", "compiled"])
 def test_a_moving_average_goes_on_as_in_eager_steps(mode):
     program, runs = vae(hidden=()), []
-    for compile in (False, Compile(mode=mode, eager_random=True)):
+    for compile in (False, Compile(mode=mode)):
         loss = ScoreFunction(2, baseline=MovingAverage(0.5))
         svi, losses = train(copy.deepcopy(program), loss, compile, steps=70)  # one looks again
         runs.append([*losses, loss.baseline.value.item()])
@@ -192,7 +192,7 @@ def test_a_compiled_step_is_the_eager_one_to_rounding(networks, two_threads, mon
     twin = copy.deepcopy(program)
     loss = Trace_ELBO(beta=linear(0, 1, 7))
     _, eager = train(program, loss, compile=False)
-    svi, compiled = train(twin, loss, compile=Compile(eager_random=True))
+    svi, compiled = train(twin, loss, compile=Compile())
     assert svi.mode == "compiled"
     assert compiled == pytest.approx(eager, rel=1e-5)
     other = twin.state_dict()  # with the buffers
@@ -205,7 +205,7 @@ def test_adam_within_the_graph_is_the_eager_one():
     """Through a schedule, a loss that is not finite, and a state that is loaded midway."""
     program, runs = vae(hidden=()), {}
     adam = {"lr": 1e-2, "weight_decay": 0.01, "betas": (0.8, 0.99)}
-    for compile in (False, Compile(eager_random=True)):
+    for compile in (False, Compile()):
         twin = copy.deepcopy(program)
         svi = SVI(
             twin.model,
@@ -566,7 +566,7 @@ def test_a_layer_in_bfloat16_is_the_product_of_rounded_factors():
 
 def test_a_mode_of_compile_has_an_old_name_that_goes_on():
     assert Compile(fuse=False) == Compile(False) == Compile(mode="captured")
-    assert Compile(fuse=True, eager_random=True) == Compile(eager_random=True)
+    assert Compile(fuse=True) == Compile()
     assert Compile().fuse and not Compile(mode="captured").fuse
     with pytest.raises(ValueError, match="mode is 'eager', but must be .* take compile=False"):
         Compile(mode="eager")

@@ -19,8 +19,8 @@ from pyro_vae.inference.graphs.lifting import lifted
 from pyro_vae.models import VAE
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler
-COMPILED = Compile(eager_random=True)
-BACKGROUND = Compile(mode="captured", eager_random=True, background=True)
+COMPILED = Compile()
+BACKGROUND = Compile(mode="captured", background=True)
 X = (torch.rand(32, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
 
 

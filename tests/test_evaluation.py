@@ -192,7 +192,7 @@ def test_a_captured_log_likelihood_is_the_eager_one_bit_for_bit():
 def test_a_compiled_log_likelihood_is_the_eager_one_to_rounding(monkeypatch):
     program, x, found = VAE((1, 4, 4), 2, hidden=(8,)), torch.rand(8, 1, 4, 4).round(), []
     made = []
-    for options in ({"mode": "captured"}, {"mode": "compiled", "eager_random": True}):
+    for options in ({"mode": "captured"}, {"mode": "compiled"}):
         monkeypatch.setattr(graph_runs, "Compile", lambda options=options, **_: Compile(**options))
         monkeypatch.setattr(
             graph_runs, "Graphs", lambda *args: made.append(Graphs(*args)) or made[-1]

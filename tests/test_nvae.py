@@ -395,7 +395,7 @@ class TestEstimators:
     @pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself
     def test_a_compiled_step_is_the_eager_one(self):
         losses = []
-        for compile in (False, Compile(eager_random=True)):
+        for compile in (False, Compile()):
             pyro.set_rng_seed(0)
             program = small(groups=(2,), blocks=0)
             optim = pyro.optim.Adam({"lr": 1e-3})

@@ -14,7 +14,7 @@ from pyro_vae.inference.training.together import Together
 from pyro_vae.models import VAE
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler
-COMPILED = Compile(eager_random=True)
+COMPILED = Compile()
 X = (torch.rand(90, 8, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
 
 

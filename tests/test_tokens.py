@@ -196,7 +196,7 @@ def test_the_step_of_a_recurrent_program_is_captured_bit_for_bit():
 
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself
 def test_the_gradient_of_a_compiled_lstm_is_the_eager_one():
-    _captured_like_eager(vae(), Compile(eager_random=True), rel=1e-5)
+    _captured_like_eager(vae(), Compile(), rel=1e-5)
 
 
 def _captured_like_eager(program, compile, rel):

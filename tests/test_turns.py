@@ -14,7 +14,7 @@ from pyro_vae.models import VAE, HierarchicalVAE, LadderVAE, LinearGaussian
 from pyro_vae.networks import MLP
 
 X = (torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
-CAPTURED, COMPILED = Compile(mode="captured"), Compile(eager_random=True)
+CAPTURED, COMPILED = Compile(mode="captured"), Compile()
 
 
 def adam(lr=1e-2):

@@ -184,7 +184,7 @@ def log_likelihood(
     *,
     y: Tensor | None = None,
     batch_size: int | None = None,
-    max_rows: int = 2_000,
+    max_rows: int = 4_000,
     progress: bool = False,
 ) -> Tensor:
     """The importance-weighted estimate of log p(x) of each datum, a lower bound in expectation.

@@ -49,7 +49,7 @@ def captured(
     """
     if runs < _WORTH_CAPTURING:
         return function
-    options = Compile(mode="captured", eager_random=True, background=may_compile)
+    options = Compile(mode="captured", background=may_compile)
     graphs = Graphs(Statistic(program.model, program.guide, function), options, user)
     return Runs(graphs, function, left=runs if may_compile else 0)
 

@@ -5,7 +5,7 @@ It writes a function that calls one kernel after the other, torch's or its own. 
     that function   compilers leave it as it is
     products        small ones are loops of this library, `cpp/products.cpp`
     denormals       count as zero where there are large products, `cpp/denormals.cpp`
-    normals         come from a generator of this library, `cpp/normals.cpp`, if they may
+    normal numbers  are made many together, `cpp/normals.cpp`
     a loop          stands beside it, for many runs in one call, `cpp/loop.cpp`
 """
 
@@ -67,7 +67,7 @@ def compiled_by_torch(
     """
     register_products()
     flushes = has_large_products(graph)
-    with _watched(own_normals=not settings["fallback_random"], flushes=flushes) as built:
+    with _watched(flushes=flushes) as built:
         function: Any = torch._inductor.compile(graph, [*inputs], options=dict(settings))
     if len(built) != 1:
         return function, None
@@ -79,7 +79,7 @@ def compiled_by_torch(
 
 
 @contextmanager
-def _watched(*, own_normals: bool, flushes: bool) -> Iterator[list[_Built]]:
+def _watched(*, flushes: bool) -> Iterator[list[_Built]]:
     """Notes the libraries that are made within, and changes their C++."""
     from torch._inductor.codecache import CppWrapperCodeCache as Cache
 
@@ -88,7 +88,7 @@ def _watched(*, own_normals: bool, flushes: bool) -> Iterator[list[_Built]]:
     def load_so(*args: Any, **kwargs: Any) -> Any:
         code = kwargs.get("main_code", "")
         if code:
-            kwargs["main_code"] = _changed(code, own_normals=own_normals, flushes=flushes)
+            kwargs["main_code"] = _changed(code, flushes=flushes)
         entry = load_pybinding(*args, **kwargs)
         built.append(_Built(entry, code, kwargs.get("num_outputs", -1)))
         return entry
@@ -101,7 +101,7 @@ def _watched(*, own_normals: bool, flushes: bool) -> Iterator[list[_Built]]:
         del Cache.load_pybinding, Cache.suffix_template
 
 
-def _changed(code: str, *, own_normals: bool, flushes: bool) -> str:
+def _changed(code: str, *, flushes: bool) -> str:
     """The C++ of a library, with ours in it.
 
     The function that calls the kernels is not optimized. It computes nothing, but has some forty
@@ -114,10 +114,9 @@ def _changed(code: str, *, own_normals: bool, flushes: bool) -> str:
         head += f"constexpr int64_t PYRO_VAE_SMALL = {SMALL};\n" + _source("products.cpp")
         for name in ("mm_out(", "addmm_out("):
             body = body.replace(f"aoti_torch_cpu_{name}", f"pyro_vae::{name}")
-    if own_normals and "aoti_torch_cpu_normal_functional(" in body and _BEGIN in body:
+    if "aoti_torch_cpu_normal_functional(" in body:
         head += _source("normals.cpp")
         body = body.replace("aoti_torch_cpu_normal_functional(", "pyro_vae::normal_functional(")
-        body = body.replace(_BEGIN, _BEGIN + "    pyro_vae::begin_draws();\n", 1)
     if flushes and _BEGIN in body:
         head += _source("denormals.cpp")
         body = body.replace(_BEGIN, _BEGIN + "    pyro_vae::FlushDenormals flushed;\n", 1)

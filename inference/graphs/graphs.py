@@ -261,7 +261,7 @@ class Graphs:
         source = Source(self.objective, self._watch, parameters, call)
         reached = [parameters.tensors[place] for place in captured.reached]
         update = self._update(reached, parameters.stepped)
-        return plan_of(captured, source, update, self.options)
+        return plan_of(captured, source, update)
 
     def _compiled(self, captured: Captured, work: Callable[[], Compiled]) -> Captured | Compiled:
         """What the work returns; the graph as it is where the compiler fails."""

@@ -14,8 +14,6 @@ class Compile:
 
     Args:
         fuse: An old name: False stands for `mode="captured"`, True for `mode="compiled"`.
-        eager_random: Whether compiled graphs draw the random numbers that eager code draws for the
-            same seed. The compiler's own are faster.
         mode: "compiled" has torch's compiler compile the captured graph. "captured" runs the graph
             as it is: the same kernels in the same order as eager code, bit for bit.
         background: Whether captured steps go on while another process compiles, where the system
@@ -24,13 +22,11 @@ class Compile:
     """
 
     mode: Mode
-    eager_random: bool
     background: bool
 
     def __init__(
         self,
         fuse: bool | None = None,
-        eager_random: bool = False,
         *,
         mode: Mode = "compiled",
         background: bool = False,
@@ -43,7 +39,6 @@ class Compile:
                 "compile=False"
             )
         object.__setattr__(self, "mode", mode)
-        object.__setattr__(self, "eager_random", eager_random)
         object.__setattr__(self, "background", background)
 
     @property

@@ -48,8 +48,11 @@ def choose_products(graph: GraphModule) -> None:
                 with graph.graph.inserting_before(node):
                     product = graph.graph.call_function(_aten.mm.default, (x, weight))
                     product.meta["val"] = node.meta["val"]
-                    biased = graph.graph.call_function(_aten.add.Tensor, (product, bias[0]))
-                _put_in_place(biased, node)
+                    # by a third dimension, or the compiler would put both together again
+                    page = graph.graph.call_function(_aten.unsqueeze.default, (product, 0))
+                    biased = graph.graph.call_function(_aten.add.Tensor, (page, bias[0]))
+                    flat = graph.graph.call_function(_aten.squeeze.dim, (biased, 0))
+                _put_in_place(flat, node)
 
 
 def products_by(graph: GraphModule) -> str:

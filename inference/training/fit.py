@@ -105,8 +105,7 @@ def fit(
         resume: The `state_dict` of an earlier training of this program, which goes on. The program
             must have the parameters that it had at the end of that one. `epochs` and `steps` count
             from its beginning. With the same data, batches and loss the result is bit for bit that
-            of a training without interruption; of a compiled step, up to rounding, and of
-            `compile=True`, which draws other random numbers once it is compiled, up to these.
+            of a training without interruption; of compiled steps, up to rounding.
 
     Pyro's validation, as the user has set it, is on for the first step with batches of each shape
     and for the first validation. The other batches of the first epoch are checked to lie in the
@@ -206,7 +205,7 @@ def fit(
 def _graphs(loss: Any) -> bool | Compile:
     """Captured steps, which draw the same numbers once compiled, where the loss can be captured."""
     capturable = isinstance(loss, Estimator) and not loss.in_chunks
-    options = Compile(mode="captured", eager_random=True, background=True)
+    options = Compile(mode="captured", background=True)
     return options if capturable else False
 
 

@@ -245,8 +245,7 @@ class SVI(pyro.infer.SVI):
     def compile_next(self) -> None:
         """Compiles the graph of the next step, if that step runs as one that is only captured.
 
-        With `Compile(eager_random=True)` losses and parameters change by rounding alone, else by
-        other random numbers, too.
+        Losses and parameters change by rounding alone.
         """
         self._compiles_next = True
 

@@ -28,7 +28,7 @@ from .programs import iwae, seeded
 __all__ = ["main"]
 
 _DRAWS = 5_000
-_PARTICLES = 200  # of 10 images: the chunk of `log_likelihood`
+_PARTICLES = 400  # of 10 images: the chunk of `log_likelihood`
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -79,7 +79,7 @@ def _ours(vae: VAE, x: Tensor, mode: str) -> Way:
         return evaluation._log_w(vae, args, particles=particles, **kwargs).logsumexp(0)
 
     statistic = Statistic(vae.model, vae.guide, log_sum_w)
-    graphs = Graphs(statistic, Compile(mode=mode, eager_random=True), "the benchmark")
+    graphs = Graphs(statistic, Compile(mode=mode), "the benchmark")
     options = {"num_particles": _PARTICLES}
 
     def chunk() -> Tensor:

@@ -59,7 +59,7 @@ def _seconds(name: str) -> list[float]:
     case = seeded(CASES[name])
     imported = time.perf_counter()
     program, adam = case.program, pyro.optim.Adam({"lr": LEARNING_RATE})
-    compile = Compile(eager_random=True)
+    compile = Compile()
     svi = SVI(program.model, program.guide, adam, case.loss, compile=compile)
     svi.step(case.x[0])
     first = time.perf_counter()
