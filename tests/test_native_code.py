@@ -1,4 +1,4 @@
-"""The C++ that stands in for torch's in compiled graphs: small products and normal numbers."""
+"""The C++ that stands in for torch's in compiled graphs: products, draws and functions."""
 
 import math
 from contextlib import contextmanager
@@ -134,6 +134,57 @@ def test_few_and_other_normal_numbers_are_those_of_eager_code(shape, options):
     numbers = found()[0]
     torch.manual_seed(0)
     assert torch.allclose(numbers, function()[0], atol=3e-6)
+
+
+FUNCTIONS = {"exp": torch.exp, "log": torch.log, "log1p": torch.log1p, "tanh": torch.tanh}
+SPECIAL = [math.inf, -math.inf, math.nan, 0.0, -0.0, 1e-40, -1e-40, 1e-20, -1e-20]
+SPECIAL += [-1.0, -2.0, 50.0, 89.0, -88.0, -104.0, 200.0, -200.0, 3e38]
+
+
+def both_signs(powers):
+    return torch.cat([-(10**powers), 10**powers])
+
+
+RANGES = {  # all numbers in one vector within what the loops are for
+    "exp": torch.linspace(-86.9, 87.9, 100_000),
+    "log": 10 ** torch.linspace(-36.9, 37.9, 100_000),
+    "log1p": torch.cat([both_signs(torch.linspace(-30, -0.01, 50_000)), torch.logspace(0, 36, 99)]),
+    "tanh": both_signs(torch.linspace(-30, 1.6, 50_000)),
+}
+
+
+@pytest.fixture(scope="module")
+def functions():
+    """The four functions on their ranges, on special numbers, and on other types."""
+    special = torch.tensor(SPECIAL).repeat_interleave(16)
+    inputs = [*RANGES.values(), special, torch.rand(99).double(), torch.rand(99).bfloat16()]
+
+    def every(*tensors):
+        *ranges, special, doubles, halves = tensors
+        found = [f(x) for f, x in zip(FUNCTIONS.values(), ranges, strict=True)]
+        return found + [f(x) for x in (special, doubles, halves) for f in FUNCTIONS.values()]
+
+    with written_code() as written:
+        found = compiled(every, inputs)(*inputs)
+    assert all(f"pyro_vae::{name}(" in written[0] for name in FUNCTIONS)
+    return found, every(*inputs)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_are_off_by_two_units_in_the_last_place_at_most(functions, name):
+    found = functions[0][[*FUNCTIONS].index(name)].double()
+    expected = FUNCTIONS[name](RANGES[name].double())
+    size = expected.float().abs()
+    unit = (torch.nextafter(size, torch.tensor(math.inf)) - size).double()
+    assert ((found - expected).abs() / unit).max() < 2
+
+
+def test_functions_of_special_numbers_and_other_types_are_torchs(functions):
+    """Infinities, what is no number, and all beyond the range of the loops."""
+    for found, expected in zip(*(part[4:] for part in functions), strict=True):
+        tolerance = 1e-2 if found.dtype is torch.bfloat16 else 1e-6
+        assert torch.allclose(found, expected, tolerance, 1e-45, equal_nan=True)
+        assert found.dtype is expected.dtype
 
 
 def test_numbers_too_small_for_a_full_mantissa_count_as_zero_in_a_graph_alone():

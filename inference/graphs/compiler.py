@@ -6,9 +6,11 @@ It writes a function that calls one kernel after the other, torch's or its own. 
     products        small ones are loops of this library, `cpp/products.cpp`
     denormals       count as zero where there are large products, `cpp/denormals.cpp`
     normal numbers  are made many together, `cpp/normals.cpp`
+    functions       of vectors are parts of the loops, `cpp/functions.cpp`
     a loop          stands beside it, for many runs in one call, `cpp/loop.cpp`
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,10 +27,17 @@ from .products import SMALL, has_large_products, register_products
 __all__ = ["LOOP", "MAKERS", "compiled_by_torch"]
 
 LOOP = "pyro_vae_loop"  # the function of `cpp/loop.cpp`
-MAKERS = ("cpp/denormals.cpp", "cpp/products.cpp", "cpp/normals.cpp", "cpp/loop.cpp")
+MAKERS = (
+    "cpp/denormals.cpp",
+    "cpp/functions.cpp",
+    "cpp/loop.cpp",
+    "cpp/normals.cpp",
+    "cpp/products.cpp",
+)
 
 _ENTRY = "void inductor_entry_impl("  # the function that calls the kernels
 _BEGIN = "    py::gil_scoped_release_simple release;\n"  # its first statement
+_FUNCTIONS = re.compile(r"\b(tmp\d+(?:\.neg\(\))?)\.(exp|log|log1p|tanh)\(\)")  # of vectors
 _METHODS = "static PyMethodDef py_methods[] = {{"  # the list of what Python may call, in a template
 _NOT_OPTIMIZED = """
 #ifdef __clang__
@@ -110,11 +119,15 @@ def _changed(code: str, *, flushes: bool) -> str:
     now 16, and their step is no slower by more than 2 %.
     """
     head, entry, body = code.partition(_ENTRY)
+    draws = "aoti_torch_cpu_normal_functional(" in body
+    body, count = _FUNCTIONS.subn(r"pyro_vae::\2(\1)", body)
+    if count or draws:
+        head += _source("functions.cpp")
     if "aoti_torch_cpu_mm_out(" in body or "aoti_torch_cpu_addmm_out(" in body:
         head += f"constexpr int64_t PYRO_VAE_SMALL = {SMALL};\n" + _source("products.cpp")
         for name in ("mm_out(", "addmm_out("):
             body = body.replace(f"aoti_torch_cpu_{name}", f"pyro_vae::{name}")
-    if "aoti_torch_cpu_normal_functional(" in body:
+    if draws:
         head += _source("normals.cpp")
         body = body.replace("aoti_torch_cpu_normal_functional(", "pyro_vae::normal_functional(")
     if flushes and _BEGIN in body:

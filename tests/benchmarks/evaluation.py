@@ -1,10 +1,12 @@
 """Milliseconds an image of log p(x) by 5,000 draws, with the network of Burda et al. (2016).
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.evaluation
+    python -m tests.benchmarks.evaluation --images 10_000
 
-Each row is one chunk of particles: the way of `log_likelihood`, captured and compiled, and the same
-written by hand. They take turns; the shortest time of each counts. Peak memory is that of
-the whole process, with torch's compiler in it.
+Each row of the first is one chunk of particles: the way of `log_likelihood`, captured and compiled,
+and the same written by hand. They take turns; the shortest time of each counts. The second runs
+`log_likelihood` itself on so many images, from the first to the last, while another process
+compiles. Peak memory is that of the whole process.
 """
 
 import argparse
@@ -17,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyro_vae.inference import Compile
+from pyro_vae.inference import Compile, log_likelihood
 from pyro_vae.inference.evaluation import evaluation
 from pyro_vae.inference.evaluation.graph_runs import Statistic
 from pyro_vae.inference.graphs import Graphs
@@ -28,29 +30,47 @@ from .programs import iwae, seeded
 __all__ = ["main"]
 
 _DRAWS = 5_000
-_PARTICLES = 400  # of 10 images: the chunk of `log_likelihood`
+_PARTICLES = 500  # of 10 images: the chunk of `log_likelihood`
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Prints a row for each way."""
+    """Prints a row for each way, or the time of a whole run."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         "tests.benchmarks.evaluation", description=__doc__, formatter_class=raw
     )
     parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--images", type=int)
     options = parser.parse_args(words)
     case = seeded(lambda: iwae(1))
     vae, x = case.program.eval(), case.x[0]
+    if options.images is not None:
+        _whole(vae, (torch.rand(options.images, *x.shape[1:]) < 0.3).float())
+    else:
+        _each_way(vae, x, options.repeats)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"{peak:.2f} GB at most, {torch.get_num_threads()} threads")
+
+
+def _whole(vae: VAE, x: Tensor) -> None:
+    """Runs `log_likelihood` of images, and prints what it took."""
+    began, busy = time.perf_counter(), time.process_time()
+    log_likelihood(vae, x, _DRAWS, progress=True)
+    seconds, busy = time.perf_counter() - began, time.process_time() - busy
+    each = 1e3 * seconds / len(x)
+    print(f"{len(x):,} images: {seconds:.1f} s, {each:.1f} ms an image, {busy:.1f} s of processors")
+
+
+def _each_way(vae: VAE, x: Tensor, repeats: int) -> None:
+    """Times chunks, and prints a row for each way."""
     ways = {
         **{f"by hand, {n} images x {k}": _by_hand(vae, x[:n], k) for n, k in _BY_HAND},
         **{f"ours, {mode}": _ours(vae, x[:10], mode) for mode in ("captured", "compiled")},
     }
     with torch.no_grad():
-        times = _shortest(ways, options.repeats)
+        times = _shortest(ways, repeats)
     for name, seconds in times.items():
         print(f"| {name} | {1e3 * seconds:.1f} |")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"{peak:.2f} GB at most, {torch.get_num_threads()} threads")
 
 
 _BY_HAND = [(1, 1_000), (10, 50), (10, 200), (50, 100)]

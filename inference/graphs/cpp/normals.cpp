@@ -5,14 +5,13 @@
 // Box and Muller's normal ones in the same order. So a seed gives the numbers of eager code, but for
 // the rounding of logarithms and cosines.
 #include <ATen/CPUGeneratorImpl.h>
-#include <torch/csrc/inductor/cpp_prefix.h>
 #include <cstring>
 #include <mutex>
+#include <utility>
 
 namespace pyro_vae {
 
 // Vectors as GCC and Clang have them, since torch's compiler has loops left as they are.
-using Vec = at::vec::Vectorized<float>;
 constexpr int WIDTH = Vec::size();
 typedef uint32_t Bits __attribute__((vector_size(4 * WIDTH)));
 typedef int32_t Whole __attribute__((vector_size(4 * WIDTH)));
@@ -102,47 +101,56 @@ class Twister {
     }
 };
 
-// Two times 16 normal numbers of as many uniform ones, in their place: of each 16 the first 8 give
-// the radii, the others the angles.
-static inline void normal_of_uniform(float* one, float* other) {
-    constexpr int HALF = 8;
-    constexpr size_t BYTES = sizeof(float) * HALF;
-    float radii[2 * HALF], angles[2 * HALF];
-    std::memcpy(radii, one, BYTES);
-    std::memcpy(radii + HALF, other, BYTES);
-    std::memcpy(angles, one + HALF, BYTES);
-    std::memcpy(angles + HALF, other + HALF, BYTES);
-    for (int i = 0; i < 2 * HALF; i += Vec::size()) {
-        const Vec radius = ((Vec(1.0f) - Vec::loadu(radii + i)).log() * Vec(-2.0f)).sqrt();
-        const Vec angle = Vec::loadu(angles + i) * Vec(6.2831853f);
-        (radius * angle.cos()).store(radii + i);
-        (radius * angle.sin()).store(angles + i);
+// Cosine and sine of angles from 0 to 1 full turn, by polynomials of Cephes for an eighth of one.
+static inline std::pair<Vec, Vec> of_turns(const Vec& turns) {
+    const Vec quarters = turns * Vec(4.0f), nearest = quarters.round();
+    const Vec angle = (quarters - nearest) * Vec(1.57079632679f), square = angle * angle;
+    const Vec s = polynomial(square, Vec(-1.9515295891e-4f), 8.3321608736e-3f, -1.6666654611e-1f);
+    const Vec c = polynomial(square, Vec(2.443315711809948e-5f), -1.388731625493765e-3f,
+                             4.166664568298827e-2f, -0.5f, 1.0f);
+    const Vec sine = at::vec::fmadd(s * square, angle, angle);
+    const Vec third = nearest == Vec(3.0f), odd = (nearest == Vec(1.0f)) | third;
+    const Vec turned = ((nearest == Vec(2.0f)) | third) & Vec(-0.0f);
+    const Vec first = Vec::blendv(c, sine, odd), other = Vec::blendv(sine, c, odd);
+    return {first ^ turned ^ (odd & Vec(-0.0f)), other ^ turned};
+}
+
+constexpr int64_t MOST = 512;  // numbers at once, which stay in the first cache
+
+// Normal numbers of as many uniform ones, a multiple of 16 and at most MOST, in their place: of each
+// 16 the first 8 give the radii, the others the angles.
+static void normal_of_uniform(float* numbers, int64_t number) {
+    float radii[MOST / 2 + WIDTH], angles[MOST / 2 + WIDTH];
+    for (int64_t i = 0; i < number; i += 16) {
+        std::memcpy(radii + i / 2, numbers + i, 8 * sizeof(float));
+        std::memcpy(angles + i / 2, numbers + i + 8, 8 * sizeof(float));
     }
-    std::memcpy(one, radii, BYTES);
-    std::memcpy(other, radii + HALF, BYTES);
-    std::memcpy(one + HALF, angles, BYTES);
-    std::memcpy(other + HALF, angles + HALF, BYTES);
+    for (int64_t i = number / 2; i < number / 2 + WIDTH; i++) radii[i] = angles[i] = 0;
+    for (int64_t i = 0; i < number / 2; i += WIDTH) {
+        const Vec radius = (log_within(Vec(1.0f) - Vec::loadu(radii + i)) * Vec(-2.0f)).sqrt();
+        const auto [cosine, sine] = of_turns(Vec::loadu(angles + i));
+        (radius * cosine).store(radii + i);
+        (radius * sine).store(angles + i);
+    }
+    for (int64_t i = 0; i < number; i += 16) {
+        std::memcpy(numbers + i, radii + i / 2, 8 * sizeof(float));
+        std::memcpy(numbers + i + 8, angles + i / 2, 8 * sizeof(float));
+    }
 }
 
 // At least 16 numbers. Of a number that is no multiple of 16 torch draws the last 16 once more.
 static void fill_normal(float* out, int64_t number) {
-    constexpr int64_t PART = 512;  // which stay in the first cache
     Twister twister;
-    int64_t done = 0;
-    while (number - done >= 16) {
-        const int64_t some = std::min<int64_t>(PART, (number - done) / 16 * 16);
+    const int64_t whole = number / 16 * 16;
+    for (int64_t done = 0; done < whole; done += MOST) {
+        const int64_t some = std::min(MOST, whole - done);
         twister.uniforms(out + done, some);
-        for (const int64_t end = done + some; done < end; done += 32) {
-            float none[16] = {};
-            normal_of_uniform(out + done, done + 16 < end ? out + done + 16 : none);
-        }
-        done = std::min(done, number / 16 * 16);
+        normal_of_uniform(out + done, some);
     }
-    if (done < number) {
-        float none[16] = {}, *last = out + number - 16;
-        twister.uniforms(out + done, number - done);
-        twister.uniforms(last, 16);
-        normal_of_uniform(last, none);
+    if (whole < number) {
+        twister.uniforms(out + whole, number - whole);
+        twister.uniforms(out + number - 16, 16);
+        normal_of_uniform(out + number - 16, 16);
     }
 }
 
