@@ -234,19 +234,18 @@ def log_likelihood(
 
         run = captured(program, log_sum_w, "log_likelihood", total, may_compile=True)
         draws, hidden = len(x) * num_particles, None if progress else True
-        # in one piece: small parts that stay, made among large ones that go, break up the heap,
-        # which grew by 2 GB for 10,000 images
-        estimates, done = t.log_w.new_empty(len(x)), 0
+        estimates = []
         with tqdm(total=draws, unit="draw", unit_scale=True, disable=hidden) as bar:
             for batch in batches.once():
                 log_sums = []
                 for size in chunks:
                     log_sums.append(run(batch, {"num_particles": size}))
                     bar.update(size * num_data(batch))
-                stop = done + num_data(batch)
-                estimates[done:stop] = torch.stack(log_sums).logsumexp(0) - math.log(num_particles)
-                done = stop
-    result = batches.in_order(estimates)
+                # as numbers: small tensors that stay, made among large ones that go, break up the
+                # heap, which grew by 2 GB for 10,000 images
+                log_sum = torch.stack(log_sums).logsumexp(0)
+                estimates += log_sum.tolist()
+    result = batches.in_order(log_sum.new_tensor(estimates)) - math.log(num_particles)
     warn_if_impossible(result, t, "log_likelihood")
     return result
 

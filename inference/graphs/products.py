@@ -81,7 +81,7 @@ def _ways(graph: GraphModule) -> list[str]:
 def _is_small(node: Any) -> bool:
     """Whether a product is one of `cpp/products.cpp`."""
     x, weight = (part.meta["val"] for part in node.args[-2:])
-    small = x.numel() * weight.shape[1] < SMALL
+    small = x.numel() * weight.shape[1] < SMALL and not node.kwargs
     return small and x.dtype is torch.float32 and x.device.type == "cpu"
 
 
@@ -118,7 +118,7 @@ def _is_faster_by_onednn(x: Tensor, weight: Tensor, *, then_tanh: bool = False) 
         }
 
     activation = "tanh" if then_tanh else "none"
-    after = ", then tanh" if then_tanh else ""
+    after = ", then fast tanh" if then_tanh else ""
     return fastest(f"product {rows}x{inner}x{columns} of {layouts}{after}", ways) == "oneDNN"
 
 

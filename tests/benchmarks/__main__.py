@@ -3,6 +3,8 @@
     pip install -e ".[benchmarks]"
     python -m tests.benchmarks --out tests/benchmarks/results.json \\
         --markdown tests/benchmarks/RESULTS.md --page docs/speed.md
+    python -m tests.benchmarks.avx2 python -m tests.benchmarks --cases a b1 b5 b50 c d \\
+        --out tests/benchmarks/results_avx2.json --page docs/speed.md
 
 Takes some ten minutes on two cores, which should have nothing else to do. `--cases c` measures
 the steps of one case alone.
@@ -26,12 +28,13 @@ from .growth import ALL_CASES, MORE_CASES
 from .growth import PEERS as GROWTH_PEERS
 from .peers import peers_of
 from .step_time import measure
-from .tables import between_marks, report, step_times
+from .tables import between_marks, mark, report, step_times
 
 
 def machine() -> dict[str, Any]:
     """What the numbers depend on."""
     found = {"cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    found["instructions"] = torch.backends.cpu.get_cpu_capability()
     found["Python"] = platform.python_version()
     for name in ("torch", "pyro-ppl", "jax", "numpyro"):
         try:
@@ -65,7 +68,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--out", type=Path, help="writes all numbers here, as JSON")
     parser.add_argument("--markdown", type=Path, help="writes all tables here")
-    parser.add_argument("--page", type=Path, help="puts the step times between this file's marks")
+    parser.add_argument(
+        "--page", type=Path, help="puts the step times between the marks of these instructions"
+    )
     options = parser.parse_args()
     warnings.filterwarnings("ignore")  # of compilers, about themselves
     pyro.enable_validation(False)
@@ -82,7 +87,8 @@ def main() -> None:
         options.markdown.write_text(text)
     if options.page:
         table = step_times(results["steps"])
-        options.page.write_text(between_marks(options.page.read_text(), table))
+        marked = mark(results["machine"]["instructions"])
+        options.page.write_text(between_marks(options.page.read_text(), table, marked))
 
 
 if __name__ == "__main__":

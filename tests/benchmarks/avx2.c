@@ -3,7 +3,8 @@
 // Libraries ask the processor itself, by the instruction `cpuid`, and most have no setting that
 // would hold them back. Linux can have that instruction fail, as an access to memory that is not
 // there does. Then the handler below answers in its place, and no other may take that place, as
-// compilers would. Threads and forks inherit it, other programs load this library anew.
+// compilers would. Threads and forks inherit it, other programs load this library anew. Before it,
+// libc has chosen how to copy memory; and a thread that blocks SIGSEGV ends the process by `cpuid`.
 #define _GNU_SOURCE
 #include <asm/prctl.h>
 #include <cpuid.h>
@@ -31,6 +32,7 @@ static void answer(int number, siginfo_t* info, void* context) {
     if (info->si_code != SI_KERNEL || code[0] != 0x0F || code[1] != 0xA2) {
         Set* set = (Set*)dlsym(RTLD_NEXT, "sigaction");
         set(number, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+        if (info->si_code <= 0) raise(number);  // it was sent
         return;  // to a true fault, which ends the process now
     }
     const unsigned leaf = registers[REG_RAX], part = registers[REG_RCX];

@@ -27,13 +27,15 @@ def main(words: Sequence[str] | None = None) -> int:
         source = Path(__file__).with_suffix(".c")
         compiler = os.environ.get("CC", "cc")
         build = [compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"]
-        environment = os.environ | {"LD_PRELOAD": str(library)}
+        preload = ":".join(filter(None, [str(library), os.environ.get("LD_PRELOAD")]))
+        environment = os.environ | {"LD_PRELOAD": preload}
         # what compilers keep of one processor is not for the other
         environment |= {"TORCHINDUCTOR_CACHE_DIR": folder, "PYRO_VAE_CACHE": folder}
         try:
             subprocess.run(build, check=True)
-            return subprocess.run(command, env=environment).returncode
-        except OSError as error:
+            status = subprocess.run(command, env=environment).returncode
+            return status if status >= 0 else 128 - status  # of a signal, as a shell has it
+        except (OSError, subprocess.CalledProcessError) as error:
             print(error, file=sys.stderr)
             return 127
 

@@ -5,7 +5,10 @@ from typing import Any
 
 from .growth import AXES, MORE_CASES, growth
 
-MARK = "<!-- step times, written by python -m tests.benchmarks -->"
+
+def mark(instructions: str) -> str:
+    """What stands before and after the step times with these instructions, such as "AVX2"."""
+    return f"<!-- step times with {instructions}, written by python -m tests.benchmarks -->"
 
 
 def report(results: dict[str, Any]) -> str:
@@ -103,7 +106,7 @@ def table(header: list[str], rows: Iterable[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def between_marks(text: str, content: str) -> str:
+def between_marks(text: str, content: str, mark: str) -> str:
     """The text with the content in the place between its two marks."""
-    before, _, after = text.split(MARK)
-    return f"{before}{MARK}\n\n{content}\n\n{MARK}{after}"
+    before, _, after = text.split(mark)
+    return f"{before}{mark}\n\n{content}\n\n{mark}{after}"

@@ -3,7 +3,10 @@
 // The compiler calls a function of another library for each vector, and keeps nothing in registers
 // meanwhile: 1 to 4 ns a number. These are parts of its loops. They are off by at most a few units
 // in the last place, as tests/test_native_code.py measures; polynomials and constants are those of
-// Cephes (Moshier, 1992). Numbers beyond the range that they are for are left to that library.
+// Cephes (Moshier, 1992). Vectors with a number beyond the range that they are for are left to that
+// library.
+#include <ATen/cpu/vec/functional.h>
+#include <ATen/cpu/vec/vec.h>
 #include <torch/csrc/inductor/cpp_prefix.h>
 
 namespace pyro_vae {
@@ -60,7 +63,8 @@ static inline Vec log(const Vec& x) {
 static inline Vec log1p(const Vec& x) {
     if (!all((x > Vec(-0.99f)) & (x < Vec(1e37f)))) return x.log1p();
     const Vec sum = x + Vec(1.0f);
-    return log_within(sum) + (x - (sum - Vec(1.0f))) / sum;
+    const Vec result = log_within(sum) + (x - (sum - Vec(1.0f))) / sum;
+    return Vec::blendv(result, x, sum == Vec(1.0f));  // -0 for -0
 }
 
 // A polynomial near 0, where 1 - 2 / (e^2x + 1) would lose digits.

@@ -5,6 +5,8 @@
 // arithmetic. A program of many small layers has a hundred products in a step. From PYRO_VAE_SMALL
 // multiplications on BLAS, in threads, is faster.
 
+#include <ATen/cpu/vec/functional.h>
+#include <ATen/cpu/vec/vec.h>
 #include <torch/csrc/inductor/cpp_prefix.h>
 #include <cstring>
 #include <vector>
