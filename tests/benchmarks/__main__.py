@@ -26,7 +26,7 @@ import torch
 from .costs import import_seconds, memory
 from .growth import ALL_CASES, MORE_CASES
 from .growth import PEERS as GROWTH_PEERS
-from .peers import peers_of
+from .peers import PEERS, peers_of
 from .step_time import measure
 from .tables import between_marks, mark, report, step_times
 
@@ -44,7 +44,7 @@ def machine() -> dict[str, Any]:
     return found
 
 
-def run(cases: list[str], repeats: int) -> dict[str, Any]:
+def run(cases: list[str], repeats: int, among: list[str]) -> dict[str, Any]:
     """All measurements of the cases; of imports and memory too if no case is left out."""
     results: dict[str, Any] = {"machine": machine(), "steps": {}}
     for name in cases:
@@ -52,6 +52,7 @@ def run(cases: list[str], repeats: int) -> dict[str, Any]:
         peers = peers_of(make())
         if name in MORE_CASES:
             peers = {peer: peers[peer] for peer in GROWTH_PEERS}
+        peers = {peer: build for peer, build in peers.items() if peer in among}
         print(f"case {name}: {', '.join(peers)}", flush=True)
         results["steps"][name] = measure(make, peers, repeats)
     if set(cases) == set(ALL_CASES):
@@ -65,6 +66,7 @@ def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("tests.benchmarks", description=__doc__, formatter_class=raw)
     parser.add_argument("--cases", nargs="+", default=list(ALL_CASES), choices=list(ALL_CASES))
+    parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS))
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--out", type=Path, help="writes all numbers here, as JSON")
     parser.add_argument("--markdown", type=Path, help="writes all tables here")
@@ -78,7 +80,7 @@ def main() -> None:
     os.environ |= {"NPROC": str(torch.get_num_threads()), "JAX_PLATFORMS": "cpu"}
     with tempfile.TemporaryDirectory() as cache:  # so that compiling is never a reading back
         os.environ |= {"TORCHINDUCTOR_CACHE_DIR": cache, "PYRO_VAE_CACHE": cache}
-        results = run(options.cases, options.repeats)
+        results = run(options.cases, options.repeats, options.peers)
     text = report(results)
     print(text)
     if options.out:
