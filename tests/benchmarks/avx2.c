@@ -19,6 +19,11 @@
 typedef int Set(int, const struct sigaction*, struct sigaction*);
 typedef sighandler_t Signal(int, sighandler_t);
 
+// Libc's own, behind that of this file.
+static int set_action(int signal, const struct sigaction* action, struct sigaction* before) {
+    return ((Set*)dlsym(RTLD_NEXT, "sigaction"))(signal, action, before);
+}
+
 static int let(unsigned long may) { return syscall(SYS_arch_prctl, ARCH_SET_CPUID, may); }
 
 // What leaf 7 says beyond AVX2, by Intel's manual, volume 2A, `cpuid`.
@@ -30,8 +35,7 @@ static void answer(int number, siginfo_t* info, void* context) {
     greg_t* registers = ((ucontext_t*)context)->uc_mcontext.gregs;
     const unsigned char* code = (const unsigned char*)registers[REG_RIP];
     if (info->si_code != SI_KERNEL || code[0] != 0x0F || code[1] != 0xA2) {
-        Set* set = (Set*)dlsym(RTLD_NEXT, "sigaction");
-        set(number, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+        set_action(number, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
         if (info->si_code <= 0) raise(number);  // it was sent
         return;  // to a true fault, which ends the process now
     }
@@ -55,8 +59,7 @@ static void answer(int number, siginfo_t* info, void* context) {
 }
 
 int sigaction(int signal, const struct sigaction* action, struct sigaction* before) {
-    Set* set = (Set*)dlsym(RTLD_NEXT, "sigaction");
-    return set(signal, signal == SIGSEGV ? NULL : action, before);
+    return set_action(signal, signal == SIGSEGV ? NULL : action, before);
 }
 
 sighandler_t signal(int signal, sighandler_t handler) {
@@ -65,8 +68,7 @@ sighandler_t signal(int signal, sighandler_t handler) {
 }
 
 __attribute__((constructor)) static void begin(void) {
-    Set* set = (Set*)dlsym(RTLD_NEXT, "sigaction");
-    set(SIGSEGV, &(struct sigaction){.sa_sigaction = answer, .sa_flags = SA_SIGINFO}, NULL);
+    set_action(SIGSEGV, &(struct sigaction){.sa_sigaction = answer, .sa_flags = SA_SIGINFO}, NULL);
     if (let(0)) {
         perror("this processor or system can't have cpuid fail");
         exit(1);
