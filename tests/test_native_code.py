@@ -1,40 +1,16 @@
 """The C++ that stands in for torch's in compiled graphs: products, draws and functions."""
 
 import math
-from contextlib import contextmanager
 
 import pytest
 import torch
 from torch._inductor.cpu_vec_isa import pick_vec_isa
 
-from pyro_vae.inference.graphs import compiler
-from pyro_vae.inference.graphs.building import graph_of
-from pyro_vae.inference.graphs.compiler import compiled_by_torch
-from pyro_vae.inference.graphs.recording import recorded
+from .compiled_code import compiled, written_code
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler
 SIZES = [(1, 1, 1), (3, 5, 7), (8, 20, 16), (9, 4, 17), (64, 20, 40), (17, 33, 49), (5, 2, 100)]
 LARGE = (70, 80, 90)  # of more multiplications than the loops take on
-
-
-def compiled(function, inputs):
-    settings = {"fallback_random": True, "cpp_wrapper": True}
-    with torch.no_grad():
-        with recorded(inputs) as recording:
-            names = [recording.name(tensor) for tensor in function(*inputs)]
-        graph = graph_of(recording, names)
-        return compiled_by_torch(graph, inputs, settings, len(names))[0]
-
-
-@contextmanager
-def written_code():
-    """The C++ of what is compiled within."""
-    written, changed = [], compiler._changed
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(
-            compiler, "_changed", lambda *a, **k: written.append(changed(*a, **k)) or written[-1]
-        )
-        yield written
 
 
 def matrices(rows, columns):

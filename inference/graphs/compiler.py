@@ -7,6 +7,7 @@ It writes a function that calls one kernel after the other, torch's or its own. 
     denormals       count as zero where there are large products, `cpp/denormals.cpp`
     normal numbers  are made many together, `cpp/normals.cpp`
     functions       of vectors are parts of the loops, `cpp/functions.cpp`
+    log densities   of binary data, and the layers before them, are made in parts, `cpp/binary.cpp`
     a loop          stands beside it, for many runs in one call, `cpp/loop.cpp`
 """
 
@@ -22,12 +23,14 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from .binary import IN_CACHE, register_densities
 from .products import SMALL, has_large_products, register_products
 
 __all__ = ["LOOP", "MAKERS", "compiled_by_torch"]
 
 LOOP = "pyro_vae_loop"  # the function of `cpp/loop.cpp`
 MAKERS = (
+    "cpp/binary.cpp",
     "cpp/denormals.cpp",
     "cpp/functions.cpp",
     "cpp/loop.cpp",
@@ -75,6 +78,7 @@ def compiled_by_torch(
         Exception: Whatever torch's compiler raises, such as for want of a C++ compiler.
     """
     register_products()
+    register_densities()
     flushes = has_large_products(graph)
     with _watched(flushes=flushes) as built:
         function: Any = torch._inductor.compile(graph, [*inputs], options=dict(settings))
@@ -121,12 +125,16 @@ def _changed(code: str, *, flushes: bool) -> str:
     head, entry, body = code.partition(_ENTRY)
     draws = "aoti_torch_cpu_normal_functional(" in body
     body, count = _FUNCTIONS.subn(r"pyro_vae::\2(\1)", body)
-    if count or draws:
+    sums = "aoti_torch_cpu_binary_log_density(" in body
+    if count or draws or sums:
         head += _source("functions.cpp")
     if "aoti_torch_cpu_mm_out(" in body or "aoti_torch_cpu_addmm_out(" in body:
         head += f"constexpr int64_t PYRO_VAE_SMALL = {SMALL};\n" + _source("products.cpp")
         for name in ("mm_out(", "addmm_out("):
             body = body.replace(f"aoti_torch_cpu_{name}", f"pyro_vae::{name}")
+    if sums:
+        head += f"constexpr int64_t PYRO_VAE_IN_CACHE = {IN_CACHE};\n" + _source("binary.cpp")
+        body = body.replace("aoti_torch_cpu_binary_log_density(", "pyro_vae::binary_log_density(")
     if draws:
         head += _source("normals.cpp")
         body = body.replace("aoti_torch_cpu_normal_functional(", "pyro_vae::normal_functional(")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from .binary import multiply_before_logarithms
+from .binary import sum_binary_densities
 from .products import choose_products
 
 __all__ = ["prepare"]
@@ -19,7 +19,7 @@ _aten = torch.ops.aten
 
 def prepare(graph: GraphModule) -> GraphModule:
     """Changes a graph in place, for the compiler, and returns it."""
-    multiply_before_logarithms(graph)
+    sum_binary_densities(graph)
     _put_channels_last(graph)
     if torch.backends.mkldnn.is_available():
         choose_products(graph)

@@ -10,8 +10,17 @@ from torch.fx import GraphModule, Node
 
 from pyro_vae.fastest import fastest
 
-__all__ = ["SMALL", "choose_products", "has_large_products", "products_by", "register_products"]
+__all__ = [
+    "BY_MKL",
+    "SMALL",
+    "choose_products",
+    "has_large_products",
+    "is_faster_by_onednn",
+    "products_by",
+    "register_products",
+]
 
+BY_MKL = "products by MKL"  # how many an operator of our own makes, in the `meta` of its node
 _aten = torch.ops.aten
 _MANY = 1_000_000  # multiplications; below that oneDNN's own set-up of 10 us shows
 SMALL = 300_000  # below that the loops of `cpp/products.cpp`, in one thread, are the faster ones
@@ -36,7 +45,7 @@ def choose_products(graph: GraphModule) -> None:
             if not (on_cpu and plain and large):
                 continue
             tanh = _tanh_after(node)
-            if _is_faster_by_onednn(*values[-2:], then_tanh=tanh is not None):
+            if is_faster_by_onednn(*values[-2:], then_tanh=tanh is not None):
                 with graph.graph.inserting_before(node):
                     turned = graph.graph.call_function(_aten.t.default, (weight,))
                     activation = "none" if tanh is None else "tanh"
@@ -75,7 +84,9 @@ def _ways(graph: GraphModule) -> list[str]:
         for target in (_aten.mm.default, _aten.addmm.default)
         for node in graph.graph.find_nodes(op="call_function", target=target)
     ]
-    return ["oneDNN" for _ in large] + ["own loops" if _is_small(n) else "MKL" for n in others]
+    by_mkl = ["MKL"] * sum(node.meta.get(BY_MKL, 0) for node in graph.graph.nodes)
+    by_size = ["own loops" if _is_small(node) else "MKL" for node in others]
+    return ["oneDNN" for _ in large] + by_mkl + by_size
 
 
 def _is_small(node: Any) -> bool:
@@ -96,17 +107,20 @@ def _put_in_place(new: Node, old: Node) -> None:
     old.replace_all_uses_with(new)
 
 
-def _is_faster_by_onednn(x: Tensor, weight: Tensor, *, then_tanh: bool = False) -> bool:
+def is_faster_by_onednn(x: Tensor, weight: Tensor, *, then_tanh: bool = False) -> bool:
     """Whether oneDNN multiplies two matrices of these shapes and layouts faster than MKL here.
 
     Torch's exp stands in for the tanh of compiled code, of which it has about the time.
     """
+    if not torch.backends.mkldnn.is_available():
+        return False
     (rows, inner), columns = x.shape, weight.shape[1]
     turned = [matrix.stride(0) < matrix.stride(1) for matrix in (x, weight)]
     layouts = " ".join("columns" if is_turned else "rows" for is_turned in turned)
 
     def matrix(size: tuple[int, int], is_turned: bool) -> Tensor:
-        return torch.ones(size[::-1]).t() if is_turned else torch.ones(size)
+        ones = torch.ones(size[::-1]).t() if is_turned else torch.ones(size)
+        return ones / inner**0.5  # their products are 1; exp takes ten times as long to overflow
 
     def ways() -> dict[str, Callable[[], Any]]:
         left, right = matrix((rows, inner), turned[0]), matrix((inner, columns), turned[1])

@@ -25,16 +25,30 @@ static inline Vec polynomial(const Vec& x, const Vec& sum, float next, Rest... r
 
 static inline bool all(const Vec& mask) { return mask.zero_mask() == 0; }
 
-// Of numbers between -87 and 88.
+// e^x = 2^power (1 + rest), of numbers between -87 and 88.
+struct Exponential {
+    Ints power;  // at its place in a float32
+    Vec rest;
+
+    explicit Exponential(const Vec& x) {
+        const Vec digits(12582912.0f);  // 1.5 * 2^23, a sum with which ends in the nearest integer
+        const Vec sum = at::vec::fmadd(x, Vec(1.44269504f), digits), nearest = sum - digits;
+        power = at::vec::cast<int32_t>(sum) << Ints(23);
+        Vec part = at::vec::fmadd(nearest, Vec(-0.693359375f), x);
+        part = at::vec::fmadd(nearest, Vec(2.12194440e-4f), part);
+        const Vec p = polynomial(part, Vec(1.9875691500e-4f), 1.3981999507e-3f, 8.3334519073e-3f,
+                                 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f);
+        rest = at::vec::fmadd(p, part * part, part);
+    }
+};
+
+static inline Vec times_power(const Vec& x, const Ints& power) {
+    return at::vec::cast<float>(at::vec::cast<int32_t>(x) + power);
+}
+
 static inline Vec exp_within(const Vec& x) {
-    const Vec power = (x * Vec(1.44269504f)).round();
-    Vec rest = at::vec::fmadd(power, Vec(-0.693359375f), x);
-    rest = at::vec::fmadd(power, Vec(2.12194440e-4f), rest);
-    const Vec p = polynomial(rest, Vec(1.9875691500e-4f), 1.3981999507e-3f, 8.3334519073e-3f,
-                             4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f);
-    const Vec mantissa = at::vec::fmadd(p, rest * rest, rest) + Vec(1.0f);
-    const Ints shift = at::vec::convert_to_int_of_same_size(power) << Ints(23);
-    return at::vec::cast<float>(at::vec::cast<int32_t>(mantissa) + shift);
+    const Exponential parts(x);
+    return times_power(parts.rest + Vec(1.0f), parts.power);
 }
 
 // Of normal numbers above 0.
@@ -67,16 +81,14 @@ static inline Vec log1p(const Vec& x) {
     return Vec::blendv(result, x, sum == Vec(1.0f));  // -0 for -0
 }
 
-// A polynomial near 0, where 1 - 2 / (e^2x + 1) would lose digits.
+// (1 - e^-2x) / (1 + e^-2x), which is 1 from 10 on.
 static inline Vec tanh(const Vec& x) {
-    const Vec size = x.abs();
-    if (!all(size < Vec(40.0f))) return x.tanh();
-    const Vec square = x * x;
-    const Vec p = polynomial(square, Vec(-5.70498872745e-3f), 2.06390887954e-2f,
-                             -5.37397155531e-2f, 1.33314422036e-1f, -3.33332819422e-1f);
-    const Vec near = at::vec::fmadd(p * square, size, size);
-    const Vec far = Vec(1.0f) - Vec(2.0f) / (exp_within(size + size) + Vec(1.0f));
-    return Vec::blendv(near, far, size > Vec(0.625f)) ^ (x & Vec(-0.0f));
+    const Vec one(1.0f), size = at::vec::clamp_max(x.abs(), Vec(10.0f));
+    const Exponential parts(size * Vec(-2.0f));
+    const Vec scale = times_power(one, parts.power);
+    const Vec less_one = at::vec::fmadd(parts.rest, scale, scale - one);
+    const Vec and_one = at::vec::fmadd(parts.rest, scale, scale + one);
+    return (less_one / and_one).abs() ^ (x & Vec(-0.0f));
 }
 
 // Of other types, as the compiler has them.

@@ -1,0 +1,225 @@
+"""Log densities of binary data, with the layers before them, by C++ of our own in a graph."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from pyro_vae.inference.graphs import compiler, passes, products
+
+from .compiled_code import compiled, written_code
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler
+ENTROPY = torch.ops.aten.binary_cross_entropy_with_logits.default
+
+
+def log_px(logits, x):
+    entropy = F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none")
+    return (-entropy).reshape(*logits.shape[:2], -1).sum(-1)
+
+
+def prepared(function, *args):
+    return passes.prepare(make_fx(function, tracing_mode="fake")(*args))
+
+
+def entropies(graph):
+    return graph.graph.find_nodes(op="call_function", target=ENTROPY)
+
+
+def density_in(graph):
+    """The node of our own sum, of which there is one."""
+    (node,) = (n for n in graph.graph.nodes if "binary_log_density" in str(n.target))
+    return node
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (5,), (3, 7)])
+@pytest.mark.parametrize("batch", [(3,), (1,), ()])
+def test_sums_over_a_datum_read_data_of_all_particles_once(shape, batch):
+    logits, x = torch.randn(7, 3, *shape), torch.rand(*batch, *shape)
+    graph = prepared(log_px, logits, x)
+    assert not entropies(graph)
+    given, data, layers, _ = density_in(graph).args
+    size = torch.Size(shape).numel()
+    assert not layers and given.meta["val"].shape == (21, size)
+    assert data.meta["val"].shape == (*(batch or (1,)), size)
+    torch.testing.assert_close(graph(logits, x), log_px(logits, x))
+
+
+def test_data_that_differ_between_particles_are_read_for_each():
+    logits, x = torch.randn(7, 3, 5), torch.rand(7, 1, 5)
+    graph = prepared(log_px, logits, x)
+    assert density_in(graph).args[1].meta["val"].shape == (21, 5)
+    torch.testing.assert_close(graph(logits, x), log_px(logits, x))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda logits, x: log_px(logits.double(), x.double()),
+        lambda logits, x: F.binary_cross_entropy_with_logits(logits, x.expand_as(logits)),
+        lambda logits, x: (
+            -F.binary_cross_entropy_with_logits(
+                logits, x.expand_as(logits), pos_weight=x[0], reduction="none"
+            )
+            .flatten(2)
+            .sum(-1)
+        ),
+    ],
+)
+def test_other_cross_entropies_stay(function):
+    logits, x = torch.randn(2, 3, 784), torch.rand(3, 784)
+    graph = prepared(function, logits, x)
+    assert len(entropies(graph)) == 1
+    torch.testing.assert_close(graph(logits, x), function(logits, x))
+
+
+def test_logits_that_a_gradient_reads_stay():
+    logits, x = torch.randn(2, 3, 784, requires_grad=True), torch.rand(3, 784)
+
+    def value_and_gradient(logits, x):
+        value = log_px(logits, x)
+        return value, torch.autograd.grad(value.sum(), logits)[0]
+
+    graph = prepared(value_and_gradient, logits, x)
+    assert len(entropies(graph)) == 1
+
+
+LAYERS = [torch.randn(*size) / 8 for size in ((90, 70), (90,), (60, 90), (60,), (50, 60), (50,))]
+Z, X = torch.randn(9, 30, 70), (torch.rand(30, 50) < 0.3).float()
+
+
+def decoded(x, z, weights, between):
+    """The log density of data by the logits of three layers, each of which is a large one."""
+    for i in range(0, 6, 2):
+        z = F.linear(between(z) if i else z, weights[i], weights[i + 1])
+    return log_px(z, x)
+
+
+def of_layers(between, monkeypatch, by="MKL"):
+    """How many layers the sum takes on; the graph's value is that of torch."""
+    monkeypatch.setattr(products, "fastest", lambda product, ways: by)
+
+    def function(x, z, *weights):
+        return decoded(x, z, weights, between)
+
+    args = X, Z, *LAYERS
+    graph = prepared(function, *args)
+    torch.testing.assert_close(graph(*args), function(*args), rtol=1e-5, atol=1e-4)
+    return len(density_in(graph).args[2]) // 2
+
+
+@pytest.mark.parametrize("between", [torch.tanh, torch.relu, F.softplus])
+def test_layers_before_a_sum_are_computed_with_it(between, monkeypatch):
+    assert of_layers(between, monkeypatch) == 3
+
+
+@pytest.mark.parametrize(
+    ("between", "taken"),
+    [
+        (torch.sigmoid, 1),
+        (lambda h: F.softplus(h, beta=2), 1),
+        (lambda h: torch.tanh(h) + h, 1),  # read twice
+        (lambda h: torch.tanh(h) if h.shape[-1] == 60 else torch.relu(h), 2),
+        (lambda h: torch.tanh(h.flip(-1)), 1),
+    ],
+)
+def test_layers_that_something_else_lies_between_stay(between, taken, monkeypatch):
+    assert of_layers(between, monkeypatch) == taken
+
+
+def test_layers_whose_rows_are_not_data_stay(monkeypatch):
+    """Logits of two data in a row; and rows that are cut in two before the next layer."""
+    monkeypatch.setattr(products, "fastest", lambda product, ways: "MKL")
+    (weight, bias), h = LAYERS[:2], torch.randn(135, 70)
+
+    def two(x, h, weight, bias):
+        return log_px(F.linear(h, weight, bias).reshape(9, 30, 45), x)
+
+    def cut(x, h, weight, bias):
+        first = F.linear(h, weight, bias).tanh().reshape(270, 45)
+        return log_px(F.linear(first, weight[:45, :45], bias[:45]).reshape(9, 30, 45), x)
+
+    for function, taken in ((two, 0), (cut, 1)):
+        args = X[:, :45].contiguous(), h, weight, bias
+        graph = prepared(function, *args)
+        torch.testing.assert_close(graph(*args), function(*args), rtol=1e-5, atol=1e-4)
+        assert len(density_in(graph).args[2]) // 2 == taken
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN")
+def test_layers_that_onednn_multiplies_faster_stay(monkeypatch):
+    assert of_layers(torch.tanh, monkeypatch, by="oneDNN") == 0
+
+
+def summed(function, args):
+    """What a function gives after `prepare`, compiled; it has a sum by `binary.cpp`."""
+    with written_code() as written:
+        (found,) = compiled(lambda *inputs: [function(*inputs)], args, prepared=True)(*args)
+    assert "(pyro_vae::binary_log_density(" in written[0]
+    return found
+
+
+WIDTHS = [1, 15, 16, 17, 783, 784, 3 * 32 * 32, 16 * 960 + 3]
+SCALES = [0.0, 0.01, 3.0, 200.0]  # at 0 each factor of the product is 2, its largest
+
+
+@pytest.fixture(scope="module")
+def densities():
+    """Sums by `binary.cpp` with the logits and data that they are of, for each width."""
+    torch.manual_seed(0)
+    cases = []
+    for width in WIDTHS:
+        logits = torch.cat([scale * torch.randn(2, 3, width) for scale in SCALES])
+        cases += [logits, torch.rand(3, width).where(torch.rand(3, 1) < 0.5, torch.ones(()))]
+
+    def every(*tensors):
+        return torch.stack([log_px(*pair) for pair in zip(*[iter(tensors)] * 2, strict=True)])
+
+    return summed(every, cases), cases
+
+
+@pytest.mark.parametrize("number", range(len(WIDTHS)))
+def test_log_densities_of_binary_data_are_those_of_float64(densities, number):
+    """As near as torch's own, but for a unit in the last place of the sum, or of a factor."""
+    found, cases = densities
+    logits, x = cases[2 * number : 2 * number + 2]
+    exact = log_px(logits.double(), x.double())
+    error, own = ((f - exact).abs() for f in (found[number], log_px(logits, x)))
+    assert (error < 2 * own.amax(-1, keepdim=True) + 2e-7 * exact.abs().clamp(min=0.5)).all()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("between", [torch.tanh, torch.relu, F.softplus])
+def test_log_densities_by_layers_are_those_of_float64(between, threads, monkeypatch):
+    """In many parts, of which the last is smaller, or there is none."""
+    monkeypatch.setattr(products, "fastest", lambda product, ways: "MKL")
+    monkeypatch.setattr(compiler, "IN_CACHE", 4_000)
+    torch.manual_seed(0)
+    sizes = [(150, 70), (150,), (61, 150), (61,), (33, 61), (33,)]
+    layers = [torch.randn(*size) / 8 for size in sizes]
+    z, x = torch.randn(31, 13, 70), (torch.rand(13, 33) < 0.3).float()
+
+    def function(x, z, *layers):
+        for i in range(0, 6, 2):
+            z = F.linear(between(z) if i else z, layers[i], layers[i + 1])
+        return log_px(z, x)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = summed(function, (x, z, *layers))
+    finally:
+        torch.set_num_threads(before)
+    exact = function(*(tensor.double() for tensor in (x, z, *layers)))
+    torch.testing.assert_close(found.double(), exact, rtol=2e-6, atol=1e-5)
+
+
+def test_logits_that_are_no_numbers_give_none():
+    logits, x = torch.zeros(2, 4, 40), torch.ones(4, 40)
+    logits[0, 1, 17] = math.nan
+    logits[1, 2, 39] = -math.inf
+    found, expected = summed(log_px, (logits, x)), log_px(logits, x)
+    assert found[0, 1].isnan() and found[1, 2] == -math.inf
+    assert torch.equal(found.isfinite(), expected.isfinite())
