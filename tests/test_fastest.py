@@ -93,10 +93,11 @@ def test_both_ways_of_a_product_run_on_every_layout(monkeypatch):
     monkeypatch.setattr(products, "fastest", lambda name, ways: asked.update({name: ways()}))
     for x in (torch.ones(128, 160).t(), torch.ones(160, 128)):
         for weight in (torch.ones(128, 64), torch.ones(64, 128).t()):
-            products._is_faster_by_onednn(x, weight)
+            products.is_faster_by_onednn(x, weight)
     assert len(asked) == 4
     for found in asked.values():
-        assert all((work() == 128).all() and work().shape == (160, 64) for work in found.values())
+        for work in found.values():
+            torch.testing.assert_close(work(), torch.ones(160, 64))
 
 
 X, WEIGHT, BIAS = torch.randn(64, 200), torch.randn(100, 200), torch.randn(100)

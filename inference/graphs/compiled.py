@@ -14,8 +14,7 @@ from .compiler import compiled_by_torch
 from .library import Library, find, forget, keep, key_of, load
 from .lifting import lifted
 from .objective import Outcome
-from .passes import prepare
-from .products import products_by
+from .passes import kernels_in, prepare
 from .recording import recorded
 from .update import Update
 
@@ -38,14 +37,14 @@ class Compiled:
         function: From the graph's own tensors and the inputs of a call to the value and the
             gradients; or with an update, from these and its numbers to the value alone.
         tensors: The graph's own tensors, such as the parameters.
-        products: How many of its products go which way.
+        kernels: Which its products and convolutions go to, in words.
         update: The optimizer's step within it, if it takes that.
     """
 
     captured: Captured
     function: Function
     tensors: Sequence[Tensor]
-    products: str
+    kernels: str
     update: Update | None
 
     mode: ClassVar[str] = "compiled"
@@ -92,7 +91,7 @@ class Plan:
         graph: The graph to compile, with the update in it, from `tensors` and `inputs`.
         tensors: Its own tensors.
         inputs: Those of a call.
-        products: How many of its products go which way.
+        kernels: Which its products and convolutions go to, in words.
         update: The optimizer's step within it, if it takes that.
         settings: The compiler's.
         key: The name of its library; None where it can have none, such as on a GPU.
@@ -103,7 +102,7 @@ class Plan:
     graph: GraphModule
     tensors: Sequence[Tensor]
     inputs: Sequence[Tensor]
-    products: str
+    kernels: str
     update: Update | None
     settings: Mapping[str, Any]
     key: str | None
@@ -122,7 +121,7 @@ class Plan:
             return None
         try:
             if self._is_right(library):
-                return Compiled(self.captured, library, self.tensors, self.products, self.update)
+                return Compiled(self.captured, library, self.tensors, self.kernels, self.update)
         except RuntimeError:  # of its kernels
             pass
         forget(str(self.key))
@@ -140,7 +139,7 @@ class Plan:
         function = self._build()
         with self._restored(), torch.no_grad():
             function(*self.tensors, *self.inputs)
-        return Compiled(self.captured, function, self.tensors, self.products, self.update)
+        return Compiled(self.captured, function, self.tensors, self.kernels, self.update)
 
     def compile_into_cache(self) -> None:
         """Compiles the graph for another process, without running it.
@@ -191,7 +190,7 @@ def plan_of(captured: Captured, source: Source, update: Update | None) -> Plan:
     }
     has_all = not graph.graph.find_nodes(op="get_attr")
     key = key_of(graph, [*tensors, *inputs], settings) if on_cpu and has_all else None
-    return Plan(captured, source, graph, tensors, inputs, products_by(graph), update, settings, key)
+    return Plan(captured, source, graph, tensors, inputs, kernels_in(graph), update, settings, key)
 
 
 def _followed_by(

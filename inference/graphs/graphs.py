@@ -68,7 +68,7 @@ class _Kind:
             self.calls,
             updates=isinstance(state, Compiled) and state.update is not None,
             reason=state.failure if isinstance(state, Captured) else None,
-            products=state.products if isinstance(state, Compiled) else "",
+            kernels=state.kernels if isinstance(state, Compiled) else "",
         )
 
 

@@ -164,6 +164,7 @@ def _modes() -> tuple[Any, ...]:
 @cache
 def _makers() -> str:
     """What makes a library here, as a hash, so that a change of it makes all libraries anew."""
-    names = ("binary.py", "compiled.py", "compiler.py", "passes.py", "products.py", *MAKERS)
+    of_python = ("binary", "compiled", "compiler", "convolutions", "passes", "products")
+    names = [*(f"{name}.py" for name in of_python), *MAKERS]
     contents = [Path(__file__).parent.joinpath(name).read_bytes() for name in names]
     return hashlib.sha256(b"".join(contents)).hexdigest()

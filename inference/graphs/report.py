@@ -17,8 +17,8 @@ class KindOfCall:
             parameters.
         updates: Whether their graph takes the optimizer's step, too.
         reason: Why they run no faster, if that is known.
-        products: How many products of a compiled graph go by oneDNN and by MKL: for each shape by
-            the one that was measured to be faster on this machine.
+        kernels: How many products of a compiled graph go by oneDNN and by MKL, and how its
+            convolutions lay images out: as was measured to be faster on this machine.
     """
 
     arguments: str
@@ -26,12 +26,12 @@ class KindOfCall:
     calls: int
     updates: bool = False
     reason: str | None = None
-    products: str = ""
+    kernels: str = ""
 
     def __str__(self) -> str:
         noun = "call" if self.calls == 1 else "calls"
         update = ", with the update" if self.updates else ""
-        after = self.reason or (f"products {self.products}" if self.products else "")
+        after = self.reason or self.kernels
         reason = f": {after}" if after else ""
         return f"{self.mode}{update}, {self.calls} {noun} of {self.arguments}{reason}"
 
