@@ -24,7 +24,7 @@ __all__ = ["fastest"]
 _ROUNDS = 20  # in which all ways take turns
 # The lower quartile of their times counts: what else runs on the machine adds to the others, and a
 # kernel whose threads were lucky once is not the faster one for it.
-_SECONDS = 1.0  # after which there are no more rounds, if there were three
+_SECONDS = 0.1  # after which there are no more rounds, if there were three
 _MARGIN = 0.95  # of the first way's time; what is not faster than this does not replace it
 
 

@@ -73,8 +73,9 @@ def losses(svi, steps=6):
     return [float(svi.step(X)) for _ in range(steps)]
 
 
-def test_a_program_that_was_compiled_once_starts_compiled(expected, compilations):
-    svi = trainer(COMPILED)
+@pytest.mark.parametrize("options", [COMPILED, Compile(background=True)])
+def test_a_program_that_was_compiled_once_starts_compiled(options, expected, compilations):
+    svi = trainer(options)
     assert losses(svi) == expected and svi.mode == "compiled" and not compilations
 
 

@@ -246,7 +246,8 @@ class Graphs:
         """Compiles the graph, or has another process begin to, and goes on with it as captured."""
         kind.state = captured
         if self.options.background and can_compile_in_background(plan):
-            kind.compiling = Compiling(plan)
+            kind.state = plan.found() or captured
+            kind.compiling = Compiling(plan) if isinstance(kind.state, Captured) else None
         else:
             kind.state = self._compiled(captured, plan.compiled)
 
