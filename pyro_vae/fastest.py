@@ -24,7 +24,7 @@ __all__ = ["fastest"]
 _ROUNDS = 20  # in which all ways take turns
 # The lower quartile of their times counts: what else runs on the machine adds to the others, and a
 # kernel whose threads were lucky once is not the faster one for it.
-_SECONDS = 0.1  # after which there are no more rounds, if there were three
+_SECONDS = 0.1  # after which there are no more rounds, if there were five
 _MARGIN = 0.95  # of the first way's time; what is not faster than this does not replace it
 
 
@@ -58,7 +58,7 @@ def _measured(ways: Ways) -> str:
         work()
     end = time.perf_counter() + _SECONDS
     for turn in range(_ROUNDS):
-        if turn >= 3 and time.perf_counter() > end:
+        if turn >= 5 and time.perf_counter() > end:
             break
         for way, work in ways.items():
             began = time.perf_counter()

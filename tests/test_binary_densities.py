@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyro_vae.inference.graphs import compiler, passes, products
+from pyro_vae.inference.graphs import binary, compiler, passes, products
 
 from .compiled_code import compiled, written_code
 
@@ -59,6 +59,9 @@ def test_data_that_differ_between_particles_are_read_for_each():
     [
         lambda logits, x: log_px(logits.double(), x.double()),
         lambda logits, x: F.binary_cross_entropy_with_logits(logits, x.expand_as(logits)),
+        lambda logits, x: (  # a mean, which looks like a sum over a datum
+            (-F.binary_cross_entropy_with_logits(logits, x.expand_as(logits))).view(1).sum(-1)
+        ),
         lambda logits, x: (
             -F.binary_cross_entropy_with_logits(
                 logits, x.expand_as(logits), pos_weight=x[0], reduction="none"
@@ -75,6 +78,45 @@ def test_other_cross_entropies_stay(function):
     torch.testing.assert_close(graph(logits, x), function(logits, x))
 
 
+LAYERS = [torch.randn(*size) / 8 for size in ((90, 70), (90,), (60, 90), (60,), (50, 60), (50,))]
+Z, X = torch.randn(9, 30, 70), (torch.rand(30, 50) < 0.3).float()
+
+
+@pytest.mark.parametrize(
+    ("change", "early", "sums", "taken"),
+    [
+        (lambda z, h, entropy: entropy.mul_(2.0), False, 0, 0),
+        (lambda z, h, entropy: h.relu_(), False, 0, 0),
+        (lambda z, h, entropy: h.relu_(), True, 1, 0),
+        (lambda z, h, entropy: z.mul_(2.0), True, 1, 0),
+        (lambda z, h, entropy: None, True, 1, 2),
+    ],
+)
+def test_what_is_changed_in_place_before_a_sum_is_read_before(
+    change, early, sums, taken, monkeypatch
+):
+    """Between logits and entropy, or between that and its sum."""
+    monkeypatch.setattr(products, "fastest", lambda product, ways: "MKL")
+
+    def function(x, z, weight, bias, next_weight, next_bias):
+        z = z + 0.0  # its own
+        hidden = F.linear(z, weight, bias)
+        h = hidden.tanh()
+        logits = F.linear(h, next_weight, next_bias)
+        if early:
+            change(z, h, None)
+        entropy = F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none")
+        if not early:
+            change(z, h, entropy)
+        return (-entropy).reshape(*logits.shape[:2], -1).sum(-1)
+
+    args = torch.rand(30, 60), Z, *LAYERS[:4]
+    graph = prepared(function, *args)
+    found = [n for n in graph.graph.nodes if "binary_log_density" in str(n.target)]
+    assert len(found) == sums and all(len(n.args[2]) // 2 == taken for n in found)
+    torch.testing.assert_close(graph(*args), function(*args), rtol=1e-5, atol=1e-4)
+
+
 def test_logits_that_a_gradient_reads_stay():
     logits, x = torch.randn(2, 3, 784, requires_grad=True), torch.rand(3, 784)
 
@@ -84,10 +126,6 @@ def test_logits_that_a_gradient_reads_stay():
 
     graph = prepared(value_and_gradient, logits, x)
     assert len(entropies(graph)) == 1
-
-
-LAYERS = [torch.randn(*size) / 8 for size in ((90, 70), (90,), (60, 90), (60,), (50, 60), (50,))]
-Z, X = torch.randn(9, 30, 70), (torch.rand(30, 50) < 0.3).float()
 
 
 def decoded(x, z, weights, between):
@@ -107,12 +145,23 @@ def of_layers(between, monkeypatch, by="MKL"):
     args = X, Z, *LAYERS
     graph = prepared(function, *args)
     torch.testing.assert_close(graph(*args), function(*args), rtol=1e-5, atol=1e-4)
-    return len(density_in(graph).args[2]) // 2
+    if by == "MKL":
+        assert passes.kernels_in(graph) == "products 3 by MKL"
+    taken = len(density_in(graph).args[2]) // 2
+    return taken
 
 
 @pytest.mark.parametrize("between", [torch.tanh, torch.relu, F.softplus])
 def test_layers_before_a_sum_are_computed_with_it(between, monkeypatch):
     assert of_layers(between, monkeypatch) == 3
+
+
+def test_layers_that_a_sum_takes_on_are_timed_in_parts_alone(monkeypatch):
+    timed = []
+    monkeypatch.setattr(products, "fastest", lambda name, ways: timed.append(name) or "MKL")
+    monkeypatch.setattr(binary, "IN_CACHE", 5_000)
+    prepared(lambda x, z, *w: decoded(x, z, w, torch.tanh), X, Z, *LAYERS)
+    assert len(timed) == 3 and not any("270x" in name for name in timed)
 
 
 @pytest.mark.parametrize(
@@ -193,12 +242,13 @@ def test_log_densities_of_binary_data_are_those_of_float64(densities, number):
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("between", [torch.tanh, torch.relu, F.softplus])
 def test_log_densities_by_layers_are_those_of_float64(between, threads, monkeypatch):
-    """In many parts, of which the last is smaller, or there is none."""
+    """In parts of 7 rows, of which the last is smaller, and others have none."""
     monkeypatch.setattr(products, "fastest", lambda product, ways: "MKL")
-    monkeypatch.setattr(compiler, "IN_CACHE", 4_000)
+    monkeypatch.setattr(compiler, "IN_CACHE", 1_000)
     torch.manual_seed(0)
     sizes = [(150, 70), (150,), (61, 150), (61,), (33, 61), (33,)]
-    layers = [torch.randn(*size) / 8 for size in sizes]
+    layers = [(torch.randn(*size) / 8).requires_grad_() for size in sizes]
+    layers[2] = torch.randn(61, 300)[:, ::2] / 8  # whose numbers lie apart
     z, x = torch.randn(31, 13, 70), (torch.rand(13, 33) < 0.3).float()
 
     def function(x, z, *layers):
@@ -212,8 +262,18 @@ def test_log_densities_by_layers_are_those_of_float64(between, threads, monkeypa
         found = summed(function, (x, z, *layers))
     finally:
         torch.set_num_threads(before)
-    exact = function(*(tensor.double() for tensor in (x, z, *layers)))
+    exact = function(*(tensor.detach().double() for tensor in (x, z, *layers)))
     torch.testing.assert_close(found.double(), exact, rtol=2e-6, atol=1e-5)
+
+
+def test_a_density_near_zero_of_large_terms_loses_nothing():
+    """Data that the logits fit but for a few, where x l and softplus(l) are large and one less the
+    other is not."""
+    torch.manual_seed(0)
+    logits, x = 20 * torch.rand(2, 3, 12_288), torch.ones(3, 12_288)
+    logits[..., :16], x[..., :16] = 0.6, 0.5
+    exact = log_px(logits.double(), x.double())
+    torch.testing.assert_close(summed(log_px, (logits, x)).double(), exact, rtol=2e-6, atol=0)
 
 
 def test_logits_that_are_no_numbers_give_none():

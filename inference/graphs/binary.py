@@ -35,7 +35,10 @@ def sum_binary_densities(graph: GraphModule) -> None:
     Images of convolutions are left alone, since their numbers do not lie in this order; and so are
     logits that a gradient reads, too, which the compiler reads in one loop with their densities.
     """
-    if graph.graph.find_nodes(op="call_function", target=_aten.convolution.default):
+    values = [node.meta.get("val") for node in graph.graph.nodes]
+    on_cpu = all(v.device.type == "cpu" for v in values if isinstance(v, Tensor))
+    has_images = graph.graph.find_nodes(op="call_function", target=_aten.convolution.default)
+    if has_images or not on_cpu:
         return
     entropy = _aten.binary_cross_entropy_with_logits.default
     for node in graph.graph.find_nodes(op="call_function", target=entropy):
@@ -49,7 +52,8 @@ def _sum_of_negative(entropy: Any) -> Node | None:
     logits, x, *weights = entropy.args
     if len(logits.users) > 1 or entropy.kwargs or [*weights, None, None, 0][:3] != [None, None, 0]:
         return None
-    if not all(_is_float32_on_a_cpu(part) for part in (logits, x)):
+    values = [part.meta["val"] for part in (logits, x, entropy)]
+    if any(v.dtype is not torch.float32 or v.shape != values[0].shape for v in values):
         return None
     node, found = entropy, []
     for targets in ((_aten.neg.default,), (_aten.view.default,), (_aten.sum.dim_IntList,)):
@@ -66,15 +70,13 @@ def _sum_of_negative(entropy: Any) -> Node | None:
     return total if keeps and plain and flat.numel() else None
 
 
-def _is_float32_on_a_cpu(node: Node) -> bool:
-    value = node.meta["val"]
-    return value.dtype is torch.float32 and value.device.type == "cpu"
-
-
 def _replace(graph: GraphModule, entropy: Any, total: Any) -> None:
     *batch, size = total.args[0].meta["val"].shape
     logits, x = entropy.args[:2]
-    given, layers, activation = _layers_before(logits, size)
+    unchanged = _unchanged_before(total)
+    if entropy not in unchanged:
+        return
+    given, layers, activation = _layers_before(logits, size, unchanged)
 
     def call(target: Any, *args: Any) -> Node:
         node = graph.graph.call_function(target, args)
@@ -92,6 +94,22 @@ def _replace(graph: GraphModule, entropy: Any, total: Any) -> None:
     total.replace_all_uses_with(result)
 
 
+def _unchanged_before(total: Node) -> set[Node]:
+    """The nodes before the sum after which no tensor is changed in place until then.
+
+    The operator reads what they read, but does so where the sum stands.
+    """
+    found = set[Node]()
+    node = total.prev
+    while node.op == "call_function":
+        schema = getattr(node.target, "_schema", None)
+        if schema is not None and schema.is_mutable:
+            break
+        found.add(node)
+        node = node.prev
+    return found
+
+
 def _repeated(x: Any, num_batch_dims: int) -> Node:
     """The data of which `x` is a repetition along its first dimensions, or `x` itself."""
     shape = x.meta["val"].shape
@@ -106,11 +124,11 @@ def _repeated(x: Any, num_batch_dims: int) -> Node:
     return x
 
 
-def _layers_before(logits: Any, size: int) -> tuple[Any, list[Any], str]:
+def _layers_before(logits: Any, size: int, among: set[Node]) -> tuple[Any, list[Any], str]:
     """What the last large layers make logits of, their weights and biases, and the activation."""
     given, layers, between = logits, list[Any](), None
     layer = _source(logits)
-    while _is_large(layer) and layer.meta["val"].shape[1] == size:
+    while layer in among and _is_large(layer) and layer.meta["val"].shape[1] == size:
         bias, given, weight = layer.args
         layers = [weight, bias, *layers]
         size = given.meta["val"].shape[1]
@@ -134,13 +152,14 @@ def _source(node: Any) -> Any:
 
 def _is_large(layer: Any) -> bool:
     """Whether a node is a layer that BLAS multiplies, and MKL as fast as oneDNN."""
-    if layer is None or layer.target is not _aten.addmm.default or layer.kwargs:
+    if layer.target is not _aten.addmm.default or layer.kwargs:
         return False
     bias, x, weight = (part.meta["val"] for part in layer.args)
     columns = weight.shape[1]
     fits = bias.shape == (columns,) and x.numel() * columns >= SMALL
     rows = 1 + torch.get_num_threads() * IN_CACHE // columns
-    return fits and _is_float32_on_a_cpu(layer) and not is_faster_by_onednn(x[:rows], weight)
+    is_float32 = bias.dtype is x.dtype is weight.dtype is torch.float32
+    return fits and is_float32 and not is_faster_by_onednn(x[:rows], weight)
 
 
 @cache
@@ -188,10 +207,10 @@ def register_densities() -> None:
     def lower(given: Any, x: Any, layers: Sequence[Any], activation: str) -> Any:
         tensors = [need.require_contiguous(need.realize_input(part)) for part in (given, x)]
         for weight, bias in zip(layers[::2], layers[1::2], strict=True):
-            tensors += [
-                need.realize_input(weight),
-                need.require_contiguous(need.realize_input(bias)),
-            ]
+            weight = need.realize_input(weight)
+            if 1 not in weight.get_stride():  # or it would be copied for each part of the data
+                weight = need.require_contiguous(weight)
+            tensors += [weight, need.require_contiguous(need.realize_input(bias))]
         rows = tensors[0]
         layout = ir.FixedLayout(rows.get_device_or_error(), rows.get_dtype(), [rows.get_size()[0]])
         call = Call(layout, tensors, [activation], cpp_kernel_name=f"aoti_torch_cpu_{_NAME}")

@@ -243,7 +243,7 @@ class Graphs:
         return kind.state
 
     def _compile(self, kind: _Kind, captured: Captured, plan: Plan) -> None:
-        """Compiles the graph, or has another process begin to, and goes on with it as captured."""
+        """Compiles the graph, or takes it from the cache, or has another process compile it."""
         kind.state = captured
         if self.options.background and can_compile_in_background(plan):
             kind.state = plan.found() or captured

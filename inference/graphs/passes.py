@@ -17,6 +17,7 @@ __all__ = ["kernels_in", "prepare"]
 def prepare(graph: GraphModule) -> GraphModule:
     """Changes a graph in place, for the compiler, and returns it."""
     sum_binary_densities(graph)
+    graph.graph.eliminate_dead_code()  # layers that the sums took on
     choose_layout(graph)
     if torch.backends.mkldnn.is_available():
         choose_products(graph)

@@ -132,7 +132,7 @@ def is_faster_by_onednn(x: Tensor, weight: Tensor, *, then_tanh: bool = False) -
         }
 
     activation = "tanh" if then_tanh else "none"
-    after = ", then fast tanh" if then_tanh else ""
+    after = ", then tanh" if then_tanh else ""
     return fastest(f"product {rows}x{inner}x{columns} of {layouts}{after}", ways) == "oneDNN"
 
 

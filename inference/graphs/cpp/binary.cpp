@@ -87,16 +87,17 @@ static auto activation_of(std::string_view name) {
     return name == "tanh" ? activate<tanh_of> : name == "relu" ? activate<relu_of> : activate<softplus_of>;
 }
 
-// Sums over numbers of a datum; the log density is `linear` - `positive` - log `product`.
+// Sums over numbers of a datum; their log density is `linear` - log `product`.
 struct Sums {
-    Vec linear{0.0f}, positive{0.0f}, product{1.0f};
+    Vec linear{0.0f}, product{1.0f};
 
     // The terms of as many numbers as a vector has, or fewer.
     inline void add(const float* logits, const float* bias, const float* x, int number) {
         Vec l = Vec::loadu(logits, number);
         if (bias) l = l + Vec::loadu(bias, number);
-        linear = at::vec::fmadd(l, Vec::loadu(x, number), linear);
-        positive = positive + at::vec::clamp_min(l, Vec(0.0f));
+        // one sum of both terms: each of theirs may be large where the density is not
+        const Vec positive = at::vec::clamp_min(l, Vec(0.0f));
+        linear = linear + at::vec::fmsub(l, Vec::loadu(x, number), positive);
         const Vec small = exp_within(at::vec::clamp_max(l.abs(), Vec(87.0f)).neg());
         product = at::vec::fmadd(product, Vec::set(Vec(0.0f), small, number), product);
     }
@@ -105,16 +106,17 @@ struct Sums {
 static float log_density(const float* logits, const float* bias, const float* x, int64_t number) {
     constexpr int64_t LANES = Vec::size();
     Sums sums;
+    Vec logs(0.0f);
     for (int64_t begun = 0; begun < number; begun += FACTORS * LANES) {
         const int64_t end = std::min(number, begun + FACTORS * LANES);
         int64_t d = begun;
         for (; d + LANES <= end; d += LANES)
             sums.add(logits + d, bias ? bias + d : nullptr, x + d, LANES);
         if (d < end) sums.add(logits + d, bias ? bias + d : nullptr, x + d, end - d);
-        sums.positive = sums.positive + log(sums.product);
+        logs = logs + log(sums.product);
         sums.product = Vec(1.0f);
     }
-    const Vec total = sums.linear - sums.positive;
+    const Vec total = sums.linear - logs;
     return at::vec::vec_reduce_all<float>([](Vec& a, Vec& b) { return a + b; }, total);
 }
 
@@ -134,10 +136,12 @@ static AOTITorchError binary_log_density(AtenTensorHandle given, AtenTensorHandl
 
     const int64_t stride = 1;
     void* place;
+    AtenTensorHandle made;
     AOTI_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(1, &first.rows, &stride,
                                                          aoti_torch_dtype_float32(),
-                                                         aoti_torch_device_type_cpu(), 0, result));
-    AOTI_TORCH_ERROR_CODE_CHECK(aoti_torch_get_data_ptr(*result, &place));
+                                                         aoti_torch_device_type_cpu(), 0, &made));
+    RAIIAtenTensorHandle owner(made);
+    AOTI_TORCH_ERROR_CODE_CHECK(aoti_torch_get_data_ptr(made, &place));
     float* out = static_cast<float*>(place);
 
     const int64_t threads = at::get_num_threads();
@@ -162,6 +166,7 @@ static AOTITorchError binary_log_density(AtenTensorHandle given, AtenTensorHandl
                     log_density(in + i * columns, bias, x.row((begun + i) % x.rows), columns);
         }
     });
+    *result = owner.release();
     return AOTI_TORCH_SUCCESS;
 }
 

@@ -3,8 +3,8 @@
 // The compiler calls a function of another library for each vector, and keeps nothing in registers
 // meanwhile: 1 to 4 ns a number. These are parts of its loops. They are off by at most a few units
 // in the last place, as tests/test_native_code.py measures; polynomials and constants are those of
-// Cephes (Moshier, 1992). Vectors with a number beyond the range that they are for are left to that
-// library.
+// Cephes (Moshier, 1992). Of exp and logarithms vectors with a number beyond the range that they are
+// for are left to that library.
 #include <ATen/cpu/vec/functional.h>
 #include <ATen/cpu/vec/vec.h>
 #include <torch/csrc/inductor/cpp_prefix.h>
