@@ -105,18 +105,16 @@ struct Sums {
 
 static float log_density(const float* logits, const float* bias, const float* x, int64_t number) {
     constexpr int64_t LANES = Vec::size();
-    Sums sums;
-    Vec logs(0.0f);
+    Vec total(0.0f);
     for (int64_t begun = 0; begun < number; begun += FACTORS * LANES) {
         const int64_t end = std::min(number, begun + FACTORS * LANES);
+        Sums sums;
         int64_t d = begun;
         for (; d + LANES <= end; d += LANES)
             sums.add(logits + d, bias ? bias + d : nullptr, x + d, LANES);
         if (d < end) sums.add(logits + d, bias ? bias + d : nullptr, x + d, end - d);
-        logs = logs + log(sums.product);
-        sums.product = Vec(1.0f);
+        total = total + (sums.linear - log(sums.product));
     }
-    const Vec total = sums.linear - logs;
     return at::vec::vec_reduce_all<float>([](Vec& a, Vec& b) { return a + b; }, total);
 }
 
