@@ -4,7 +4,8 @@
     python -m tests.benchmarks.evaluation --images 10_000
 
 Each row of the first is one chunk of particles: the way of `log_likelihood`, captured and compiled,
-and the same written by hand. They take turns; the shortest time of each counts. The second runs
+the same written by hand, and the products of the decoder alone, on matrices that stay in the cache.
+They take turns; the shortest time of each counts. The second runs
 `log_likelihood` itself on so many images, from the first to the last, while another process
 compiles. Peak memory is that of the whole process.
 """
@@ -66,6 +67,7 @@ def _each_way(vae: VAE, x: Tensor, repeats: int) -> None:
     ways = {
         **{f"by hand, {n} images x {k}": _by_hand(vae, x[:n], k) for n, k in _BY_HAND},
         **{f"ours, {mode}": _ours(vae, x[:10], mode) for mode in ("captured", "compiled")},
+        "products alone": _products(vae),
     }
     with torch.no_grad():
         times = _shortest(ways, repeats)
@@ -112,6 +114,20 @@ def _ours(vae: VAE, x: Tensor, mode: str) -> Way:
     if graphs.mode != mode:
         raise RuntimeError(f"the chunk runs {graphs.mode}: {graphs.report()}")
     return chunk, len(x) * _PARTICLES
+
+
+def _products(vae: VAE, rows: int = 250, turns: int = 20) -> Way:
+    weights = [parameter for parameter in vae.decoder.parameters() if parameter.dim() == 2]
+    given = [torch.ones(rows, weight.shape[1]) for weight in weights]
+    made = [torch.empty(rows, weight.shape[0]) for weight in weights]
+
+    def chunk() -> Tensor:
+        for _ in range(turns):
+            for x, weight, out in zip(given, weights, made, strict=True):
+                torch.mm(x, weight.t(), out=out)
+        return made[-1]
+
+    return chunk, rows * turns
 
 
 def _shortest(ways: dict[str, Way], repeats: int) -> dict[str, float]:
