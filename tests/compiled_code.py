@@ -4,6 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyro_vae.inference.graphs import compiler
 from pyro_vae.inference.graphs.building import graph_of
@@ -11,17 +12,22 @@ from pyro_vae.inference.graphs.compiler import compiled_by_torch
 from pyro_vae.inference.graphs.passes import prepare
 from pyro_vae.inference.graphs.recording import recorded
 
-__all__ = ["compiled", "written_code"]
+__all__ = ["compiled", "prepared", "written_code"]
 
 
-def compiled(function, inputs, *, prepared=False):
+def prepared(function, *args):
+    """The graph of a function as the compiler is given it."""
+    return prepare(make_fx(function, tracing_mode="fake")(*args))
+
+
+def compiled(function, inputs, *, prepares=False):
     """A function of tensors that returns a list of them, compiled; its graph is changed before."""
     settings = {"fallback_random": True, "cpp_wrapper": True}
     with torch.no_grad():
         with recorded(inputs) as recording:
             names = [recording.name(tensor) for tensor in function(*inputs)]
         graph = graph_of(recording, names)
-        if prepared:
+        if prepares:
             graph = prepare(graph)
         return compiled_by_torch(graph, inputs, settings, len(names))[0]
 

@@ -5,11 +5,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyro_vae.inference.graphs import binary, compiler, passes, products
 
-from .compiled_code import compiled, written_code
+from .compiled_code import compiled, prepared, written_code
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler
 ENTROPY = torch.ops.aten.binary_cross_entropy_with_logits.default
@@ -18,10 +17,6 @@ ENTROPY = torch.ops.aten.binary_cross_entropy_with_logits.default
 def log_px(logits, x):
     entropy = F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none")
     return (-entropy).reshape(*logits.shape[:2], -1).sum(-1)
-
-
-def prepared(function, *args):
-    return passes.prepare(make_fx(function, tracing_mode="fake")(*args))
 
 
 def entropies(graph):
@@ -205,7 +200,7 @@ def test_layers_that_onednn_multiplies_faster_stay(monkeypatch):
 def summed(function, args):
     """What a function gives after `prepare`, compiled; it has a sum by `binary.cpp`."""
     with written_code() as written:
-        (found,) = compiled(lambda *inputs: [function(*inputs)], args, prepared=True)(*args)
+        (found,) = compiled(lambda *inputs: [function(*inputs)], args, prepares=True)(*args)
     assert "(pyro_vae::binary_log_density(" in written[0]
     return found
 
@@ -252,9 +247,7 @@ def test_log_densities_by_layers_are_those_of_float64(between, threads, monkeypa
     z, x = torch.randn(31, 13, 70), (torch.rand(13, 33) < 0.3).float()
 
     def function(x, z, *layers):
-        for i in range(0, 6, 2):
-            z = F.linear(between(z) if i else z, layers[i], layers[i + 1])
-        return log_px(z, x)
+        return decoded(x, z, layers, between)
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

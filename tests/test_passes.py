@@ -3,16 +3,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyro_vae.inference.graphs import convolutions, passes, products
 
+from .compiled_code import prepared
+
 aten = torch.ops.aten
-
-
-def prepared(function, *args):
-    return passes.prepare(make_fx(function, tracing_mode="fake")(*args))
 
 
 def nodes(graph, target):

@@ -133,6 +133,7 @@ def _layers_before(logits: Any, size: int, among: set[Node]) -> tuple[Any, list[
         layers = [weight, bias, *layers]
         size = given.meta["val"].shape[1]
         activation = _source(given)
+        # of softplus the usual slope and threshold; others have no more arguments
         usual = activation is not None and [*activation.args[1:], 1, 20][:2] == [1, 20]
         if not usual or activation.target not in ([between] if between else _ACTIVATIONS):
             break

@@ -128,7 +128,7 @@ def _changed(code: str, *, flushes: bool) -> str:
     sums = "aoti_torch_cpu_binary_log_density(" in body
     if count or draws or sums:
         head += _source("functions.cpp")
-    if "aoti_torch_cpu_mm_out(" in body or "aoti_torch_cpu_addmm_out(" in body:
+    if sums or "aoti_torch_cpu_mm_out(" in body or "aoti_torch_cpu_addmm_out(" in body:
         head += f"constexpr int64_t PYRO_VAE_SMALL = {SMALL};\n" + _source("products.cpp")
         for name in ("mm_out(", "addmm_out("):
             body = body.replace(f"aoti_torch_cpu_{name}", f"pyro_vae::{name}")

@@ -64,15 +64,15 @@ def _images(convolution: Any) -> list[Any]:
 
 def _are_faster_with_channels_last(nodes: Sequence[Any]) -> bool:
     """Whether all convolutions of a graph together take less time so, on a few images."""
-    kinds = Counter(_kind(node) for node in nodes)
-    examples = {_kind(node): node for node in nodes}
-    digest = hashlib.sha256(repr(sorted(kinds.items())).encode()).hexdigest()[:16]
+    kinds = [_kind(node) for node in nodes]
+    counts, examples = Counter(kinds), dict(zip(kinds, nodes, strict=True))
+    digest = hashlib.sha256(repr(sorted(counts.items())).encode()).hexdigest()[:16]
 
     def calls(memory_format: torch.memory_format) -> Callable[[], None]:
         inputs = {kind: _inputs(node, memory_format) for kind, node in examples.items()}
 
         def all_of_them() -> None:
-            for kind, count in kinds.items():
+            for kind, count in counts.items():
                 for _ in range(count):
                     examples[kind].target(*inputs[kind])
 
@@ -89,24 +89,25 @@ def _are_faster_with_channels_last(nodes: Sequence[Any]) -> bool:
 
 def _kind(convolution: Any) -> str:
     """What the time of a convolution depends on."""
-    return repr((str(convolution.target), _inputs(convolution)))
+    args = torch.fx.map_arg(
+        convolution.args, lambda node: (_few(node, convolution), node.meta["val"].dtype)
+    )
+    return repr((str(convolution.target), args))
 
 
-def _inputs(convolution: Any, memory_format: torch.memory_format | None = None) -> list[Any]:
-    """The inputs of a convolution, with ones in place of its numbers and of images only a few.
+def _few(node: Node, convolution: Any) -> list[int]:
+    """The shape of what a convolution reads, with only a few of the images."""
+    first, *others = node.meta["val"].shape
+    return [min(_IMAGES, first) if node in _images(convolution) else first, *others]
 
-    Without a layout, their shapes.
-    """
-    images = _images(convolution)
+
+def _inputs(convolution: Any, memory_format: torch.memory_format) -> list[Any]:
+    """The inputs of a convolution of a few images in a layout, with ones for all numbers."""
 
     def ones(node: Node) -> Any:
-        value = node.meta["val"]
-        shape, layout = list(value.shape), torch.contiguous_format
-        if node in images:
-            shape[0], layout = min(_IMAGES, shape[0]), memory_format or layout
-        if memory_format is None:
-            return (shape, str(value.dtype))
-        return torch.ones(shape, dtype=value.dtype).to(memory_format=layout)
+        made = torch.ones(_few(node, convolution), dtype=node.meta["val"].dtype)
+        is_image = node in _images(convolution)
+        return made.contiguous(memory_format=memory_format) if is_image else made
 
     return list(torch.fx.map_arg(convolution.args, ones))
 

@@ -9,29 +9,10 @@
 #include <algorithm>
 #include <initializer_list>
 #include <string_view>
-#include <vector>
 
 namespace pyro_vae {
 
 constexpr int64_t FACTORS = 120;  // of one product, which is then at most 2^120; float32 goes to 2^128
-
-// A float32 matrix whose rows follow each other.
-struct Rows {
-    float* data;
-    int64_t rows, columns;
-
-    explicit Rows(AtenTensorHandle tensor) {
-        int64_t* sizes;
-        void* place;
-        AOTI_TORCH_ERROR_CODE_CHECK(aoti_torch_get_sizes(tensor, &sizes));
-        AOTI_TORCH_ERROR_CODE_CHECK(aoti_torch_get_data_ptr(tensor, &place));
-        data = static_cast<float*>(place);
-        rows = sizes[0];
-        columns = sizes[1];
-    }
-
-    const float* row(int64_t i) const { return data + i * columns; }
-};
 
 // Of a weight, which may lie in any way, and a bias.
 struct Layer {
@@ -39,14 +20,8 @@ struct Layer {
     const float* bias;
     int64_t columns;
 
-    Layer(AtenTensorHandle weight, AtenTensorHandle bias_of_columns) : weight(weight) {
-        int64_t* sizes;
-        void* place;
-        AOTI_TORCH_ERROR_CODE_CHECK(aoti_torch_get_sizes(weight, &sizes));
-        AOTI_TORCH_ERROR_CODE_CHECK(aoti_torch_get_data_ptr(bias_of_columns, &place));
-        columns = sizes[1];
-        bias = static_cast<const float*>(place);
-    }
+    Layer(AtenTensorHandle weight, const Matrix& bias)
+        : weight(weight), bias(bias.data), columns(bias.columns) {}
 
     // The layer without its bias.
     void multiply(const float* in, int64_t rows, int64_t inner, float* out) const {
@@ -84,7 +59,8 @@ static void activate(float* numbers, const float* bias, int64_t rows, int64_t co
 }
 
 static auto activation_of(std::string_view name) {
-    return name == "tanh" ? activate<tanh_of> : name == "relu" ? activate<relu_of> : activate<softplus_of>;
+    if (name == "tanh") return activate<tanh_of>;
+    return name == "relu" ? activate<relu_of> : activate<softplus_of>;
 }
 
 // Sums over numbers of a datum; their log density is `linear` - log `product`.
@@ -123,11 +99,11 @@ static float log_density(const float* logits, const float* bias, const float* x,
 static AOTITorchError binary_log_density(AtenTensorHandle given, AtenTensorHandle data,
                                          std::initializer_list<AtenTensorHandle> weights_and_biases,
                                          std::string_view activation, AtenTensorHandle* result) {
-    const Rows first(given), x(data);
+    const Matrix first(given), x(data);  // whose rows follow each other
     std::vector<Layer> layers;
     int64_t widest = first.columns;
     for (auto each = weights_and_biases.begin(); each != weights_and_biases.end(); each += 2) {
-        layers.emplace_back(each[0], each[1]);
+        layers.emplace_back(each[0], Matrix(each[1]));
         widest = std::max(widest, layers.back().columns);
     }
     const auto activate = activation_of(activation);
@@ -151,7 +127,7 @@ static AOTITorchError binary_log_density(AtenTensorHandle given, AtenTensorHandl
         for (; part < end; part++) {
             const int64_t begun = part * most, rows = std::min(most, first.rows - begun);
             if (rows <= 0) return;
-            const float *in = first.row(begun), *bias = nullptr;
+            const float *in = first.data + begun * first.columns, *bias = nullptr;
             int64_t columns = first.columns;
             for (size_t i = 0; i < layers.size(); i++) {
                 float* product = buffers[i % 2].data();
@@ -160,8 +136,8 @@ static AOTITorchError binary_log_density(AtenTensorHandle given, AtenTensorHandl
                 if (i + 1 < layers.size()) activate(product, bias, rows, columns);
             }
             for (int64_t i = 0; i < rows; i++)
-                out[begun + i] =
-                    log_density(in + i * columns, bias, x.row((begun + i) % x.rows), columns);
+                out[begun + i] = log_density(in + i * columns, bias,
+                                             x.data + (begun + i) % x.rows * columns, columns);
         }
     });
     *result = owner.release();
