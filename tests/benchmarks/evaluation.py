@@ -43,6 +43,10 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--images", type=int)
     options = parser.parse_args(words)
+    for name in ("repeats", "images"):
+        number = getattr(options, name)
+        if number is not None and number < 1:
+            parser.error(f"--{name} is {number}, but must be at least 1")
     case = seeded(lambda: iwae(1))
     vae, x = case.program.eval(), case.x[0]
     if options.images is not None:

@@ -34,6 +34,10 @@ def main(words: Sequence[str] | None = None) -> None:
     if options.train:
         print(json.dumps(_seconds(options.train)))
         return
+    from .programs import CASES  # not above: a process that trains times its imports
+
+    if unknown := {*options.cases} - {*CASES}:
+        parser.error(f"there is no case {min(unknown)!r}; take some of {', '.join(CASES)}")
     columns = ("importing", "first step", "capturing", "longest later step", "until compiled")
     print("| case | process |", " | ".join(columns), "|")
     print("|---" * (2 + len(columns)) + "|")
